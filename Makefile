@@ -1,0 +1,74 @@
+# make demo | test | lint | format | sanitize | tsan | wheel | clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name '*.[ch]pp')
+
+.PHONY: demo test lint format stubs sanitize tsan wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/modelaug demo --out demo
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+# Editable: Python files are used where they are; changed C++ files or build files install anew.
+$(VENV)/.installed: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all,test]'
+	touch $@
+
+$(VENV)/.developed: $(VENV)/.tested
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+lint: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/test_codebase.py
+
+format: $(VENV)/.tested
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(find cpp -name '*.[ch]pp')
+
+stubs: $(VENV)/.tested
+	$(BIN)/python -m pybind11_stubgen modelaug._core -o build/stubs
+	cp build/stubs/modelaug/_core.pyi python/modelaug/_core.pyi
+
+PRESET = PATH=$(abspath $(BIN)):$$PATH cmake --preset $(1) -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	-DCMAKE_PREFIX_PATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	PATH=$(abspath $(BIN)):$$PATH cmake --build --preset $(1)
+
+# An editable install comes before PYTHONPATH; this pytest looks past it.
+define PYTEST_WITHOUT_EDITABLE
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+endef
+export PYTEST_WITHOUT_EDITABLE
+
+# The kernels' C++ tests, then their Python tests on the instrumented extension.
+sanitize: $(VENV)/.developed
+	$(call PRESET,asan-ubsan)
+	UBSAN_OPTIONS=print_stacktrace=1 build/asan-ubsan/test_kernels
+	rm -rf build/asan-ubsan/package && mkdir -p build/asan-ubsan/package
+	cp -r python/modelaug build/asan-ubsan/package/ && cp build/asan-ubsan/_core*.so build/asan-ubsan/package/modelaug/
+	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/asan-ubsan/package \
+	$(BIN)/python -c "$$PYTEST_WITHOUT_EDITABLE" -q tests/test_splines.py tests/test_fields.py tests/test_warping.py tests/properties -k 'not fork'
+
+tsan: $(VENV)/.developed
+	$(call PRESET,tsan)
+	build/tsan/test_kernels
+
+wheel: $(VENV)/.installed
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) build dist demo
