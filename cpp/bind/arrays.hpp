@@ -1,0 +1,61 @@
+// NumPy arrays <-> the kernels' views: the only conversion there is. Arrays arrive contiguous and of the right type
+// (the Python layer sees to it); what is checked here is what a kernel would otherwise read out of bounds.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "modelaug/grid.hpp"
+
+namespace modelaug::bind {
+
+namespace py = pybind11;
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
+using Extents = std::vector<index_t>;
+
+// The last D axes of an array.
+template <int D>
+Shape<D> trailing_shape(const py::array& array) {
+    Shape<D> shape;
+    for (int axis = 0; axis < D; ++axis) shape[axis] = array.shape(array.ndim() - D + axis);
+    return shape;
+}
+
+inline void require(bool condition, const char* message) {
+    if (!condition) throw py::value_error(message);
+}
+
+template <int D>
+Shape<D> to_shape(const Extents& extents) {
+    Shape<D> shape;
+    for (int axis = 0; axis < D; ++axis) shape[axis] = extents[static_cast<std::size_t>(axis)];
+    return shape;
+}
+
+// A new array of the given leading extents and grid.
+template <typename T, int D>
+Array<T> new_array(Extents leading, const Shape<D>& grid) {
+    leading.insert(leading.end(), grid.begin(), grid.end());
+    return Array<T>(leading);
+}
+
+// Calls body.template operator()<D>() for D = 2 or 3.
+template <typename Body>
+auto with_dimension(py::ssize_t d, const Body& body) {
+    require(d == 2 || d == 3, "the grid must have 2 or 3 axes");
+    return d == 2 ? body.template operator()<2>() : body.template operator()<3>();
+}
+
+void register_bspline(py::module_& module);
+void register_field(py::module_& module);
+void register_warp(py::module_& module);
+
+}  // namespace modelaug::bind

@@ -1,0 +1,89 @@
+#include <cstdint>
+
+#include "arrays.hpp"
+#include "modelaug/render.hpp"
+#include "modelaug/warp.hpp"
+
+namespace modelaug::bind {
+namespace {
+
+template <typename T, int D>
+WarpBatch<T, D> to_batch(const Array<T>& images, const Array<float>& displacements) {
+    require(images.ndim() == D + 2, "images must have the shape (b, c, *grid)");
+    require(displacements.ndim() == D + 2 && displacements.shape(1) == D,
+            "displacements must have the shape (b, d, *grid)");
+    require(displacements.shape(0) == images.shape(0) || displacements.shape(0) == 1,
+            "displacements must hold one field per image, or one for all");
+    require(images.size() > 0 && displacements.size() > 0, "images and displacements must not be empty");
+    return {images.data(),
+            images.shape(0),
+            images.shape(1),
+            trailing_shape<D>(images),
+            displacements.data(),
+            displacements.shape(0),
+            trailing_shape<D>(displacements)};
+}
+
+template <typename T>
+Array<T> bind_nearest(const Array<T>& images, const Array<float>& displacements, bool constant, T fill, int threads) {
+    return with_dimension(displacements.ndim() - 2, [&]<int D>() {
+        const WarpBatch<T, D> batch = to_batch<T, D>(images, displacements);
+        Array<T> out = new_array<T, D>({batch.count, batch.channels}, batch.out_shape);
+        T* target = out.mutable_data();
+        py::gil_scoped_release release;
+        warp_nearest<T, D>(batch, constant, fill, target, threads);
+        return out;
+    });
+}
+
+Array<float> bind_warp(const Array<float>& images, const Array<float>& displacements, bool cubic, bool constant,
+                       double fill, int threads) {
+    return with_dimension(displacements.ndim() - 2, [&]<int D>() {
+        const WarpBatch<float, D> batch = to_batch<float, D>(images, displacements);
+        Array<float> out = new_array<float, D>({batch.count, batch.channels}, batch.out_shape);
+        float* target = out.mutable_data();
+        py::gil_scoped_release release;
+        (cubic ? warp_cubic<D> : warp_linear<D>)(batch, Border{constant, fill}, target, threads);
+        return out;
+    });
+}
+
+Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, const Array<double>& coefficients,
+                          float low, float high, int threads) {
+    require(mean.ndim() == 1 && modes.ndim() == 2 && modes.shape(1) == mean.shape(0),
+            "modes must have the shape (k, p)");
+    require(coefficients.ndim() == 1 && coefficients.shape(0) == modes.shape(0),
+            "coefficients must have the shape (k,)");
+    require(low <= high, "low must not exceed high");
+    const LinearTexture texture{mean.data(), modes.data(), modes.shape(0), mean.shape(0), low, high};
+    Array<float> out(mean.shape(0));
+    const double* c = coefficients.data();
+    float* target = out.mutable_data();
+    py::gil_scoped_release release;
+    render_texture(texture, c, target, threads);
+    return out;
+}
+
+template <typename T>
+void register_nearest(py::module_& module) {
+    module.def("warp_nearest", &bind_nearest<T>, py::arg("images").noconvert(), py::arg("displacements").noconvert(),
+               py::arg("constant"), py::arg("fill"), py::arg("threads"),
+               "images (b, c, *grid) through fields, order 0");
+}
+
+}  // namespace
+
+void register_warp(py::module_& module) {
+    register_nearest<std::uint8_t>(module);
+    register_nearest<std::uint16_t>(module);
+    register_nearest<std::uint32_t>(module);
+    register_nearest<std::uint64_t>(module);
+    module.def("warp", &bind_warp, py::arg("images").noconvert(), py::arg("displacements").noconvert(),
+               py::arg("cubic"), py::arg("constant"), py::arg("fill"), py::arg("threads"),
+               "images (b, c, *grid) through fields (b or 1, d, *grid), order 1 or 3");
+    module.def("render_texture", &bind_texture, py::arg("mean").noconvert(), py::arg("modes").noconvert(),
+               py::arg("coefficients").noconvert(), py::arg("low"), py::arg("high"), py::arg("threads"),
+               "mean + coefficients @ modes, clamped, (p,)");
+}
+
+}  // namespace modelaug::bind

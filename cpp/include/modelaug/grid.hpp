@@ -1,0 +1,66 @@
+// Non-owning views of contiguous arrays on 2D and 3D grids, last axis fastest.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+namespace modelaug {
+
+using index_t = std::ptrdiff_t;
+
+template <int D>
+using Shape = std::array<index_t, D>;
+
+template <int D>
+using Point = std::array<double, D>;
+
+template <int D>
+constexpr index_t volume(const Shape<D>& shape) {
+    index_t product = 1;
+    for (index_t length : shape) product *= length;
+    return product;
+}
+
+// Distance in memory between neighbours along each axis.
+template <int D>
+constexpr Shape<D> strides(const Shape<D>& shape) {
+    Shape<D> result{};
+    index_t stride = 1;
+    for (int axis = D - 1; axis >= 0; --axis) {
+        result[axis] = stride;
+        stride *= shape[axis];
+    }
+    return result;
+}
+
+// `channels` scalar grids of one shape, one after the other: (channels, *shape).
+template <typename T, int D>
+struct Channels {
+    T* data;
+    index_t channels;
+    Shape<D> shape;
+
+    index_t pixels() const { return volume<D>(shape); }
+    T* channel(index_t c) const { return data + c * pixels(); }
+};
+
+// Calls body(position, index) for the voxels of rows [begin, end), where a row is a run along the last axis and rows
+// are numbered in memory order.
+template <int D, typename Body>
+void for_rows(const Shape<D>& shape, index_t begin, index_t end, const Body& body) {
+    const index_t length = shape[D - 1];
+    for (index_t row = begin; row < end; ++row) {
+        Shape<D> position{};
+        index_t rest = row;
+        for (int axis = D - 2; axis >= 0; --axis) {
+            position[axis] = rest % shape[axis];
+            rest /= shape[axis];
+        }
+        for (index_t x = 0; x < length; ++x) {
+            position[D - 1] = x;
+            body(position, row * length + x);
+        }
+    }
+}
+
+}  // namespace modelaug

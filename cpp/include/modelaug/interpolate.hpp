@@ -1,0 +1,56 @@
+// Linear interpolation on a grid, shared by the kernels that look up images and fields.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "modelaug/grid.hpp"
+
+namespace modelaug {
+
+// The 2^D voxels around a point and their weights. Coordinates outside the grid are moved to its border.
+template <int D>
+struct LinearStencil {
+    static constexpr int kCorners = 1 << D;
+    index_t offsets[kCorners];
+    double weights[kCorners];
+
+    LinearStencil(const Point<D>& point, const Shape<D>& shape) {
+        const Shape<D> step = strides<D>(shape);
+        offsets[0] = 0;
+        weights[0] = 1.0;
+        int filled = 1;
+        for (int axis = 0; axis < D; ++axis) {
+            const double x = std::clamp(point[axis], 0.0, static_cast<double>(shape[axis] - 1));
+            const index_t low = std::min(static_cast<index_t>(x), std::max<index_t>(shape[axis] - 2, 0));
+            const double t = x - static_cast<double>(low);
+            const index_t next = shape[axis] > 1 ? step[axis] : 0;
+            for (int i = 0; i < filled; ++i) {
+                offsets[i] += low * step[axis];
+                offsets[filled + i] = offsets[i] + next;
+                weights[filled + i] = weights[i] * t;
+                weights[i] *= 1.0 - t;
+            }
+            filled *= 2;
+        }
+    }
+
+    template <typename T>
+    double value(const T* data) const {
+        double sum = 0.0;
+        for (int i = 0; i < kCorners; ++i) sum += weights[i] * static_cast<double>(data[offsets[i]]);
+        return sum;
+    }
+};
+
+// Where a displacement field sends voxel `index` at `position`.
+template <int D>
+Point<D> displaced(const Channels<const float, D>& field, const Shape<D>& position, index_t index) {
+    const index_t pixels = field.pixels();
+    Point<D> point;
+    for (int axis = 0; axis < D; ++axis)
+        point[axis] = static_cast<double>(position[axis]) + static_cast<double>(field.data[axis * pixels + index]);
+    return point;
+}
+
+}  // namespace modelaug
