@@ -1,0 +1,105 @@
+"""Checks of arguments, shared by every public function.
+
+Each check returns the value in the form the package works with, or raises one line that names the argument, the
+offending value and the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["choice", "finite", "grid_shape", "integer", "number", "spacing", "thread_count"]
+
+
+def finite(name: str, value: npt.ArrayLike, *, ndim: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return `value` as a C-contiguous array of `dtype`, all finite, with one of the allowed numbers of axes.
+
+    Raises
+    ------
+    TypeError
+        If `value` does not hold real numbers.
+    ValueError
+        If the number of axes is wrong, the array is empty, or an element is not finite.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; pass an array of real numbers")
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if array.ndim not in allowed:
+        wanted = " or ".join(map(str, allowed))
+        raise ValueError(f"{name} has shape {array.shape} ({array.ndim} axes); pass an array with {wanted} axes")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty (shape {array.shape}); pass at least one element")
+    converted = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(converted).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
+        raise ValueError(f"{name}{list(where)} is {array[where]}; remove or replace values that are not finite")
+    return converted
+
+
+def grid_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a 2D or 3D grid as a tuple of positive integers."""
+    try:
+        shape = tuple(int(length) for length in value)
+        exact = all(length == given for length, given in zip(shape, value, strict=True))
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}; pass the grid's shape as 2 or 3 integers") from None
+    if len(shape) not in (2, 3) or not exact or min(shape) < 1:
+        raise ValueError(f"{name} is {value!r}; pass 2 or 3 positive integers")
+    return shape
+
+
+def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
+    """Return the grid's spacing as d positive numbers; None means 1 along every axis, a number the same along all."""
+    if value is None:
+        return np.ones(d)
+    array = finite(name, value, ndim=(0, 1), dtype=np.float64)
+    array = np.full(d, float(array)) if array.size == 1 else array
+    if array.shape != (d,) or array.min() <= 0:
+        raise ValueError(f"{name} is {value!r}; pass {d} positive numbers (mm per voxel along each axis)")
+    return array
+
+
+def integer(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int within [minimum, maximum]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}; pass an integer")
+    if value < minimum or (maximum is not None and value > maximum):
+        bound = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise ValueError(f"{name} is {value}; pass an integer {bound}")
+    return int(value)
+
+
+def number(
+    name: str, value: Any, *, minimum: float = -np.inf, maximum: float = np.inf, above: float = -np.inf
+) -> float:
+    """Return `value` as a finite float within [minimum, maximum] and greater than `above`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}; pass a number")
+    result = float(value)
+    if not np.isfinite(result) or result < minimum or result > maximum or result <= above:
+        lower = f"greater than {above:g}" if above > -np.inf else f"at least {minimum:g}" if minimum > -np.inf else ""
+        upper = f"at most {maximum:g}" if maximum < np.inf else ""
+        raise ValueError(
+            f"{name} is {value}; pass a finite number {' and '.join(filter(None, (lower, upper)))}".rstrip()
+        )
+    return result
+
+
+def choice(name: str, value: str, allowed: Sequence[str]) -> str:
+    """Return `value` if it is one of the allowed words."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; pass one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def thread_count(threads: int | None) -> int:
+    """Return the number of threads to use: `threads`, or the cores this process may run on if it is None."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return integer("threads", threads, minimum=1)

@@ -1,0 +1,69 @@
+"""
+Compiled kernels; use the functions of the package, which check their arguments.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'compose', 'fit_bspline', 'invert', 'jacobian_determinant', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+def bspline_at(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], extrapolate: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    values (p, k) of a spline at points (p, d)
+    """
+def bspline_on_grid(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    values (k, *grid) of a spline at all voxels
+    """
+def build_config() -> dict[str, typing.Any]:
+    """
+    compiler, flags, versions and threads of this build
+    """
+def compose(u: numpy.typing.NDArray[numpy.float32], v: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    v(x) + u(x + v(x)), (d, *grid)
+    """
+def fit_bspline(sites: numpy.typing.NDArray[numpy.float64], values: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_levels: typing.SupportsInt | typing.SupportsIndex, affine: bool) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]:
+    """
+    (coefficients (k, *nodes), residuals (m,), levels, converged) of splines.fit_bspline
+    """
+def invert(u: numpy.typing.NDArray[numpy.float32], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
+    """
+    (inverse (d, *grid), residual (*grid))
+    """
+def jacobian_determinant(u: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    det(I + grad u), (*grid)
+    """
+def render_texture(mean: numpy.typing.NDArray[numpy.float32], modes: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float64], low: typing.SupportsFloat | typing.SupportsIndex, high: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    mean + coefficients @ modes, clamped, (p,)
+    """
+def sample_field(u: numpy.typing.NDArray[numpy.float32], points: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    displacements (p, d) at points (p, d)
+    """
+def warp(images: numpy.typing.NDArray[numpy.float32], displacements: numpy.typing.NDArray[numpy.float32], cubic: bool, constant: bool, fill: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    images (b, c, *grid) through fields (b or 1, d, *grid), order 1 or 3
+    """
+@typing.overload
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint8], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    images (b, c, *grid) through fields, order 0
+    """
+@typing.overload
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint16], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint16]:
+    """
+    images (b, c, *grid) through fields, order 0
+    """
+@typing.overload
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint32], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint32]:
+    """
+    images (b, c, *grid) through fields, order 0
+    """
+@typing.overload
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint64], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint64]:
+    """
+    images (b, c, *grid) through fields, order 0
+    """

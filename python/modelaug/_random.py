@@ -1,0 +1,20 @@
+"""The only source of random numbers in a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from modelaug import _checks
+
+__all__ = ["generator"]
+
+
+def generator(seed: int, index: int, attempt: int = 0) -> np.random.Generator:
+    """Return the generator of one attempt at one sample, a pure function of its arguments.
+
+    Philox is a counter-based generator: `index` and `attempt` are the upper words of its counter, so the streams of
+    different samples never overlap and none depends on what was drawn before.
+    """
+    key = np.random.SeedSequence(_checks.integer("seed", seed, minimum=0)).generate_state(2, np.uint64)
+    counter = [0, 0, attempt, _checks.integer("index", index, minimum=0, maximum=2**64 - 1)]
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array(counter, dtype=np.uint64)))

@@ -1,0 +1,168 @@
+"""Generalized Procrustes alignment, and the poses it takes away as statistics of their own.
+
+J. C. Gower: Generalized Procrustes analysis. Psychometrika 40(1), 1975. Rotations without reflection: S. Umeyama, IEEE
+TPAMI 13(4), 1991.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from modelaug import _checks
+
+__all__ = ["Alignment", "Transform", "apply_pose", "pose_parameter_count", "procrustes"]
+
+Transform = Literal["similarity", "rigid", "translation", "none"]
+_MAX_ITERATIONS = 100
+_CONVERGED = 1e-12
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Shapes without their poses.
+
+    Attributes
+    ----------
+    shapes : ndarray, (n, m, d), float64
+        The aligned shapes. Their frame is that of the input: mean centroid, mean orientation and geometric mean size of
+        the cohort.
+    mean : ndarray, (m, d), float64
+        Mean of the aligned shapes.
+    poses : ndarray, (n, q), float64
+        Log-scale, rotation (angle in 2D, rotation vector in 3D; radians) and translation of each shape: q = 4 in 2D, 7
+        in 3D. `apply_pose` with them and `center` turns an aligned shape back into the original.
+    center : ndarray, (d,), float64
+        The point that poses scale and rotate about: the mean centroid.
+    """
+
+    shapes: Array
+    mean: Array
+    poses: Array
+    center: Array
+
+
+def pose_parameter_count(d: int) -> int:
+    """Return the number of parameters of a similarity in d dimensions."""
+    return 1 + d * (d - 1) // 2 + d
+
+
+def apply_pose(pose: npt.ArrayLike, center: npt.ArrayLike, points: npt.ArrayLike) -> Array:
+    """Scale and rotate points about `center`, then translate them.
+
+    Parameters
+    ----------
+    pose : array_like, (q,)
+        Log-scale, rotation (angle in 2D, rotation vector in 3D; radians), translation.
+    center : array_like, (d,)
+    points : array_like, (m, d)
+
+    Returns
+    -------
+    ndarray, (m, d), float64
+    """
+    about = np.asarray(center, dtype=np.float64)
+    parameters = np.asarray(pose, dtype=np.float64)
+    d = len(about)
+    matrix = np.exp(parameters[0]) * _rotation_matrix(parameters[1:-d])
+    # Written out: a BLAS product may round differently on another number of threads.
+    offsets = np.asarray(points, dtype=np.float64) - about
+    rotated = sum(offsets[:, None, axis] * matrix[None, :, axis] for axis in range(d))
+    return np.asarray(rotated + about + parameters[-d:])
+
+
+def _rotation_matrix(rotation: Array) -> Array:
+    if len(rotation) == 3:
+        return np.asarray(Rotation.from_rotvec(rotation).as_matrix())
+    c, s = np.cos(rotation[0]), np.sin(rotation[0])
+    return np.array([[c, -s], [s, c]])
+
+
+def _rotation_parameters(matrix: Array) -> Array:
+    if len(matrix) == 3:
+        return np.asarray(Rotation.from_matrix(matrix).as_rotvec())
+    return np.array([np.arctan2(matrix[1, 0], matrix[0, 0])])
+
+
+def _nearest_rotation(matrix: Array) -> Array:
+    """Return the rotation R that maximizes trace(R^T matrix); never a reflection (Umeyama 1991)."""
+    u, _, vt = np.linalg.svd(matrix)
+    signs = np.ones(len(matrix))
+    signs[-1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    return np.asarray(u @ np.diag(signs) @ vt)
+
+
+def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity") -> Alignment:
+    """Align shapes to their common mean.
+
+    Sizes are compared as centroid sizes, orientations by least squares against the running mean, and mirror images are
+    never mapped onto each other.
+
+    Parameters
+    ----------
+    landmarks : array_like, (n, m, d)
+        Corresponding landmarks with the same unit along all axes (mm where voxels are not cubes).
+    transform
+        What is taken away: ``"similarity"``: size, orientation and position; ``"rigid"``: orientation and position;
+        ``"translation"``: position; ``"none"``: nothing.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `landmarks` has the wrong shape or values that are not finite, n < 2, the landmarks of a shape all coincide,
+        or `transform` is not one of those named.
+    """
+    shapes = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+    n, _, d = shapes.shape
+    if d not in (2, 3):
+        raise ValueError(f"landmarks has shape {shapes.shape}; its last axis must hold 2 or 3 coordinates")
+    if n < 2:
+        raise ValueError(f"landmarks holds {n} shape; pass at least 2")
+    _checks.choice("transform", transform, ("similarity", "rigid", "translation", "none"))
+
+    centroids = shapes.mean(axis=1)
+    center = centroids.mean(axis=0)
+    poses = np.zeros((n, pose_parameter_count(d)))
+    if transform == "none":
+        return Alignment(shapes.copy(), shapes.mean(axis=0), poses, center)
+
+    poses[:, -d:] = centroids - center
+    centred = shapes - centroids[:, None]
+    sizes = np.linalg.norm(centred, axis=(1, 2))
+    if sizes.min() == 0:
+        raise ValueError(f"landmarks[{int(np.argmin(sizes))}] all coincide; drop that shape")
+    if transform == "similarity":
+        poses[:, 0] = np.log(sizes) - np.log(sizes).mean()
+        centred = centred / np.exp(poses[:, 0])[:, None, None]
+    if transform in ("similarity", "rigid"):
+        rotations = _mean_orientations(centred)
+        centred = np.einsum("nmi,nij->nmj", centred, rotations)
+        poses[:, 1:-d] = [_rotation_parameters(rotation) for rotation in rotations]
+    aligned = centred + center
+    return Alignment(aligned, aligned.mean(axis=0), poses, center)
+
+
+def _mean_orientations(centred: Array) -> Array:
+    """Return rotations (n, d, d) of the shapes against their mean, with the identity as their own mean."""
+    mean = centred[0] / np.linalg.norm(centred[0])
+    for _ in range(_MAX_ITERATIONS):
+        rotations = np.stack([_nearest_rotation(shape.T @ mean) for shape in centred])
+        updated = np.einsum("nmi,nij->mj", centred, rotations)
+        updated /= np.linalg.norm(updated)
+        change = float(np.linalg.norm(updated - mean))
+        mean = updated
+        if change < _CONVERGED:
+            break
+    # The mean shape's orientation is arbitrary so far (that of the first shape); take the cohort's.
+    common = _nearest_rotation(rotations.sum(axis=0))
+    return np.asarray(rotations @ common.T)

@@ -1,0 +1,243 @@
+"""Checked training data: images with landmarks in correspondence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.io.archives import read_archive, write_archive
+
+__all__ = ["Cohort", "LandmarkObject"]
+
+ObjectKind = Literal["closed", "open", "points"]
+_KINDS = ("closed", "open", "points")
+
+
+@dataclass(frozen=True)
+class LandmarkObject:
+    """A group of landmarks that belong to one anatomical object.
+
+    Parameters
+    ----------
+    name
+        What the object is called, e.g. ``"lv_endocardium"``.
+    indices
+        The landmarks of the object, in order along its contour where it has one.
+    kind
+        ``"closed"``: consecutive landmarks are neighbours and the last is next to the first; ``"open"``: a curve with
+        two ends; ``"points"``: no order.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    kind: ObjectKind
+
+    def __post_init__(self) -> None:
+        _checks.choice("kind", self.kind, _KINDS)
+        if len(self.indices) == 0:
+            raise ValueError(f"indices of object {self.name!r} is empty; name at least one landmark")
+        object.__setattr__(self, "indices", tuple(_checks.integer("indices", i, minimum=0) for i in self.indices))
+
+
+class Cohort:
+    """Images of several subjects with corresponding landmarks, checked once and read-only from then on.
+
+    Parameters
+    ----------
+    images : array_like, (n, *grid) or (n, c, *grid)
+        One image per subject on a common grid, 2D or 3D; stored as float32. With landmarks in d = 2 coordinates, four
+        axes mean channels; with d = 3, five do.
+    landmarks : array_like, (n, m, d)
+        Corresponding landmarks in voxels, components in array-axis order; (0, 0) is the centre of the first pixel.
+    labels : array_like of integers, (n, *grid), optional
+        Label maps, moved along with the images by nearest neighbour.
+    objects : sequence of LandmarkObject, optional
+        Groups of landmarks; every landmark belongs to exactly one. By default all landmarks form one object of kind
+        ``"points"``.
+    spacing : array_like, (d,), optional
+        Millimetres per voxel along each axis; 1 by default.
+    names : sequence of str, optional
+        The subjects' names; their numbers by default.
+
+    Attributes
+    ----------
+    images : ndarray, (n, c, *grid), float32
+    landmarks : ndarray, (n, m, d), float64
+    labels : ndarray, (n, *grid), integer, or None
+    objects : tuple of LandmarkObject
+    spacing : ndarray, (d,), float64
+    names : tuple of str
+    grid : tuple of int
+        Shape of the images' grid.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong type or shape, holds a value that is not finite, an image is constant, a landmark lies
+        outside the images or coincides with another of the same subject, or the objects do not partition the landmarks.
+    """
+
+    images: npt.NDArray[np.float32]
+    landmarks: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.integer[Any]] | None
+    objects: tuple[LandmarkObject, ...]
+    spacing: npt.NDArray[np.float64]
+    names: tuple[str, ...]
+
+    def __init__(
+        self,
+        images: npt.ArrayLike,
+        landmarks: npt.ArrayLike,
+        *,
+        labels: npt.ArrayLike | None = None,
+        objects: Sequence[LandmarkObject] | None = None,
+        spacing: npt.ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.landmarks = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+        n, m, d = self.landmarks.shape
+        if d not in (2, 3):
+            raise ValueError(f"landmarks has shape {self.landmarks.shape}; its last axis must hold 2 or 3 coordinates")
+        pixels = _checks.finite("images", images, ndim=(d + 1, d + 2), dtype=np.float32)
+        self.images = pixels[:, None] if pixels.ndim == d + 1 else pixels
+        if len(self.images) != n:
+            raise ValueError(
+                f"images holds {len(self.images)} subjects but landmarks {n}; pass one of each per subject"
+            )
+        self.spacing = _checks.spacing("spacing", spacing, d)
+        self.names = tuple(map(str, names)) if names is not None else tuple(f"{i:03d}" for i in range(n))
+        if len(self.names) != n or len(set(self.names)) != n:
+            raise ValueError(
+                f"names holds {len(set(self.names))} different names for {n} subjects; pass one per subject"
+            )
+        self.labels = None if labels is None else _label_maps(labels, (n, *self.grid))
+        self.objects = (LandmarkObject("landmarks", tuple(range(m)), "points"),) if objects is None else tuple(objects)
+        self._check_landmarks()
+        self._check_images()
+        for array in (self.images, self.landmarks, self.labels, self.spacing):
+            if array is not None:
+                array.setflags(write=False)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the images' grid."""
+        return self.images.shape[2:]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        n, c = self.images.shape[:2]
+        kinds = ", ".join(f"{o.name} ({len(o.indices)} {o.kind})" for o in self.objects)
+        return f"Cohort({n} subjects, {c} channel(s), grid {self.grid}, {self.landmarks.shape[1]} landmarks: {kinds})"
+
+    def _check_landmarks(self) -> None:
+        members = sorted(i for o in self.objects for i in o.indices)
+        m = self.landmarks.shape[1]
+        if members != list(range(m)):
+            wrong = next((i for i in range(m) if members.count(i) != 1), members[-1])
+            count = members.count(wrong)
+            raise ValueError(
+                f"objects name landmark {wrong} {count} times; each of 0..{m - 1} belongs to exactly one object"
+            )
+        upper = np.array(self.grid) - 1
+        outside = ((self.landmarks < 0) | (self.landmarks > upper)).any(axis=2)
+        if outside.any():
+            i, j = (int(k) for k in np.argwhere(outside)[0])
+            raise ValueError(
+                f"landmarks[{i}, {j}] is {self.landmarks[i, j].tolist()}, outside the grid {self.grid} of subject "
+                f"{self.names[i]!r}; pass voxels in array-axis order, or crop the images less"
+            )
+        for i, shape in enumerate(self.landmarks):
+            unique, first = np.unique(shape, axis=0, return_index=True)
+            if len(unique) < m:
+                j = next(k for k in range(m) if k not in set(first.tolist()))
+                raise ValueError(
+                    f"landmarks[{i}, {j}] of subject {self.names[i]!r} coincides with another landmark at "
+                    f"{shape[j].tolist()}; move or drop one of the two"
+                )
+
+    def _check_images(self) -> None:
+        flat = self.images.reshape(len(self), -1)
+        constant = flat.max(axis=1) == flat.min(axis=1)
+        if constant.any():
+            i = int(np.argmax(constant))
+            raise ValueError(f"images[{i}] of subject {self.names[i]!r} is constant ({flat[i, 0]:g}); drop the subject")
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Cohort:
+        """Return the cohort of the subjects at `indices`, in that order."""
+        chosen = [_checks.integer("indices", i, minimum=0, maximum=len(self) - 1) for i in indices]
+        if not chosen:
+            raise ValueError("indices is empty; choose at least one subject")
+        return Cohort(
+            self.images[chosen],
+            self.landmarks[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            objects=self.objects,
+            spacing=self.spacing,
+            names=[self.names[i] for i in chosen],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the cohort to an ``.npz`` file, under a temporary name until it is complete."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "images": self.images,
+            "landmarks": self.landmarks,
+            "spacing": self.spacing,
+            "names": np.array(self.names),
+            "objects": np.array(
+                json.dumps([{"name": o.name, "kind": o.kind, "indices": o.indices} for o in self.objects])
+            ),
+        }
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        write_archive(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Cohort:
+        """Read a cohort from an ``.npz`` file.
+
+        The file holds ``images`` and ``landmarks``, and optionally ``labels``, ``spacing``, ``names`` and ``objects``
+        (JSON: a list of ``{"name", "kind", "indices"}``). Other arrays in it are ignored.
+
+        Raises
+        ------
+        ModelFileError
+            If the file cannot be read or lacks an array.
+        TypeError, ValueError
+            If the arrays do not make a cohort.
+        """
+        arrays = read_archive(path, required=("images", "landmarks"))
+        return cls(
+            arrays["images"],
+            arrays["landmarks"],
+            labels=arrays.get("labels"),
+            objects=_parse_objects(str(arrays["objects"]), path) if "objects" in arrays else None,
+            spacing=arrays.get("spacing"),
+            names=arrays["names"].tolist() if "names" in arrays else None,
+        )
+
+
+def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels has dtype {array.dtype}; pass integers")
+    if array.shape != shape:
+        raise ValueError(f"labels has shape {array.shape}; pass one label map per image, shape {shape}")
+    return np.ascontiguousarray(array)
+
+
+def _parse_objects(text: str, path: str | Path) -> list[LandmarkObject]:
+    try:
+        return [LandmarkObject(str(o["name"]), tuple(o["indices"]), o["kind"]) for o in json.loads(text)]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"objects in {path} cannot be read ({error}); write a JSON list of name, kind, indices"
+        ) from error

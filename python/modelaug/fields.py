@@ -1,0 +1,140 @@
+"""Displacement fields: composition, inversion, Jacobian determinant.
+
+A field u is an array (d, *grid) of displacements in voxels, components in array-axis order, and stands for the map
+x -> x + u(x). Between voxels it is linear; beyond the grid its border continues.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core
+
+__all__ = ["check_field", "compose", "invert", "jacobian_determinant"]
+
+
+def check_field(name: str, field: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return `field` as a float32 array (d, *grid) with d = 2 or 3, or raise one line that says what is wrong."""
+    array = _checks.finite(name, field, ndim=(3, 4), dtype=np.float32)
+    if array.shape[0] != array.ndim - 1:
+        d = array.ndim - 1
+        raise ValueError(
+            f"{name} has shape {array.shape}; pass (d, *grid): {d} components first for a grid of {d} axes"
+        )
+    return array
+
+
+def compose(u: npt.ArrayLike, v: npt.ArrayLike, *, threads: int | None = None) -> npt.NDArray[np.float32]:
+    """Return w(x) = v(x) + u(x + v(x)): to warp by u and then by v is to warp once by w.
+
+    Parameters
+    ----------
+    u, v : array_like, (d, *grid)
+        Displacements in voxels. Their grids may differ; the result has that of `v`.
+    threads
+        Threads to use; None means all cores.
+
+    Returns
+    -------
+    ndarray, (d, *grid), float32
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field has the wrong shape or values that are not finite.
+    """
+    first, second = check_field("u", u), check_field("v", v)
+    if first.ndim != second.ndim:
+        raise ValueError(f"u has shape {first.shape} but v {second.shape}; pass two fields of the same dimension")
+    return _core.compose(first, second, _checks.thread_count(threads))
+
+
+@overload
+def invert(
+    u: npt.ArrayLike,
+    *,
+    tolerance: float = ...,
+    max_iterations: int = ...,
+    return_residual: Literal[False] = ...,
+    threads: int | None = ...,
+) -> npt.NDArray[np.float32]: ...
+@overload
+def invert(
+    u: npt.ArrayLike,
+    *,
+    tolerance: float = ...,
+    max_iterations: int = ...,
+    return_residual: Literal[True],
+    threads: int | None = ...,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def invert(
+    u: npt.ArrayLike,
+    *,
+    tolerance: float = 1e-3,
+    max_iterations: int = 50,
+    return_residual: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the displacement v with v(x) = -u(x + v(x)), so that x -> x + v(x) undoes x -> x + u(x).
+
+    Every voxel is solved on its own by damped Newton steps. A field that folds has no inverse where it does; the
+    residual tells.
+
+    Parameters
+    ----------
+    u : array_like, (d, *grid)
+        Displacement in voxels.
+    tolerance
+        Residual in voxels at which a voxel is done.
+    max_iterations
+        Largest number of Newton steps for a voxel.
+    return_residual
+        Whether to return also what each voxel reached.
+    threads
+        Threads to use; None means all cores.
+
+    Returns
+    -------
+    v : ndarray, (d, *grid), float32
+    residual : ndarray, (*grid), float32
+        Only with `return_residual`: the length of v(x) + u(x + v(x)) in voxels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the field has the wrong shape or values that are not finite, or an option is out of range.
+    """
+    inverse, residual = _core.invert(
+        check_field("u", u),
+        _checks.number("tolerance", tolerance, minimum=0.0),
+        _checks.integer("max_iterations", max_iterations, minimum=1),
+        _checks.thread_count(threads),
+    )
+    return (inverse, residual) if return_residual else inverse
+
+
+def jacobian_determinant(u: npt.ArrayLike, *, threads: int | None = None) -> npt.NDArray[np.float32]:
+    """Return det(I + grad u) at every voxel; where it is not positive, the map x -> x + u(x) folds.
+
+    Derivatives are central differences inside, one-sided at the border and 0 along an axis with a single voxel.
+
+    Parameters
+    ----------
+    u : array_like, (d, *grid)
+        Displacement in voxels.
+    threads
+        Threads to use; None means all cores.
+
+    Returns
+    -------
+    ndarray, (*grid), float32
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the field has the wrong shape or values that are not finite.
+    """
+    return _core.jacobian_determinant(check_field("u", u), _checks.thread_count(threads))

@@ -1,0 +1,112 @@
+"""A Gaussian distribution with few modes: what a shape model and a texture model both are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+
+__all__ = ["GaussianModel"]
+
+_BLOCK = 1 << 16  # columns of the samples that are worked on at a time in float64
+_NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding errors
+
+Real = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class GaussianModel:
+    """Gaussian distribution N(mean, P diag(variances) P^T) of vectors with p entries.
+
+    Parameters
+    ----------
+    mean : ndarray, (p,)
+    basis : ndarray, (p, k)
+        The modes P, orthonormal columns.
+    variances : ndarray, (k,), float64
+        Variance along each mode, falling.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes do not fit together, a value is not finite, or the variances are negative or rise.
+    """
+
+    mean: Real
+    basis: Real
+    variances: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name, ndim in (("mean", 1), ("basis", 2), ("variances", 1)):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != ndim:
+                raise TypeError(f"{name} must be an array of floats with {ndim} axes; convert it")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds values that are not finite; remove them")
+        if self.basis.shape != (len(self.mean), len(self.variances)):
+            raise ValueError(
+                f"basis has shape {self.basis.shape}; pass (p, k) = {(len(self.mean), len(self.variances))}"
+            )
+        if (self.variances < 0).any() or (np.diff(self.variances) > 0).any():
+            raise ValueError("variances must not be negative and must not rise; sort the modes")
+
+    @classmethod
+    def from_samples(cls, samples: npt.ArrayLike, *, coverage: float = 1.0) -> GaussianModel:
+        """Return the principal components of samples, through their n x n Gram matrix.
+
+        Parameters
+        ----------
+        samples : array_like, (n, p)
+            float32 stays float32; sums are float64 either way.
+        coverage
+            Fraction of the total variance to keep: the fewest modes that reach it, at most n - 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there are fewer than 2 samples, all are equal, or a value is not finite.
+        """
+        dtype = np.float32 if getattr(samples, "dtype", None) == np.float32 else np.float64
+        x = _checks.finite("samples", samples, ndim=2, dtype=dtype)
+        _checks.number("coverage", coverage, above=0.0, maximum=1.0)
+        n, p = x.shape
+        if n < 2:
+            raise ValueError(f"samples holds {n} sample; pass at least 2")
+        mean = x.mean(axis=0, dtype=np.float64)
+        blocks = [slice(start, min(start + _BLOCK, p)) for start in range(0, p, _BLOCK)]
+        gram = np.zeros((n, n))
+        for block in blocks:
+            centred = x[:, block] - mean[block]
+            gram += centred @ centred.T
+        eigenvalues, vectors = np.linalg.eigh(gram / (n - 1))
+        eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
+        if eigenvalues[0] <= 0:
+            raise ValueError("samples are all equal; pass samples that differ")
+        kept = eigenvalues[: n - 1][eigenvalues[: n - 1] > _NOISE * eigenvalues[0]]
+        share = np.cumsum(kept) / kept.sum()
+        k = min(int(np.searchsorted(share, coverage - 1e-12)) + 1, len(kept))
+        # Modes are stored one after the other, so that a sample is a sum of contiguous vectors.
+        modes = np.empty((k, p), dtype=dtype)
+        for block in blocks:
+            centred = x[:, block] - mean[block]
+            modes[:, block] = (vectors[:, :k].T @ centred) / np.sqrt(kept[:k] * (n - 1))[:, None]
+        peaks = np.take_along_axis(modes, np.abs(modes).argmax(axis=1)[:, None], axis=1)
+        modes *= np.where(peaks < 0, -1, 1).astype(dtype)
+        return cls(mean.astype(dtype), modes.T, kept[:k].copy())
+
+    def sample(self, n: int, rng: np.random.Generator) -> Real:
+        """Draw n vectors: (n, p)."""
+        z = rng.standard_normal((_checks.integer("n", n, minimum=1), len(self.variances)))
+        return self.reconstruct(z * np.sqrt(self.variances))
+
+    def coefficients(self, x: npt.ArrayLike) -> Real:
+        """Return P^T (x - mean) for vectors (..., p): (..., k)."""
+        return np.asarray((np.asarray(x) - self.mean) @ self.basis)
+
+    def reconstruct(self, coefficients: npt.ArrayLike) -> Real:
+        """Return mean + P b for coefficients b (..., k): (..., p)."""
+        return np.asarray(self.mean + np.asarray(coefficients) @ self.basis.T)

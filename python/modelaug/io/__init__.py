@@ -1,0 +1,1 @@
+"""Files: everything that is read from or written to disk."""

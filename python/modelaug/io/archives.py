@@ -1,0 +1,75 @@
+"""``.npz`` archives, written whole or not at all, read without ever unpickling."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["ModelFileError", "read_archive", "write_archive", "write_atomically"]
+
+
+class ModelFileError(Exception):
+    """A file cannot be read as what it should be: missing, truncated, of another kind or version, or hostile."""
+
+
+def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it, so that `path` is never half-written."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_archive(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays to an uncompressed ``.npz`` file, atomically."""
+
+    def write(file: IO[bytes]) -> None:
+        np.savez(file, allow_pickle=False, **arrays)
+
+    write_atomically(path, write)
+
+
+def read_archive(path: str | Path, *, required: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """Read all arrays of an ``.npz`` file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no ``.npz``, is truncated, holds pickled objects, or lacks a required array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ModelFileError(f"{path} holds a single array; pass an .npz file")
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ModelFileError(f"{path} cannot be read as .npz ({error}); write it again") from error
+    missing = [name for name in required if name not in arrays]
+    if missing:
+        raise ModelFileError(f"{path} lacks the array {missing[0]!r} (it holds {sorted(arrays)}); pass another file")
+    return arrays

@@ -1,0 +1,165 @@
+"""Scattered-data approximation by multilevel B-splines.
+
+S. Lee, G. Wolberg, S. Y. Shin: Scattered data interpolation with multilevel B-splines. IEEE Transactions on
+Visualization and Computer Graphics 3(3), 1997.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core
+
+__all__ = ["BSpline", "fit_bspline"]
+
+
+@dataclass(frozen=True)
+class BSpline:
+    """A cubic B-spline with k components on the domain [0, N - 1] of a grid's axes.
+
+    Attributes
+    ----------
+    coefficients : ndarray, (k, *nodes), float64
+        Control points; an axis with c cells has c + 3 of them.
+    grid : tuple of int
+        Shape of the domain in voxels.
+    residuals : ndarray, (m,), float64
+        Euclidean length of value minus spline at each site of the fit.
+    levels : int
+        Lattices that were needed; 0 if the affine part alone meets the tolerance.
+    converged : bool
+        Whether no residual exceeds the tolerance.
+    """
+
+    coefficients: npt.NDArray[np.float64]
+    grid: tuple[int, ...]
+    residuals: npt.NDArray[np.float64]
+    levels: int
+    converged: bool
+
+    def at(
+        self,
+        points: npt.ArrayLike,
+        outside: Literal["error", "clamp", "extrapolate"] = "error",
+        *,
+        threads: int | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """Evaluate the spline at points.
+
+        Parameters
+        ----------
+        points : array_like, (p, d)
+            Voxels, components in array-axis order.
+        outside
+            For points outside the domain: ``"error"`` refuses them, ``"clamp"`` takes the value at the nearest point of
+            the domain, ``"extrapolate"`` continues linearly from there.
+        threads
+            Threads to use; None means all cores.
+
+        Returns
+        -------
+        ndarray, (p, k), float64
+
+        Raises
+        ------
+        ValueError
+            If `points` has the wrong shape, holds values that are not finite, or lies outside with ``outside="error"``.
+        """
+        _checks.choice("outside", outside, ("error", "clamp", "extrapolate"))
+        checked = _checks.finite("points", points, ndim=2, dtype=np.float64)
+        _check_sites("points", checked, self.grid, inside=outside == "error")
+        return _core.bspline_at(
+            self.coefficients, self.grid, checked, outside == "extrapolate", _checks.thread_count(threads)
+        )
+
+    def on_grid(self, *, threads: int | None = None) -> npt.NDArray[np.float32]:
+        """Evaluate the spline at all voxels: (k, *grid), float32."""
+        return _core.bspline_on_grid(self.coefficients, self.grid, _checks.thread_count(threads))
+
+
+def fit_bspline(
+    sites: npt.ArrayLike,
+    values: npt.ArrayLike,
+    grid: Sequence[int],
+    *,
+    tolerance: float,
+    max_levels: int = 8,
+    weights: npt.ArrayLike | None = None,
+    affine: bool = True,
+    threads: int | None = None,
+) -> BSpline:
+    """Approximate scattered values by cubic B-splines on lattices of doubling density (Lee et al. 1997).
+
+    An affine map is fitted first by least squares; B-spline lattices with 1, 2, 4, ... cells per axis then approximate
+    what is left, each refined exactly into the next, until no residual is longer than `tolerance`.
+
+    Parameters
+    ----------
+    sites : array_like, (m, d)
+        Positions in voxels, components in array-axis order, within [0, N - 1] along every axis.
+    values : array_like, (m, k)
+        Values at the sites; all components share one lattice.
+    grid
+        Shape of the domain, 2 or 3 axes.
+    tolerance
+        Largest allowed residual, in the unit of `values`.
+    max_levels
+        Largest number of lattices. Sites that coincide but ask for different values never converge and stop here.
+    weights : array_like, (m,), optional
+        Positive confidences of the sites; equal by default.
+    affine
+        Whether to start from the least-squares affine map. Without it the splines pull towards 0 away from the sites.
+    threads
+        Accepted for uniformity; a fit runs on one thread, so that its bits never depend on their number.
+
+    Returns
+    -------
+    BSpline
+        The same bits for any order of the sites.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong shape, a value is not finite, a site lies outside the domain, or an option is out of
+        range.
+    """
+    shape = _checks.grid_shape("grid", grid)
+    x = _checks.finite("sites", sites, ndim=2, dtype=np.float64)
+    z = _checks.finite("values", values, ndim=2, dtype=np.float64)
+    _check_sites("sites", x, shape, inside=True)
+    if len(z) != len(x):
+        raise ValueError(f"values has shape {z.shape}; pass one row per site, {len(x)}")
+    w = None if weights is None else _checks.finite("weights", weights, ndim=1, dtype=np.float64)
+    if w is not None and w.shape != (len(x),):
+        raise ValueError(f"weights has shape {w.shape}; pass one weight per site, ({len(x)},)")
+    if w is not None and w.min() <= 0:
+        raise ValueError(
+            f"weights[{int(np.argmin(w))}] is {w.min():g}; pass positive weights and drop sites without any"
+        )
+    _checks.thread_count(threads)
+    coefficients, residuals, levels, converged = _core.fit_bspline(
+        x,
+        z,
+        w,
+        shape,
+        _checks.number("tolerance", tolerance, minimum=0.0),
+        _checks.integer("max_levels", max_levels, minimum=1),
+        bool(affine),
+    )
+    return BSpline(coefficients, shape, residuals, levels, converged)
+
+
+def _check_sites(name: str, sites: npt.NDArray[np.float64], grid: tuple[int, ...], *, inside: bool) -> None:
+    if sites.shape[1] != len(grid):
+        raise ValueError(f"{name} has shape {sites.shape}; pass {len(grid)} coordinates each for the grid {grid}")
+    outside = ((sites < 0) | (sites > np.array(grid) - 1)).any(axis=1)
+    if inside and outside.any():
+        i = int(np.argmax(outside))
+        raise ValueError(
+            f"{name}[{i}] is {sites[i].tolist()}, outside the domain [0, N - 1] of the grid {grid}; drop or move it"
+        )

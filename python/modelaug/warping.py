@@ -1,0 +1,111 @@
+"""Images, labels and points through a displacement field."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core
+from modelaug.fields import check_field
+
+__all__ = ["warp", "warp_points"]
+
+
+def warp(
+    image: npt.ArrayLike,
+    displacement: npt.ArrayLike,
+    *,
+    order: Literal[0, 1, 3] = 1,
+    border: Literal["edge", "constant"] = "edge",
+    fill: float = 0.0,
+    threads: int | None = None,
+) -> npt.NDArray[Any]:
+    """Pull images through a displacement field: ``out(x) = image(x + displacement(x))``.
+
+    Parameters
+    ----------
+    image : array_like, (*grid), (c, *grid) or (b, c, *grid)
+        One image, or a batch of them.
+    displacement : array_like, (d, *out_grid) or (b, d, *out_grid)
+        Displacement in voxels, components in array-axis order; one field per image of a batch, or one for all. The
+        output has its grid, which may differ from the image's.
+    order
+        0: nearest voxel, half rounded up, the type of `image` is kept (for labels); 1: linear; 3: interpolating cubic
+        B-spline, mirrored about the centres of the border voxels.
+    border
+        Beyond the centres of the outermost voxels: ``"edge"`` continues the border, ``"constant"`` gives `fill`.
+    fill
+        The value outside with ``border="constant"``.
+    threads
+        Threads to use; None means all cores.
+
+    Returns
+    -------
+    ndarray, (*out_grid), (c, *out_grid) or (b, c, *out_grid)
+        float32 with order 1 and 3.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong shape or values that are not finite, or an option is not one of those named.
+    """
+    if order not in (0, 1, 3):
+        raise ValueError(f"order is {order!r}; pass 0 (nearest), 1 (linear) or 3 (cubic B-spline)")
+    constant = _checks.choice("border", border, ("edge", "constant")) == "constant"
+    fill = _checks.number("fill", fill)
+    count = _checks.thread_count(threads)
+    fields = _checks.finite("displacement", displacement, ndim=(3, 4, 5), dtype=np.float32)
+    # (3, 2, h, w) is one field on a grid with two planes, unless there are three images for three fields in the plane.
+    three_in_plane = fields.shape[1] == 2 and np.ndim(image) == 4 and np.shape(image)[0] == 3
+    batched = fields.ndim == 5 or (fields.ndim == 4 and (fields.shape[0] != 3 or three_in_plane))
+    d = fields.ndim - 1 - batched
+    if fields.shape[int(batched)] != d:
+        raise ValueError(f"displacement has shape {fields.shape}; pass (d, *grid) or (b, d, *grid), components first")
+    fields = fields if batched else fields[None]
+
+    kept_type = order == 0
+    pixels = np.asarray(image)
+    images = _checks.finite("image", pixels, ndim=(d, d + 1, d + 2), dtype=pixels.dtype if kept_type else np.float32)
+    leading = images.ndim - d
+    images = images.reshape((1,) * (2 - leading) + images.shape)
+    if len(fields) not in (1, len(images)):
+        raise ValueError(
+            f"displacement holds {len(fields)} fields for {len(images)} images; pass one each, or one for all"
+        )
+    if kept_type:
+        raw = np.dtype(f"u{images.itemsize}")
+        filler = np.array([fill]).astype(images.dtype)
+        out = _core.warp_nearest(images.view(raw), fields, constant, int(filler.view(raw)[0]), count).view(images.dtype)
+    else:
+        out = _core.warp(images, fields, order == 3, constant, fill, count)
+    return out.reshape(out.shape[2 - leading :])
+
+
+def warp_points(points: npt.ArrayLike, displacement: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Move points by a displacement field: p + u(p), u linear between voxels and continued beyond the border.
+
+    With the field that pulls a moving image onto a fixed one, points of the fixed image land on the moving image.
+
+    Parameters
+    ----------
+    points : array_like, (m, d)
+        Voxels, components in array-axis order.
+    displacement : array_like, (d, *grid)
+        Displacement in voxels.
+
+    Returns
+    -------
+    ndarray, (m, d), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong shape or values that are not finite.
+    """
+    field = check_field("displacement", displacement)
+    checked = _checks.finite("points", points, ndim=2, dtype=np.float64)
+    if checked.shape[1] != len(field):
+        raise ValueError(f"points has shape {checked.shape}; pass {len(field)} coordinates each, as displacement has")
+    return checked + _core.sample_field(field, checked, 1)
