@@ -5,6 +5,11 @@
 #include "modelaug/bspline.hpp"
 
 namespace modelaug {
+namespace {
+
+constexpr double kSmallestSpread = 1e-6;
+
+}  // namespace
 
 void fit_affine(int d, const double* sites, const double* values, const double* weights, index_t count,
                 index_t components, double* matrix) {
@@ -15,16 +20,20 @@ void fit_affine(int d, const double* sites, const double* values, const double* 
     if (weights) w = Eigen::Map<const Eigen::VectorXd>(weights, count);
     w /= w.sum();
 
-    const Eigen::RowVectorXd site_mean = w.transpose() * x;
+    // Relative to the first site, so that sites at one place have no spread at all, not even a rounding error's.
+    const Eigen::RowVectorXd origin = x.row(0);
+    const Eigen::RowVectorXd site_mean = origin + w.transpose() * (x.rowwise() - origin);
     const Eigen::RowVectorXd value_mean = w.transpose() * z;
     const Eigen::VectorXd root = w.cwiseSqrt();
     const Eigen::MatrixXd centred = root.asDiagonal() * (x.rowwise() - site_mean);
     const Eigen::MatrixXd target = root.asDiagonal() * (z.rowwise() - value_mean);
 
-    Eigen::CompleteOrthogonalDecomposition<Eigen::MatrixXd> decomposition;
-    decomposition.setThreshold(1e-10);
-    decomposition.compute(centred);
-    const Eigen::MatrixXd linear = decomposition.solve(target);  // (d, components)
+    // A singular value is the sites' root mean square spread along a direction, in voxels.
+    const Eigen::JacobiSVD<Eigen::MatrixXd> svd(centred, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    const Eigen::VectorXd spread = svd.singularValues();
+    const Eigen::VectorXd inverse = (spread.array() > kSmallestSpread).select(spread.cwiseInverse(), 0.0);
+    const Eigen::MatrixXd linear =
+        svd.matrixV() * inverse.asDiagonal() * svd.matrixU().transpose() * target;  // (d, components)
 
     Eigen::Map<RowMatrix> result(matrix, components, d + 1);
     result.leftCols(d) = linear.transpose();

@@ -26,7 +26,10 @@ def finite(name: str, value: npt.ArrayLike, *, ndim: int | tuple[int, ...], dtyp
     ValueError
         If the number of axes is wrong, the array is empty, or an element is not finite.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is no regular array ({error}); pass rows of equal length") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; pass an array of real numbers")
     allowed = (ndim,) if isinstance(ndim, int) else ndim

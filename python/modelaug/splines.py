@@ -109,7 +109,8 @@ def fit_bspline(
     tolerance
         Largest allowed residual, in the unit of `values`.
     max_levels
-        Largest number of lattices. Sites that coincide but ask for different values never converge and stop here.
+        Largest number of lattices. Sites that coincide but ask for different values never converge and stop here, or
+        earlier where the next lattice would exceed 2^26 control points (after 13 levels in 2D, 9 in 3D).
     weights : array_like, (m,), optional
         Positive confidences of the sites; equal by default.
     affine

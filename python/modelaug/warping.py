@@ -57,7 +57,6 @@ def warp(
     fill = _checks.number("fill", fill)
     count = _checks.thread_count(threads)
     fields = _checks.finite("displacement", displacement, ndim=(3, 4, 5), dtype=np.float32)
-    # (3, 2, h, w) is one field on a grid with two planes, unless there are three images for three fields in the plane.
     three_in_plane = fields.shape[1] == 2 and np.ndim(image) == 4 and np.shape(image)[0] == 3
     batched = fields.ndim == 5 or (fields.ndim == 4 and (fields.shape[0] != 3 or three_in_plane))
     d = fields.ndim - 1 - batched
@@ -75,8 +74,15 @@ def warp(
             f"displacement holds {len(fields)} fields for {len(images)} images; pass one each, or one for all"
         )
     if kept_type:
+        if images.itemsize > 8:
+            raise TypeError(f"image has dtype {images.dtype}; convert it to a type of at most 8 bytes")
         raw = np.dtype(f"u{images.itemsize}")
-        filler = np.array([fill]).astype(images.dtype)
+        with np.errstate(invalid="ignore"):
+            filler = np.array([fill]).astype(images.dtype)
+        if constant and filler[0] != fill:
+            raise ValueError(
+                f"fill is {fill:g}, which {images.dtype} cannot hold; pass another value, or convert image"
+            )
         out = _core.warp_nearest(images.view(raw), fields, constant, int(filler.view(raw)[0]), count).view(images.dtype)
     else:
         out = _core.warp(images, fields, order == 3, constant, fill, count)

@@ -76,7 +76,8 @@ void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count,
 template <int D>
 void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads);
 
-// Weighted least-squares affine map sites -> values, of minimum norm about the centroid where the sites are degenerate.
+// Weighted least-squares affine map sites -> values; constant along directions in which the sites spread by less than 1e-6
+// voxels (root mean square).
 // matrix: (components, D + 1), value_k(x) = sum_a matrix[k, a] x_a + matrix[k, D].
 void fit_affine(int d, const double* sites, const double* values, const double* weights, index_t count,
                 index_t components, double* matrix);
