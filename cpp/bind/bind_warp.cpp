@@ -48,15 +48,19 @@ Array<float> bind_warp(const Array<float>& images, const Array<float>& displacem
     });
 }
 
-Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, const Array<double>& coefficients,
-                          float low, float high, int threads) {
-    require(mean.ndim() == 1 && modes.ndim() == 2 && modes.shape(1) == mean.shape(0),
-            "modes must have the shape (k, p)");
+Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, const Array<float>& ranges,
+                          const Array<double>& coefficients, int threads) {
+    require(mean.ndim() == 2 && mean.size() > 0, "mean must have the shape (c, pixels)");
+    const index_t channels = mean.shape(0), pixels = mean.shape(1);
+    require(modes.ndim() == 3 && modes.shape(1) == channels && modes.shape(2) == pixels,
+            "modes must have the shape (k, c, pixels)");
+    require(ranges.ndim() == 2 && ranges.shape(0) == channels && ranges.shape(1) == 2,
+            "ranges must have the shape (c, 2)");
+    for (index_t c = 0; c < channels; ++c) require(ranges.at(c, 0) <= ranges.at(c, 1), "ranges must not be reversed");
     require(coefficients.ndim() == 1 && coefficients.shape(0) == modes.shape(0),
             "coefficients must have the shape (k,)");
-    require(low <= high, "low must not exceed high");
-    const LinearTexture texture{mean.data(), modes.data(), modes.shape(0), mean.shape(0), low, high};
-    Array<float> out(mean.shape(0));
+    const LinearTexture texture{mean.data(), modes.data(), ranges.data(), modes.shape(0), channels, pixels};
+    Array<float> out({channels, pixels});
     const double* c = coefficients.data();
     float* target = out.mutable_data();
     py::gil_scoped_release release;
@@ -82,8 +86,8 @@ void register_warp(py::module_& module) {
                py::arg("cubic"), py::arg("constant"), py::arg("fill"), py::arg("threads"),
                "images (b, c, *grid) through fields (b or 1, d, *grid), order 1 or 3");
     module.def("render_texture", &bind_texture, py::arg("mean").noconvert(), py::arg("modes").noconvert(),
-               py::arg("coefficients").noconvert(), py::arg("low"), py::arg("high"), py::arg("threads"),
-               "mean + coefficients @ modes, clamped, (p,)");
+               py::arg("ranges").noconvert(), py::arg("coefficients").noconvert(), py::arg("threads"),
+               "mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)");
 }
 
 }  // namespace modelaug::bind

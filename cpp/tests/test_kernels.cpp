@@ -144,13 +144,14 @@ void test_warps(const Shape<D>& grid, const Shape<D>& out_grid) {
 
 void test_render() {
     const index_t pixels = 5000, modes = 3;
-    std::vector<float> mean(pixels, 1.0f), basis(modes * pixels, 0.5f), one(pixels), many(pixels);
+    std::vector<float> mean(2 * pixels, 1.0f), basis(modes * 2 * pixels, 0.5f), one(2 * pixels), many(2 * pixels);
     const std::vector<double> coefficients{1.0, 2.0, 4.0};
-    const LinearTexture texture{mean.data(), basis.data(), modes, pixels, 0.0f, 4.0f};
+    const std::vector<float> ranges{0.0f, 4.0f, 0.0f, 9.0f};
+    const LinearTexture texture{mean.data(), basis.data(), ranges.data(), modes, 2, pixels};
     render_texture(texture, coefficients.data(), one.data(), 1);
     render_texture(texture, coefficients.data(), many.data(), 3);
     CHECK(one == many);
-    for (float value : one) CHECK(value == 4.0f);
+    for (index_t i = 0; i < pixels; ++i) CHECK(one[i] == 4.0f && one[pixels + i] == 4.5f);
 }
 
 void test_parallel() {

@@ -38,7 +38,8 @@ def finite(name: str, value: npt.ArrayLike, *, ndim: int | tuple[int, ...], dtyp
         raise ValueError(f"{name} has shape {array.shape} ({array.ndim} axes); pass an array with {wanted} axes")
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}); pass at least one element")
-    converted = np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):
+        converted = np.asarray(array, dtype=dtype, order="C")
     if not np.isfinite(converted).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
         raise ValueError(f"{name}{list(where)} is {array[where]}; remove or replace values that are not finite")
@@ -62,7 +63,7 @@ def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.fl
     if value is None:
         return np.ones(d)
     array = finite(name, value, ndim=(0, 1), dtype=np.float64)
-    array = np.full(d, float(array)) if array.size == 1 else array
+    array = np.full(d, array.item()) if array.size == 1 else array
     if array.shape != (d,) or array.min() <= 0:
         raise ValueError(f"{name} is {value!r}; pass {d} positive numbers (mm per voxel along each axis)")
     return array
@@ -84,7 +85,10 @@ def number(
     """Return `value` as a finite float within [minimum, maximum] and greater than `above`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} is {value!r}; pass a number")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of floats; pass a finite number") from None
     if not np.isfinite(result) or result < minimum or result > maximum or result <= above:
         lower = f"greater than {above:g}" if above > -np.inf else f"at least {minimum:g}" if minimum > -np.inf else ""
         upper = f"at most {maximum:g}" if maximum < np.inf else ""

@@ -35,9 +35,9 @@ def jacobian_determinant(u: numpy.typing.NDArray[numpy.float32], threads: typing
     """
     det(I + grad u), (*grid)
     """
-def render_texture(mean: numpy.typing.NDArray[numpy.float32], modes: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float64], low: typing.SupportsFloat | typing.SupportsIndex, high: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+def render_texture(mean: numpy.typing.NDArray[numpy.float32], modes: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """
-    mean + coefficients @ modes, clamped, (p,)
+    mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)
     """
 def sample_field(u: numpy.typing.NDArray[numpy.float32], points: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """

@@ -24,7 +24,7 @@ _CONVERGED = 1e-12
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Alignment:
     """Shapes without their poses.
 

@@ -43,6 +43,8 @@ class LandmarkObject:
         _checks.choice("kind", self.kind, _KINDS)
         if len(self.indices) == 0:
             raise ValueError(f"indices of object {self.name!r} is empty; name at least one landmark")
+        if not isinstance(self.name, str):
+            raise TypeError(f"name of an object is {self.name!r}; pass a string")
         object.__setattr__(self, "indices", tuple(_checks.integer("indices", i, minimum=0) for i in self.indices))
 
 
@@ -112,6 +114,8 @@ class Cohort:
                 f"images holds {len(self.images)} subjects but landmarks {n}; pass one of each per subject"
             )
         self.spacing = _checks.spacing("spacing", spacing, d)
+        if isinstance(names, str):
+            raise TypeError(f"names is {names!r}; pass one name per subject")
         self.names = tuple(map(str, names)) if names is not None else tuple(f"{i:03d}" for i in range(n))
         if len(self.names) != n or len(set(self.names)) != n:
             raise ValueError(
@@ -121,9 +125,11 @@ class Cohort:
         self.objects = (LandmarkObject("landmarks", tuple(range(m)), "points"),) if objects is None else tuple(objects)
         self._check_landmarks()
         self._check_images()
-        for array in (self.images, self.landmarks, self.labels, self.spacing):
-            if array is not None:
-                array.setflags(write=False)
+        # Copies: the caller's arrays are neither frozen here nor able to change what was checked.
+        for name in ("images", "landmarks", "labels", "spacing"):
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).copy())
+                getattr(self, name).setflags(write=False)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -139,10 +145,16 @@ class Cohort:
         return f"Cohort({n} subjects, {c} channel(s), grid {self.grid}, {self.landmarks.shape[1]} landmarks: {kinds})"
 
     def _check_landmarks(self) -> None:
+        for o in self.objects:
+            if not isinstance(o, LandmarkObject):
+                raise TypeError(f"objects holds {o!r}; pass LandmarkObjects")
+        called = [o.name for o in self.objects]
+        if len(set(called)) < len(called):
+            raise ValueError(f"objects is {called}; give each object a name of its own")
         members = sorted(i for o in self.objects for i in o.indices)
         m = self.landmarks.shape[1]
         if members != list(range(m)):
-            wrong = next((i for i in range(m) if members.count(i) != 1), members[-1])
+            wrong = next(i for i in (*range(m), *members[-1:]) if i >= m or members.count(i) != 1)
             count = members.count(wrong)
             raise ValueError(
                 f"objects name landmark {wrong} {count} times; each of 0..{m - 1} belongs to exactly one object"
@@ -237,7 +249,7 @@ def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np
 def _parse_objects(text: str, path: str | Path) -> list[LandmarkObject]:
     try:
         return [LandmarkObject(str(o["name"]), tuple(o["indices"]), o["kind"]) for o in json.loads(text)]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
             f"objects in {path} cannot be read ({error}); write a JSON list of name, kind, indices"
         ) from error

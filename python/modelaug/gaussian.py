@@ -18,7 +18,7 @@ _NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding er
 Real = npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianModel:
     """Gaussian distribution N(mean, P diag(variances) P^T) of vectors with p entries.
 
@@ -84,16 +84,24 @@ class GaussianModel:
             gram += centred @ centred.T
         eigenvalues, vectors = np.linalg.eigh(gram / (n - 1))
         eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
-        if eigenvalues[0] <= 0:
+        # Equal samples differ from their rounded mean by an ulp of each entry.
+        ulp = np.finfo(np.float64).eps * max(abs(float(x.min())), abs(float(x.max())))
+        if eigenvalues[0] <= n * p * ulp**2:
             raise ValueError("samples are all equal; pass samples that differ")
         kept = eigenvalues[: n - 1][eigenvalues[: n - 1] > _NOISE * eigenvalues[0]]
         share = np.cumsum(kept) / kept.sum()
         k = min(int(np.searchsorted(share, coverage - 1e-12)) + 1, len(kept))
         # Modes are stored one after the other, so that a sample is a sum of contiguous vectors.
+        # The Gram matrix squares the range of the variances: weak modes need a second pass to be orthonormal.
+        weights = vectors[:, :k].T / np.sqrt(kept[:k] * (n - 1))[:, None]
+        overlap = np.zeros((k, k))
+        for block in blocks:
+            part = weights @ (x[:, block] - mean[block])
+            overlap += part @ part.T
+        weights = np.linalg.solve(np.linalg.cholesky(overlap), weights)
         modes = np.empty((k, p), dtype=dtype)
         for block in blocks:
-            centred = x[:, block] - mean[block]
-            modes[:, block] = (vectors[:, :k].T @ centred) / np.sqrt(kept[:k] * (n - 1))[:, None]
+            modes[:, block] = weights @ (x[:, block] - mean[block])
         peaks = np.take_along_axis(modes, np.abs(modes).argmax(axis=1)[:, None], axis=1)
         modes *= np.where(peaks < 0, -1, 1).astype(dtype)
         return cls(mean.astype(dtype), modes.T, kept[:k].copy())

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 
-__all__ = ["BSpline", "fit_bspline"]
+__all__ = ["BSpline", "SplineOptions", "fit_bspline"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BSpline:
     """A cubic B-spline with k components on the domain [0, N - 1] of a grid's axes.
 
@@ -153,6 +153,32 @@ def fit_bspline(
         bool(affine),
     )
     return BSpline(coefficients, shape, residuals, levels, converged)
+
+
+@dataclass(frozen=True)
+class SplineOptions:
+    """How landmarks become dense maps, see `fit_bspline`.
+
+    Parameters
+    ----------
+    tolerance
+        Largest residual at a landmark, in voxels.
+    max_levels
+        Largest number of lattices.
+    """
+
+    tolerance: float = 0.25
+    max_levels: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tolerance", _checks.number("tolerance", self.tolerance, minimum=0.0))
+        object.__setattr__(self, "max_levels", _checks.integer("max_levels", self.max_levels, minimum=1))
+
+    def displacement(
+        self, sites: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], grid: tuple[int, ...]
+    ) -> BSpline:
+        """Return the spline that moves `sites` to `targets`, both (m, d) in voxels."""
+        return fit_bspline(sites, targets - sites, grid, tolerance=self.tolerance, max_levels=self.max_levels)
 
 
 def _check_sites(name: str, sites: npt.NDArray[np.float64], grid: tuple[int, ...], *, inside: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -24,7 +25,7 @@ __all__ = ["Pair", "PairOptions", "PairSource", "PairSynthesizer", "stack_pairs"
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """A fixed and a moving image and the correspondence between them; stacked along a first axis in a batch.
 
@@ -65,6 +66,8 @@ class PairSource(Protocol):
 
 def stack_pairs(pairs: Sequence[Pair]) -> Pair:
     """Return one `Pair` whose arrays are those of `pairs`, stacked; ``info`` holds a list per key."""
+    if not pairs:
+        raise ValueError("pairs is empty; pass at least one pair")
 
     def stack(name: str) -> Any:
         values = [getattr(pair, name) for pair in pairs]
@@ -109,13 +112,23 @@ class PairOptions:
         _checks.integer("max_attempts", self.max_attempts, minimum=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Coefficients:
     """What is random in a pair: a row for the fixed and one for the moving image each."""
 
     shape: Array
     texture: Array
     pose: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    """Where everything is in a pair: landmarks (m, d) and render maps (d, *grid) of both images, and the flow."""
+
+    landmarks: list[Array]
+    maps: list[npt.NDArray[np.float32]]
+    flow: npt.NDArray[np.float32]
+    residual: float
 
 
 class PairSynthesizer:
@@ -135,43 +148,57 @@ class PairSynthesizer:
         self.model = model
         self.seed = _checks.integer("seed", seed, minimum=0)
         self.options = options or PairOptions()
+        pixels = math.prod(model.grid)
+        self._mean = model.texture.mean.reshape(model.channels, pixels)
+        # The kernel wants the modes one after the other.
+        self._modes = np.ascontiguousarray(model.texture.basis.T).reshape(-1, model.channels, pixels)
         width = self.options.weight_width * landmark_spacing(model.reference, model.spacing)
         self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
 
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        ``info`` holds the coefficients ``shape``, ``texture`` and ``pose`` (a row for each image), ``attempts``,
-        ``shrink`` (1 unless every attempt left the frame), ``residual`` (largest distance in voxels at which a fixed
-        landmark plus the flow misses its moving landmark) and ``folds`` (voxels at which the flow folds).
+        ``info`` holds the coefficients ``shape``, ``texture`` and ``pose`` that were used (a row for each image),
+        ``attempts``, ``shrink`` (the factor on shape and pose, 1 unless every attempt failed), ``residual`` (largest
+        distance in voxels at which a fixed landmark plus the flow misses its moving landmark) and ``folds`` (voxels at
+        which the flow or a render map folds: 0).
 
         Raises
         ------
         TypeError, ValueError
             If `index` is not an integer from 0 to 2^64 - 1.
         """
-        model, spline = self.model, self.model.spline
-        coefficients, landmarks, attempts, shrink = self._coefficients(index)
-        # The render maps pull the mean frame onto each image: from drawn landmarks to the mean ones.
-        maps = [spline.displacement(points, model.reference, model.grid).on_grid(threads=1) for points in landmarks]
-        fixed, moving = (self._image(maps[i], coefficients.texture[i]) for i in range(2))
-        labels = [None if model.labels is None else warp(model.labels, u, order=0, threads=1) for u in maps]
-
-        fitted = spline.displacement(landmarks[0], landmarks[1], model.grid)
-        flow = fitted.on_grid(threads=1)
+        model = self.model
+        coefficients, geometry, attempts, shrink = self._accepted(index)
+        fixed, moving = (self._image(geometry.maps[i], coefficients.texture[i]) for i in range(2))
+        labels = [
+            None if model.labels is None else warp(model.labels, u, order=0, border="constant", threads=1)
+            for u in geometry.maps
+        ]
         # A voxel whose partner lies outside the moving image teaches nothing.
-        visible = warp(np.ones(model.grid, dtype=np.float32), flow, order=0, border="constant", threads=1)
-        weight = visible * warp(self._weight, maps[0], threads=1)
+        inside = np.ones(model.grid, dtype=np.float32)
+        visible = warp(inside, geometry.flow, order=0, border="constant", threads=1)
+        weight = visible * warp(self._weight, geometry.maps[0], threads=1)
         info = {
             "shape": coefficients.shape,
             "texture": coefficients.texture,
             "pose": coefficients.pose,
             "attempts": attempts,
             "shrink": shrink,
-            "residual": float(fitted.residuals.max()),
-            "folds": int((jacobian_determinant(flow, threads=1) <= 0).sum()),
+            "residual": geometry.residual,
+            "folds": 0,
         }
-        return Pair(fixed, moving, flow, weight, landmarks[0], landmarks[1], labels[0], labels[1], info)
+        return Pair(
+            fixed,
+            moving,
+            geometry.flow,
+            weight,
+            landmarks_fixed=geometry.landmarks[0],
+            landmarks_moving=geometry.landmarks[1],
+            labels_fixed=labels[0],
+            labels_moving=labels[1],
+            info=info,
+        )
 
     def batch(self, indices: Sequence[int], threads: int | None = None) -> Pair:
         """Return the pairs at `indices`, stacked; the same bits as one by one.
@@ -191,19 +218,24 @@ class PairSynthesizer:
         with ThreadPoolExecutor(count) as pool:
             return stack_pairs(list(pool.map(self.draw, indices)))
 
-    def _coefficients(self, index: int) -> tuple[_Coefficients, list[Array], int, float]:
-        """Return coefficients whose landmarks stay in the frame, these, the attempts made, and the shrinkage."""
+    def _accepted(self, index: int) -> tuple[_Coefficients, _Geometry, int, float]:
+        """Return the first coefficients whose geometry is valid, this, the number of the attempt, and the shrinkage."""
+        for coefficients, attempts, shrink in self._attempts(index):
+            geometry = self._geometry(coefficients)
+            if geometry is not None:
+                return coefficients, geometry, attempts, shrink
+        raise RuntimeError("the model's mean pose folds; fit the model again")
+
+    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, int, float]]:
+        """Yield coefficients to try, the number of the attempt and the shrinkage; in the end, the mean itself."""
         for attempt in range(self.options.max_attempts):
             drawn = self._numbers(generator(self.seed, index, attempt))
-            landmarks = self._landmarks(drawn, 1.0)
-            if landmarks is not None:
-                return drawn, landmarks, attempt + 1, 1.0
+            yield drawn, attempt + 1, 1.0
         shrink = 1.0
-        while landmarks is None:
-            shrink *= 0.5
-            landmarks = self._landmarks(drawn, shrink)
-        shrunk = _Coefficients(shrink * drawn.shape, drawn.texture, shrink * drawn.pose)
-        return shrunk, landmarks, self.options.max_attempts, shrink
+        while shrink > 0.0:
+            shrink = shrink / 2 if shrink > 1e-3 else 0.0
+            shrunk = _Coefficients(shrink * drawn.shape, drawn.texture, shrink * drawn.pose)
+            yield shrunk, self.options.max_attempts, shrink
 
     def _numbers(self, rng: np.random.Generator) -> _Coefficients:
         # Always all of them and in this order, so that no option changes what another number is.
@@ -213,30 +245,48 @@ class PairSynthesizer:
         )
         if self.options.texture == "shared":
             texture[1] = texture[0]
+        if self.options.pose == "none":
+            pose[:] = 0.0
         return _Coefficients(shape, texture, pose)
 
-    def _landmarks(self, drawn: _Coefficients, shrink: float) -> list[Array] | None:
-        """Return the landmarks (m, d) in voxels of both images, or None if any leaves the frame."""
-        model = self.model
+    def _geometry(self, coefficients: _Coefficients) -> _Geometry | None:
+        """Return the pair's geometry, or None if a landmark leaves the frame or a map folds."""
+        model, spline = self.model, self.model.spline
         upper = np.array(model.grid) - 1
-        landmarks = []
+        landmarks: list[Array] = []
+        maps: list[npt.NDArray[np.float32]] = []
         for i in range(2):
-            points = _combine(model.shape, shrink * drawn.shape[i]).reshape(model.reference.shape)
-            if self.options.pose == "cohort":
-                pose = shrink * _combine(model.pose, drawn.pose[i])
-                points = apply_pose(pose, model.center, points * model.spacing) / model.spacing
+            points = self._landmarks(coefficients, i)
             inside = np.clip(points, 0, upper)
             if np.abs(points - inside).max() > 1e-9:
                 return None
             landmarks.append(inside)
-        return landmarks
+        for points in landmarks:
+            # A render map pulls the mean frame onto an image: from drawn landmarks to the mean ones.
+            maps.append(spline.displacement(points, model.reference, model.grid).on_grid(threads=1))
+            if _folds(maps[-1]):
+                return None
+        fitted = spline.displacement(landmarks[0], landmarks[1], model.grid)
+        flow = fitted.on_grid(threads=1)
+        return None if _folds(flow) else _Geometry(landmarks, maps, flow, float(fitted.residuals.max()))
+
+    def _landmarks(self, coefficients: _Coefficients, i: int) -> Array:
+        """Return the landmarks (m, d) of image `i` in voxels."""
+        model = self.model
+        points = _combine(model.shape, coefficients.shape[i]).reshape(model.reference.shape)
+        if self.options.pose == "none":
+            return points
+        pose = _combine(model.pose, coefficients.pose[i])
+        return apply_pose(pose, model.center, points * model.spacing) / model.spacing
 
     def _image(self, displacement: npt.NDArray[np.float32], coefficients: Array) -> npt.NDArray[np.float32]:
         model = self.model
-        texture = _core.render_texture(
-            model.texture.mean, model.texture.basis.T, coefficients, model.intensities[0], model.intensities[1], 1
-        ).reshape(model.channels, *model.grid)
-        return warp(texture, displacement, border="constant", fill=model.background, threads=1)
+        texture = _core.render_texture(self._mean, self._modes, model.intensities, coefficients, 1)
+        return model.render(texture.reshape(model.channels, *model.grid), displacement)
+
+
+def _folds(displacement: npt.NDArray[np.float32]) -> bool:
+    return bool((jacobian_determinant(displacement, threads=1) <= 0).any())
 
 
 def _combine(model: GaussianModel, coefficients: Array) -> Array:

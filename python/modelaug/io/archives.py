@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -61,14 +59,23 @@ def read_archive(path: str | Path, *, required: Sequence[str] = ()) -> dict[str,
         If the file is missing, is no ``.npz``, is truncated, holds pickled objects, or lacks a required array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a file open that turns out to be no archive.
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ModelFileError(f"{path} holds a single array; pass an .npz file")
-            arrays = {name: archive[name] for name in archive.files}
+            with archive:
+                arrays = {name: archive[name] for name in archive.files}
+    except ModelFileError:
+        raise
     except FileNotFoundError:
         raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise ModelFileError(f"{path} cannot be read as .npz ({error}); write it again") from error
+    except Exception as error:  # damage makes the parsers of zip, npy and compressed data raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFileError(f"{path} cannot be read as .npz ({reason}); write it again") from error
+    alien = next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None)
+    if alien is not None:
+        raise ModelFileError(f"{path} holds {alien!r}, which is no array; pass another file")
     missing = [name for name in required if name not in arrays]
     if missing:
         raise ModelFileError(f"{path} lacks the array {missing[0]!r} (it holds {sorted(arrays)}); pass another file")

@@ -1,0 +1,108 @@
+"""Images and labels of a cohort, pulled onto the mean shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug.cohort import Cohort
+from modelaug.splines import SplineOptions
+from modelaug.warping import warp
+
+__all__ = ["Normalized", "normalize"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Normalized:
+    """A cohort in the frame of the mean shape.
+
+    Attributes
+    ----------
+    textures : ndarray, (n, c, *grid), float32
+    labels : ndarray, (*grid), integer, or None
+        The commonest label of the subjects at each voxel, the smallest of equally common ones.
+    residuals : ndarray, (n,), float64
+        Largest distance in voxels at which a subject's map misses a landmark.
+    """
+
+    textures: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.integer[Any]] | None
+    residuals: npt.NDArray[np.float64]
+
+
+def normalize(
+    cohort: Cohort,
+    reference: npt.NDArray[np.float64],
+    spline: SplineOptions,
+    *,
+    threads: int,
+    progress: Progress | None = None,
+) -> Normalized:
+    """Pull all images and labels of a cohort onto the mean shape.
+
+    Where a subject's map looks beyond its own frame, its texture is the mean of the subjects that do not; what none
+    shows stays the continued border.
+
+    Parameters
+    ----------
+    cohort
+        The subjects.
+    reference : ndarray, (m, d)
+        Mean landmarks in voxels, within the grid.
+    spline
+        How landmarks become dense maps.
+    threads
+        Subjects to work on at the same time.
+    progress
+        Called with (subjects done, subjects in all).
+    """
+    n, c = cohort.images.shape[:2]
+    textures = np.empty((n, c, *cohort.grid), dtype=np.float32)
+    seen = np.empty((n, *cohort.grid), dtype=bool)
+    labels = None if cohort.labels is None else np.empty_like(cohort.labels)
+    residuals = np.zeros(n)
+
+    def one(i: int) -> None:
+        fitted = spline.displacement(reference, cohort.landmarks[i], cohort.grid)
+        residuals[i] = fitted.residuals.max()
+        field = fitted.on_grid(threads=1)
+        image = cohort.images[i]
+        # A cubic spline keeps the sharpness that rendering, a second interpolation, would take; clamped, it does not
+        # ring.
+        low, high = (f(image, axis=tuple(range(1, image.ndim)), keepdims=True) for f in (np.min, np.max))
+        textures[i] = np.clip(warp(image, field, order=3, threads=1), low, high)
+        inside = np.ones(cohort.grid, dtype=np.uint8)
+        seen[i] = warp(inside, field, order=0, border="constant", threads=1)
+        if labels is not None and cohort.labels is not None:
+            labels[i] = warp(cohort.labels[i], field, order=0, threads=1)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done, _ in enumerate(pool.map(one, range(n)), start=1):
+            if progress is not None:
+                progress(done, n)
+
+    count = seen.sum(axis=0)
+    for channel in range(c):
+        mean = np.where(seen, textures[:, channel], 0).sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
+        for i in range(n):
+            missing = ~seen[i] & (count > 0)
+            textures[i, channel][missing] = mean[missing]
+    return Normalized(textures, None if labels is None else _commonest(labels), residuals)
+
+
+def _commonest(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+    values = np.unique(labels)
+    best = np.zeros(labels.shape[1:], dtype=np.int64)
+    result = np.full(labels.shape[1:], values[0], dtype=labels.dtype)
+    for value in values:
+        votes = (labels == value).sum(axis=0)
+        result[votes > best] = value
+        best = np.maximum(best, votes)
+    return result

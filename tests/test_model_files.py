@@ -1,0 +1,188 @@
+"""Files that are no appearance models, or damaged or hostile ones: each is refused by one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from modelaug import AppearanceModel, ModelFileError
+from tests.examples import one_line, parts_of, plane, plane_model
+
+
+def _npy(array: npt.ArrayLike) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(array))
+    return file.getvalue()
+
+
+def _members(tmp_path: Path) -> dict[str, bytes]:
+    """Return the parts of a valid model file by name."""
+    plane_model().save(tmp_path / "good.npz")
+    with zipfile.ZipFile(tmp_path / "good.npz") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _header(members: dict[str, bytes]) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(str(np.load(io.BytesIO(members["header.npy"]))))
+    return header
+
+
+def _refused(path: Path) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        AppearanceModel.load(path)
+    assert str(path) in one_line(caught.value)
+
+
+def test_a_rebuilt_file_loads(tmp_path: Path) -> None:
+    # The other tests break files that are put together like this one.
+    members = _members(tmp_path)
+    members["header.npy"] = _npy(json.dumps(_header(members)))
+    again, expected = parts_of(AppearanceModel.load(_zip(tmp_path / "again.npz", members))), parts_of(plane_model())
+    assert again.keys() == expected.keys()
+    assert all(np.array_equal(array, expected[name]) for name, array in again.items())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.9999])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    _members(tmp_path)
+    content = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "bad.npz").write_bytes(content[: int(share * len(content))])
+    _refused(tmp_path / "bad.npz")
+
+
+def test_a_cohort_is_no_model(tmp_path: Path) -> None:
+    plane().save(tmp_path / "cohort.npz")
+    _refused(tmp_path / "cohort.npz")
+    _refused(tmp_path / "missing.npz")
+
+
+HEADERS: dict[str, Any] = {
+    "another format": {"format": "else"},
+    "a later version": {"version": 2},
+    "no version": {"version": None},
+    "another grid": {"grid": [44, 27]},
+    "a grid of words": {"grid": "ab"},
+    "a negative grid": {"grid": [-44, -26]},
+    "one axis": {"grid": [1144]},
+    "three axes": {"grid": [44, 26, 1]},
+    "a huge grid": {"grid": [10**30, 26]},
+    "a grid whose size overflows": {"grid": [2**32, 2**32]},
+    "no objects": {"objects": []},
+    "objects that are none": {"objects": 5},
+    "an object without a name": {"objects": [{"kind": "closed", "indices": list(range(16))}]},
+    "an object of another kind": {"objects": [{"name": "a", "kind": "cube", "indices": list(range(16))}]},
+    "a landmark too many": {"objects": [{"name": "a", "kind": "closed", "indices": list(range(17))}]},
+    "a landmark too few": {"objects": [{"name": "a", "kind": "closed", "indices": list(range(15))}]},
+    "no options": {"options": {}},
+    "options that are none": {"options": None},
+    "an unknown option": {"options": {"shape": {"magic": 1}, "texture": {}, "spline": {}}},
+    "a bad option": {"options": {"shape": {}, "texture": {}, "spline": {"tolerance": -1}}},
+}
+
+
+@pytest.mark.parametrize("change", HEADERS.values(), ids=HEADERS.keys())
+def test_a_hostile_header_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    members = _members(tmp_path)
+    members["header.npy"] = _npy(json.dumps(_header(members) | change))
+    _refused(_zip(tmp_path / "bad.npz", members))
+
+
+def test_a_grid_whose_size_overflows_is_refused_with_arrays_to_match(tmp_path: Path) -> None:
+    # 2^32 * 2^32 is 0 in 64 bits.
+    members = _members(tmp_path)
+    members |= {
+        "header.npy": _npy(json.dumps(_header(members) | {"grid": [2**32, 2**32]})),
+        "texture_mean.npy": _npy(np.zeros(0, np.float32)),
+        "texture_modes.npy": _npy(np.zeros((1, 0), np.float32)),
+        "texture_variances.npy": _npy(np.zeros(1)),
+    }
+    del members["labels.npy"]
+    _refused(_zip(tmp_path / "bad.npz", members))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no json", "[]", "5", "null", "{}", '"text"', "[" * 100_000], ids=lambda t: t[:8] or "empty"
+)
+def test_a_header_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    _refused(_zip(tmp_path / "bad.npz", _members(tmp_path) | {"header.npy": _npy(text)}))
+
+
+def test_every_key_of_the_header_is_needed(tmp_path: Path) -> None:
+    members = _members(tmp_path)
+    header = _header(members)
+    for key in header:
+        rest = {name: value for name, value in header.items() if name != key}
+        _refused(_zip(tmp_path / "bad.npz", members | {"header.npy": _npy(json.dumps(rest))}))
+
+
+def _object_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.array([None, *range(array.size)], dtype=object)
+
+
+CHANGES: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    "another axis": lambda a: a[None],
+    "twice as long": lambda a: np.concatenate([a, a]),
+    "shorter": lambda a: a[:-1],
+    "empty": lambda a: a[:0],
+    "a single number": lambda a: np.zeros((), a.dtype),
+    "complex": lambda a: a.astype(complex),
+    "text": lambda a: a.astype(str),
+    "records": lambda a: np.zeros(a.shape, [("a", "f4")]),
+    "times": lambda a: np.zeros(a.shape, "M8[s]"),
+    "pickled objects": _object_array,
+    "not finite": lambda a: np.full(a.shape, np.nan),
+}
+ARRAYS = [f"{part}_{name}" for part in ("shape", "texture", "pose") for name in ("mean", "modes", "variances")]
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "reference", "center", "spacing", "intensities", "background", "labels"])
+def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> None:
+    members = _members(tmp_path)
+    array = np.load(io.BytesIO(members[f"{name}.npy"]))
+    for change in CHANGES.values():
+        file = io.BytesIO()
+        np.save(file, change(array), allow_pickle=True)
+        _refused(_zip(tmp_path / "bad.npz", members | {f"{name}.npy": file.getvalue()}))
+    del members[f"{name}.npy"]
+    if name != "labels":
+        _refused(_zip(tmp_path / "bad.npz", members))
+    _refused(_zip(tmp_path / "bad.npz", members | {name: b"no array"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("intensities", lambda a: a[:, ::-1]),
+        ("intensities", lambda a: a[:, :1]),
+        ("reference", lambda a: a + 100),
+        ("reference", lambda a: -a),
+        ("spacing", lambda a: -a),
+        ("spacing", lambda a: 0 * a),
+        ("shape_variances", lambda a: -a),
+        ("texture_variances", lambda a: a[::-1]),
+        ("texture_mean", lambda a: a.astype(np.float64)),
+        ("shape_modes", lambda a: a.astype(np.float32)),
+        ("pose_mean", lambda a: a.astype(int)),
+    ],
+)
+def test_values_that_make_no_model_are_refused(
+    tmp_path: Path, name: str, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> None:
+    members = _members(tmp_path)
+    array = np.load(io.BytesIO(members[f"{name}.npy"]))
+    _refused(_zip(tmp_path / "bad.npz", members | {f"{name}.npy": _npy(change(array))}))

@@ -1,0 +1,476 @@
+"""PairSynthesizer: the invariants agreement, purity and fidelity, what happens at the frame, and bad input."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import ndimage
+
+import modelaug
+from modelaug import AppearanceModel, Cohort, Pair, PairOptions, PairSynthesizer, procrustes
+from modelaug.alignment import apply_pose
+from modelaug.synthesis import stack_pairs
+from tests.examples import (
+    Array,
+    arrays_of,
+    dice,
+    digest,
+    directions,
+    heart_model,
+    one_line,
+    philox,
+    plane,
+    plane_model,
+    volume_model,
+)
+
+MODELS = [plane_model, volume_model, heart_model]
+
+
+def _same(a: Pair, b: Pair) -> None:
+    left, right = arrays_of(a), arrays_of(b)
+    assert left.keys() == right.keys()
+    for name, array in left.items():
+        assert array.dtype == right[name].dtype, name
+        assert np.array_equal(array, right[name]), name
+
+
+@functools.cache
+def _crowded() -> AppearanceModel:
+    """Return a model whose landmarks come close to the border of the frame, so that many draws leave it."""
+    rng = philox(1)
+    centres = 23.5 + rng.uniform(-1, 1, size=(6, 1, 2))
+    landmarks = centres + rng.uniform(20.5, 22.4, size=(6, 12, 1)) * directions(2, 12)
+    return _wilder(AppearanceModel.fit(Cohort(rng.normal(size=(6, 48, 48)), landmarks, spacing=(1.0, 1.5))), 8.0)
+
+
+def _wilder(model: AppearanceModel, factor: float) -> AppearanceModel:
+    """Return the model with a multiple of its variances of shape."""
+    return replace(model, shape=replace(model.shape, variances=model.shape.variances * factor))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_pair_is_what_it_says(model: Callable[[], AppearanceModel]) -> None:
+    m = model()
+    d, k = len(m.grid), len(m.reference)
+    pair = PairSynthesizer(m).draw(0)
+    expected = {
+        "fixed": (np.float32, (m.channels, *m.grid)),
+        "moving": (np.float32, (m.channels, *m.grid)),
+        "flow": (np.float32, (d, *m.grid)),
+        "weight": (np.float32, m.grid),
+        "landmarks_fixed": (np.float64, (k, d)),
+        "landmarks_moving": (np.float64, (k, d)),
+        "labels_fixed": (np.uint8, m.grid),
+        "labels_moving": (np.uint8, m.grid),
+    }
+    for name, (dtype, shape) in expected.items():
+        array = getattr(pair, name)
+        assert array.dtype == dtype, name
+        assert array.shape == shape, name
+        assert np.isfinite(array).all(), name
+    for image in (pair.fixed, pair.moving):
+        for channel, (low, high), beyond in zip(image, m.intensities, m.background, strict=True):
+            assert channel.min() >= min(low, beyond)
+            assert channel.max() <= max(high, beyond)
+    for name, part in (("shape", m.shape), ("texture", m.texture), ("pose", m.pose)):
+        assert pair.info[name].shape == (2, len(part.variances))
+    assert pair.info["folds"] == (modelaug.jacobian_determinant(pair.flow) <= 0).sum()
+    assert not np.array_equal(pair.fixed, pair.moving)
+
+
+# Agreement -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "count"), [(plane_model, 15), (volume_model, 4), (heart_model, 15)])
+def test_agreement_of_images_and_labels(model: Callable[[], AppearanceModel], count: int) -> None:
+    # With equal textures the warped moving image is the fixed one, up to three interpolations and the direct flow's
+    # error between landmarks: a few per cent of the contrast, where the images themselves differ several times as much.
+    source = PairSynthesizer(model(), options=PairOptions(texture="shared"))
+    warped_errors, errors = [], []
+    for index in range(count):
+        pair = source.draw(index)
+        assert np.array_equal(pair.info["texture"][0], pair.info["texture"][1])
+        assert pair.labels_fixed is not None
+        assert pair.labels_moving is not None
+        inside, contrast = pair.weight > 0.99, np.ptp(pair.fixed)
+        assert inside.sum() > 0.01 * inside.size
+        warped = modelaug.warp(pair.moving, pair.flow)
+        warped_errors.append(np.abs(warped - pair.fixed)[:, inside].mean() / contrast)
+        errors.append(np.abs(pair.moving - pair.fixed)[:, inside].mean() / contrast)
+        assert warped_errors[-1] < 0.06
+        labels = modelaug.warp(pair.labels_moving, pair.flow, order=0)
+        for label in np.unique(pair.labels_fixed)[1:]:
+            after = dice(labels == label, pair.labels_fixed == label)
+            assert after > 0.7
+            assert after > dice(pair.labels_moving == label, pair.labels_fixed == label) - 0.02
+    assert np.mean(warped_errors) < 0.2 * np.mean(errors)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_agreement_of_landmarks(model: Callable[[], AppearanceModel]) -> None:
+    source = PairSynthesizer(model())
+    for index in range(10):
+        pair = source.draw(index)
+        landed = modelaug.warp_points(pair.landmarks_fixed, pair.flow)
+        error = np.linalg.norm(landed - pair.landmarks_moving, axis=1).max()
+        assert pair.info["residual"] <= model().spline.tolerance
+        # Besides the spline's residual there is what linear interpolation between voxels adds.
+        assert error <= pair.info["residual"] + 0.5
+        assert np.linalg.norm(pair.landmarks_fixed - pair.landmarks_moving, axis=1).max() > 0.5
+        upper = np.array(model().grid) - 1
+        for landmarks in (pair.landmarks_fixed, pair.landmarks_moving):
+            assert ((landmarks >= 0) & (landmarks <= upper)).all()
+
+
+@pytest.mark.parametrize("model", [plane_model, volume_model])
+def test_agreement_of_landmarks_with_their_own_image(model: Callable[[], AppearanceModel]) -> None:
+    # The examples' edges lie at the landmarks: there the label changes, and the intensity is half-way.
+    mean = replace(model(), texture=replace(model().texture, variances=0 * model().texture.variances))
+    for index in range(5):
+        pair = PairSynthesizer(mean).draw(index)
+        for image, landmarks in ((pair.fixed, pair.landmarks_fixed), (pair.moving, pair.landmarks_moving)):
+            found = ndimage.map_coordinates(image[0].astype(np.float64), landmarks.T, order=1, mode="nearest")
+            np.testing.assert_allclose(found, 50, atol=12)
+
+
+def test_labels_leave_the_frame_with_the_image() -> None:
+    # Where an image shows background because its template ends, no label of the template may be continued.
+    cohort = plane()
+    labelled = Cohort(cohort.images, cohort.landmarks, labels=np.full((12, *cohort.grid), 3), spacing=cohort.spacing)
+    source = PairSynthesizer(replace(AppearanceModel.fit(labelled), background=np.full(2, -1000, np.float32)))
+    beyond = 0
+    for index in range(10):
+        pair = source.draw(index)
+        for image, labels in ((pair.fixed, pair.labels_fixed), (pair.moving, pair.labels_moving)):
+            assert labels is not None
+            outside = image[0] == -1000
+            beyond += int(outside.sum())
+            assert not (labels[outside] == 3).any()
+    assert beyond > 100
+
+
+# Purity ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_purity_in_batches(model: Callable[[], AppearanceModel], threads: int) -> None:
+    source = PairSynthesizer(model(), seed=11)
+    alone = {i: source.draw(i) for i in (0, 3, 9, 4)}
+    for indices in ([9, 3, 0, 4], [3], [4, 4, 0]):
+        batch = source.batch(indices, threads=threads)
+        _same(batch, stack_pairs([alone[i] for i in indices]))
+        assert batch.fixed.shape == (len(indices), *alone[0].fixed.shape)
+    _same(source.draw(3), alone[3])
+
+
+def test_purity_after_save_load_and_pickling(tmp_path: Path) -> None:
+    source = PairSynthesizer(heart_model(), seed=4)
+    heart_model().save(tmp_path / "model.npz")
+    for other in (
+        PairSynthesizer(AppearanceModel.load(tmp_path / "model.npz"), seed=4),
+        pickle.loads(pickle.dumps(source)),
+    ):
+        _same(other.draw(7), source.draw(7))
+
+
+def test_purity_in_another_process(tmp_path: Path) -> None:
+    heart_model().save(tmp_path / "model.npz")
+    code = f"""
+import modelaug
+from tests.examples import digest
+source = modelaug.PairSynthesizer(modelaug.AppearanceModel.load({str(tmp_path / "model.npz")!r}), seed=4)
+source.batch(range(3), threads=2)
+print(digest(source.draw(7)))
+"""
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == digest(PairSynthesizer(heart_model(), seed=4).draw(7))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_purity_after_a_fork() -> None:
+    source = PairSynthesizer(heart_model(), seed=4)
+    modelaug.warp(np.zeros((200, 200), np.float32), np.zeros((2, 200, 200), np.float32), threads=2)
+    expected = digest(source.batch([7, 8], threads=2))
+    with warnings.catch_warnings():
+        # Newer Pythons warn of forks in processes with threads, which is what is tested here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply_async(_digest_of_batch, (source,)).get(timeout=60) == expected
+
+
+def _digest_of_batch(source: PairSynthesizer) -> str:
+    return digest(source.batch([7, 8], threads=2))
+
+
+def test_purity_of_the_random_numbers_with_respect_to_options() -> None:
+    # Switching an option off changes nothing about what the others draw.
+    base = PairSynthesizer(plane_model(), seed=2).draw(5).info
+    for options in (PairOptions(texture="shared"), PairOptions(pose="none"), PairOptions(weight_width=1.0)):
+        other = PairSynthesizer(plane_model(), seed=2, options=options).draw(5).info
+        assert other["attempts"] == base["attempts"] == 1
+        assert np.array_equal(other["shape"], base["shape"])
+        assert np.array_equal(other["texture"][0], base["texture"][0])
+
+
+def test_seeds_and_indices_differ() -> None:
+    drawn = {
+        digest(PairSynthesizer(plane_model(), seed=s).draw(i)) for s in (0, 1, 2**70) for i in (0, 1, 2**32, 2**64 - 1)
+    }
+    assert len(drawn) == 12
+
+
+def test_no_global_random_numbers_are_used() -> None:
+    before = np.random.get_state(legacy=False)  # noqa: NPY002
+    AppearanceModel.fit(plane())
+    PairSynthesizer(plane_model()).batch(range(4), threads=2)
+    after = np.random.get_state(legacy=False)  # noqa: NPY002
+    np.testing.assert_equal(after, before)
+
+
+# Fidelity --------------------------------------------------------------------------------------------
+
+
+def _close_moments(drawn: Array, mean: Array, covariance: Array) -> None:
+    """Compare moments of independent normal rows (count, k) with the truth, within 5 standard errors."""
+    count, variance = len(drawn), np.diag(covariance)
+    assert (np.abs(drawn.mean(axis=0) - mean) <= 5 * np.sqrt(variance / count) + 1e-9).all()
+    error = np.sqrt((np.outer(variance, variance) + covariance**2) / count)
+    assert (np.abs(np.cov(drawn.T) - covariance) <= 5 * error + 1e-9).all()
+
+
+@functools.cache
+def _many(pose: Any) -> tuple[list[Pair], int]:
+    source = PairSynthesizer(plane_model(), seed=8, options=PairOptions(pose=pose))
+    pairs = [source.draw(i) for i in range(600)]
+    return pairs, sum(pair.info["attempts"] > 1 for pair in pairs)
+
+
+def test_fidelity_of_shapes() -> None:
+    pairs, again = _many("none")
+    assert again == 0
+    cohort = plane()
+    shapes = procrustes(cohort.landmarks * cohort.spacing).shapes / cohort.spacing
+    truth = np.cov(shapes.reshape(len(cohort), -1).T)
+    fixed, moving = (np.array([getattr(p, f"landmarks_{x}").ravel() for p in pairs]) for x in ("fixed", "moving"))
+    for drawn in (fixed, moving):
+        _close_moments(drawn, shapes.mean(axis=0).ravel(), truth)
+    # The two images of a pair are independent.
+    cross = np.corrcoef(fixed[:, 0], moving[:, 0])[0, 1]
+    assert abs(cross) < 5 / np.sqrt(len(pairs))
+
+
+def test_fidelity_of_poses() -> None:
+    pairs, again = _many("cohort")
+    assert again < 0.02 * len(pairs)
+    cohort = plane()
+    poses = procrustes(cohort.landmarks * cohort.spacing).poses
+    for image in range(2):
+        drawn = plane_model().pose.reconstruct(np.array([p.info["pose"][image] for p in pairs]))
+        _close_moments(drawn, poses.mean(axis=0), np.cov(poses.T))
+    assert abs(np.corrcoef([p.info["pose"][:, 0] for p in pairs], rowvar=False)[0, 1]) < 5 / np.sqrt(len(pairs))
+
+
+def test_fidelity_of_textures() -> None:
+    pairs, _ = _many("cohort")
+    variances = plane_model().texture.variances
+    for image in range(2):
+        drawn = np.array([p.info["texture"][image] for p in pairs])
+        _close_moments(drawn, np.zeros(len(variances)), np.diag(variances))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_texture_on_the_mean_shape_is_the_models(model: Callable[[], AppearanceModel]) -> None:
+    m = model()
+    still = replace(m, shape=replace(m.shape, variances=0 * m.shape.variances))
+    pair = PairSynthesizer(still, options=PairOptions(pose="none")).draw(1)
+    for image, coefficients in zip((pair.fixed, pair.moving), pair.info["texture"], strict=True):
+        low, high = m.intensities.T.reshape(2, -1, *(1,) * len(m.grid))
+        expected = np.clip(m.texture.reconstruct(coefficients).reshape(image.shape), low, high)
+        np.testing.assert_allclose(image, expected, atol=1e-3 * np.ptp(expected))
+    assert np.abs(pair.flow).max() < 1e-4
+    np.testing.assert_allclose(pair.landmarks_fixed, m.reference, atol=1e-9)
+
+
+def _replayed(model: AppearanceModel, info: dict[str, Any], image: int) -> Array:
+    """Return the landmarks that the coefficients in `info` stand for."""
+    points = model.shape.reconstruct(info["shape"][image]).reshape(model.reference.shape)
+    pose = model.pose.reconstruct(info["pose"][image])
+    return apply_pose(pose, model.center, points * model.spacing) / model.spacing
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_coefficients_in_info_replay_the_landmarks(model: Callable[[], AppearanceModel]) -> None:
+    for index in range(3):
+        pair = PairSynthesizer(model()).draw(index)
+        for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
+            np.testing.assert_allclose(_replayed(model(), pair.info, image), landmarks, atol=1e-8)
+
+
+# Weights ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_weight_is_one_inside_and_falls_outside(model: Callable[[], AppearanceModel]) -> None:
+    wide, narrow = (PairSynthesizer(model(), options=PairOptions(weight_width=w)) for w in (4.0, 0.5))
+    for index in range(3):
+        pair = wide.draw(index)
+        assert pair.weight.min() == 0
+        assert pair.weight.max() <= 1
+        assert pair.labels_fixed is not None
+        objects = pair.labels_fixed > 0
+        target = np.indices(model().grid) + pair.flow
+        limit = np.reshape(model().grid, (-1, *(1 for _ in model().grid))) - 1
+        seen = ((target >= 0) & (target <= limit)).all(axis=0)
+        # Voxels that straddle a contour are interpolated.
+        assert pair.weight[objects & seen].min() > 0.8
+        assert (pair.weight[objects & seen] > 0.98).mean() > 0.9
+        assert not pair.weight[~seen].any()
+        assert narrow.draw(index).weight.sum() < pair.weight.sum()
+
+
+# The frame -------------------------------------------------------------------------------------------
+
+
+def test_draws_that_leave_the_frame_are_made_anew() -> None:
+    source = PairSynthesizer(_crowded(), options=PairOptions(max_attempts=50))
+    pairs = [source.draw(i) for i in range(60)]
+    attempts = [pair.info["attempts"] for pair in pairs]
+    assert min(attempts) == 1
+    assert max(attempts) > 1
+    assert all(pair.info["shrink"] == 1 for pair in pairs)
+    for pair in pairs:
+        for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
+            assert ((landmarks >= 0) & (landmarks <= 47)).all()
+            np.testing.assert_allclose(_replayed(_crowded(), pair.info, image), landmarks, atol=1e-8)
+    again = attempts.index(max(attempts))
+    _same(source.batch([0, again], threads=2), stack_pairs([pairs[0], pairs[again]]))
+
+
+def test_after_the_last_attempt_a_draw_is_shrunk() -> None:
+    once = PairSynthesizer(_crowded(), options=PairOptions(max_attempts=1))
+    pairs = [once.draw(i) for i in range(60)]
+    shrunk = [pair for pair in pairs if pair.info["shrink"] < 1]
+    assert 0 < len(shrunk) < len(pairs)
+    for pair in pairs:
+        assert pair.info["attempts"] == 1
+        assert np.log2(pair.info["shrink"]) % 1 == 0
+        for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
+            assert ((landmarks >= 0) & (landmarks <= 47)).all()
+            np.testing.assert_allclose(_replayed(_crowded(), pair.info, image), landmarks, atol=1e-8)
+    # A draw that stays inside at once is the same however many attempts are allowed.
+    many = PairSynthesizer(_crowded(), options=PairOptions(max_attempts=50))
+    inside = next(i for i, pair in enumerate(pairs) if pair.info["shrink"] == 1)
+    _same(many.draw(inside), pairs[inside])
+
+
+def test_coefficients_of_a_shrunk_draw_replay_it_whatever_the_mean_pose() -> None:
+    # One subject lies across the others, so that the mean rotation parameter is far from 0.
+    rng = philox(9)
+    ring, count = directions(2, 10) * np.array([15.0, 19.0]), 7
+    angles = np.array([2.0, *rng.uniform(-0.1, 0.1, size=count - 1)])
+    landmarks = []
+    for angle in angles:
+        c, s = np.cos(angle), np.sin(angle)
+        landmarks.append(23.5 + (ring + rng.normal(size=ring.shape)) @ np.array([[c, s], [-s, c]]))
+    model = _wilder(AppearanceModel.fit(Cohort(rng.normal(size=(count, 48, 48)), landmarks)), 20.0)
+    assert np.abs(model.pose.mean).max() > 0.02
+    source = PairSynthesizer(model, options=PairOptions(max_attempts=1))
+    shrunk = [pair for pair in map(source.draw, range(100)) if pair.info["shrink"] < 1]
+    assert shrunk
+    for pair in shrunk:
+        np.testing.assert_allclose(_replayed(model, pair.info, 0), pair.landmarks_fixed, atol=1e-6)
+
+
+def test_a_reference_on_the_border_still_gives_pairs() -> None:
+    square = np.array([[0.0, 0.0], [0.0, 30.0], [30.0, 30.0], [30.0, 0.0], [12.0, 13.0]])
+    landmarks = np.repeat(square[None], 4, axis=0)
+    landmarks[:, 4] += philox(3).uniform(-4, 4, size=(4, 2))
+    images = philox(4).normal(size=(4, 31, 31))
+    model = AppearanceModel.fit(Cohort(images, landmarks), shape=modelaug.ShapeOptions(transform="none"))
+    pair = PairSynthesizer(_wilder(model, 1e6), options=PairOptions(max_attempts=2)).draw(0)
+    assert pair.info["attempts"] == 2
+    assert pair.info["shrink"] < 0.1
+    assert ((pair.landmarks_fixed >= 0) & (pair.landmarks_fixed <= 30)).all()
+
+
+# Bad input -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "kind"), [(-1, ValueError), (2**64, ValueError), (0.0, TypeError), (True, TypeError), (None, TypeError)]
+)
+def test_bad_indices_are_refused(index: Any, kind: type[Exception]) -> None:
+    source = PairSynthesizer(plane_model())
+    for call in (source.draw, lambda i: source.batch([0, i], threads=2)):
+        with pytest.raises(kind, match=r"^index is ") as caught:
+            call(index)
+        one_line(caught.value)
+
+
+@pytest.mark.parametrize("index", [np.int64(3), np.uint8(3)])
+def test_numpy_integers_are_indices(index: Any) -> None:
+    source = PairSynthesizer(plane_model())
+    _same(source.draw(index), source.draw(3))
+    _same(source.batch(np.array([3, 4])), source.batch(range(3, 5)))  # type: ignore[arg-type]
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^indices is empty; "):
+        PairSynthesizer(plane_model()).batch([])
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_bad_threads_are_refused(threads: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^threads is "):
+        PairSynthesizer(plane_model()).batch([0], threads=threads)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, None, "1"])
+def test_bad_seeds_are_refused(seed: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^seed is "):
+        PairSynthesizer(plane_model(), seed=seed)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flow": "sideways"},
+        {"texture": "none"},
+        {"pose": "mean"},
+        {"weight_width": 0},
+        {"weight_width": float("inf")},
+        {"max_attempts": 0},
+        {"max_attempts": 1.5},
+    ],
+)
+def test_bad_options_are_refused_in_one_line(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        PairOptions(**options)
+    assert one_line(caught.value).startswith(next(iter(options)))
+
+
+def test_pairs_are_stacked() -> None:
+    source = PairSynthesizer(plane_model())
+    pairs = [source.draw(i) for i in range(3)]
+    stacked = stack_pairs(pairs)
+    assert np.array_equal(stacked.flow, np.stack([p.flow for p in pairs]))
+    assert stacked.info["attempts"] == [p.info["attempts"] for p in pairs]
+    bare: list[npt.NDArray[Any] | None] = [replace(p, labels_fixed=None).labels_fixed for p in pairs]
+    assert bare == [None] * 3
+    assert stack_pairs([replace(p, labels_fixed=None) for p in pairs]).labels_fixed is None
