@@ -1,0 +1,34 @@
+"""Learning to register: pairs as training data, FlowNet-S, its loss, its training, and registration of new images.
+
+Needs torch, lightning and safetensors, installed by ``pip install modelaug[train]``.
+"""
+
+from __future__ import annotations
+
+from modelaug.learning.data import PairDataset, PairStream
+from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flownet
+from modelaug.learning.intensity import scale_intensity
+from modelaug.learning.losses import end_point_error, multiscale_epe
+from modelaug.learning.options import TrainOptions
+from modelaug.learning.registration import estimate_flow, register
+from modelaug.learning.storage import load_network, read_card, save_network
+from modelaug.learning.training import train
+
+__all__ = [
+    "FlowNetS",
+    "PairDataset",
+    "PairStream",
+    "TrainOptions",
+    "end_point_error",
+    "estimate_flow",
+    "from_flownet",
+    "initialize",
+    "load_network",
+    "multiscale_epe",
+    "read_card",
+    "register",
+    "save_network",
+    "scale_intensity",
+    "to_flownet",
+    "train",
+]

@@ -1,0 +1,253 @@
+"""Pairs from a source to the network: a map-style dataset, and a stream that draws ahead of the training."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from modelaug import _checks
+from modelaug.synthesis import Pair, PairSource, stack_pairs
+
+__all__ = ["PairDataset", "PairStream", "draw_batch"]
+
+_NAMES: Final = {
+    "image1": "fixed",
+    "image2": "moving",
+    "flow": "flow",
+    "weight": "weight",
+    "landmarks1": "landmarks_fixed",
+    "landmarks2": "landmarks_moving",
+    "labels1": "labels_fixed",
+    "labels2": "labels_moving",
+}
+
+
+class PairDataset(Dataset[dict[str, Tensor]]):
+    """A chosen number of pairs per epoch from a source, for ``torch.utils.data.DataLoader`` with any number of workers.
+
+    Item i of epoch e is the source's pair ``e * length + i``, in whatever process it is drawn.
+
+    Parameters
+    ----------
+    source
+        Where the pairs come from; for workers that are spawned it must pickle.
+    length
+        Pairs per epoch.
+    epoch
+        The epoch to begin with, see `set_epoch`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `source` has no ``draw`` or a number is out of range.
+    """
+
+    def __init__(self, source: PairSource, length: int, *, epoch: int = 0) -> None:
+        self.source = _checked_source(source)
+        self.length = _checks.integer("length", length, minimum=1)
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Turn to the pairs of another epoch. Persistent workers keep the epoch that they were started with."""
+        self.epoch = _checks.integer("epoch", epoch, minimum=0)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return a pair as tensors.
+
+        Parameters
+        ----------
+        index
+            Between 0 and ``len(self) - 1``.
+
+        Returns
+        -------
+        dict
+            ``image1`` (fixed) and ``image2`` (moving), (c, *grid) float32; ``flow``, (d, *grid) float32, in voxels on
+            the fixed grid, components in array-axis order; ``weight``, (*grid) float32; ``landmarks1`` and
+            ``landmarks2``, (m, d) float64; and ``labels1`` and ``labels2``, (*grid) int64, where the source has them.
+        """
+        if not 0 <= index < self.length:
+            raise IndexError(f"index is {index}; pass one between 0 and {self.length - 1}")
+        return _tensors(self.source.draw(self.epoch * self.length + int(index)))
+
+
+class PairStream:
+    """Batches of pairs, drawn by a background thread while the previous ones are in use.
+
+    Batch k holds the source's pairs ``first + k * batch_size`` onwards, so a stream that begins at ``first = k *
+    batch_size`` continues another exactly. Every iteration starts anew at `first`. Sources release Python's global lock
+    while they render; no worker processes are needed.
+
+    Parameters
+    ----------
+    source
+        Where the pairs come from. If it has ``batch(indices, threads=None)``, a stacked `Pair`, that is used instead of
+        ``draw``.
+    batch_size
+        Pairs per batch.
+    first
+        Index of the first pair.
+    batches
+        Number of batches; None means without end.
+    threads
+        Threads for the source's ``batch``; None means all cores.
+    queue
+        Batches drawn ahead at most; 0 means none: each batch is drawn when it is asked for, without a thread. That is
+        better where the training runs on the same cores.
+    pin_memory
+        Put the tensors into page-locked memory, for faster copies to a GPU.
+
+    Yields
+    ------
+    dict of Tensor
+        As of `PairDataset`, with a leading batch axis. An exception of the source is raised by the iterator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `source` has no ``draw`` or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        source: PairSource,
+        batch_size: int,
+        *,
+        first: int = 0,
+        batches: int | None = None,
+        threads: int | None = None,
+        queue: int = 2,
+        pin_memory: bool = False,
+    ) -> None:
+        self.source = _checked_source(source)
+        self.batch_size = _checks.integer("batch_size", batch_size, minimum=1)
+        self.first = _checks.integer("first", first, minimum=0)
+        self.batches = None if batches is None else _checks.integer("batches", batches, minimum=0)
+        self.threads = _checks.thread_count(threads)
+        self.queue = _checks.integer("queue", queue, minimum=0)
+        self.pin_memory = bool(pin_memory)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        if self.queue:
+            return _Prefetcher(self)
+        return map(self._draw, self._numbers())
+
+    def _numbers(self) -> Iterable[int]:
+        return itertools.count() if self.batches is None else range(self.batches)
+
+    def _draw(self, k: int) -> dict[str, Tensor]:
+        start = self.first + k * self.batch_size
+        batch = draw_batch(self.source, range(start, start + self.batch_size), threads=self.threads)
+        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.pin_memory else batch
+
+
+class _Prefetcher(Iterator[dict[str, Tensor]]):
+    """One iteration over a stream, with its thread; ends the thread when it is closed, collected, or Python exits."""
+
+    def __init__(self, stream: PairStream) -> None:
+        # Unlike conditions and semaphores, these queues may be used in a finalizer, whenever the collector runs it.
+        self._slots: SimpleQueue[None] = SimpleQueue()
+        self._ready: SimpleQueue[dict[str, Tensor] | BaseException | None] = SimpleQueue()
+        for _ in range(stream.queue):
+            self._slots.put(None)
+        stop = threading.Event()
+        worker = threading.Thread(
+            target=_produce, args=(stream, self._slots, self._ready, stop), name="modelaug-pairs", daemon=True
+        )
+        self._close = weakref.finalize(self, _end, worker, self._slots, stop)
+        worker.start()
+
+    def __next__(self) -> dict[str, Tensor]:
+        if not self._close.alive:
+            raise StopIteration
+        item = self._ready.get()
+        if isinstance(item, dict):
+            self._slots.put(None)
+            return item
+        self._close()
+        if item is None:
+            raise StopIteration
+        try:
+            if isinstance(item, StopIteration):
+                raise RuntimeError("source raised StopIteration; draw must return a pair for every index") from item
+            raise item
+        finally:
+            del item  # else the exception's traceback and this frame would keep each other alive
+
+
+def _produce(
+    stream: PairStream,
+    slots: SimpleQueue[None],
+    ready: SimpleQueue[dict[str, Tensor] | BaseException | None],
+    stop: threading.Event,
+) -> None:
+    try:
+        for k in stream._numbers():
+            slots.get()
+            if stop.is_set():
+                return
+            ready.put(stream._draw(k))
+        ready.put(None)
+    except BaseException as error:  # handed to the consumer, which raises it
+        ready.put(error)
+
+
+def _end(worker: threading.Thread, slots: SimpleQueue[None], stop: threading.Event) -> None:
+    stop.set()
+    slots.put(None)
+    # The garbage collector may run this in the worker itself, which cannot wait for its own end.
+    if worker is not threading.current_thread():
+        worker.join()
+
+
+def draw_batch(source: PairSource, indices: Sequence[int], *, threads: int | None = None) -> dict[str, Tensor]:
+    """Return the pairs at `indices`, stacked, by the source's ``batch`` if it has one.
+
+    Parameters
+    ----------
+    source
+        Where the pairs come from.
+    indices
+        Non-negative integers, at least one.
+    threads
+        Threads for the source's ``batch``; None means all cores.
+
+    Returns
+    -------
+    dict of Tensor
+        As of `PairDataset`, with a leading batch axis.
+    """
+    batch = getattr(source, "batch", None)
+    if batch is not None:
+        return _tensors(batch(indices, threads=threads))
+    return _tensors(stack_pairs([source.draw(i) for i in indices]))
+
+
+def _tensors(pair: Pair) -> dict[str, Tensor]:
+    arrays = {name: getattr(pair, attribute) for name, attribute in _NAMES.items()}
+    return {name: _tensor(array) for name, array in arrays.items() if array is not None}
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    # torch has no operations on most unsigned types, and warns of arrays that it must not write to.
+    kept = array if array.dtype.kind == "f" else array.astype(np.int64)
+    return torch.from_numpy(np.require(kept, requirements=("C", "W")))
+
+
+def _checked_source(source: PairSource) -> PairSource:
+    if not callable(getattr(source, "draw", None)):
+        raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
+    return source

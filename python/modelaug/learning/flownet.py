@@ -1,0 +1,207 @@
+"""FlowNet-S: a convolutional network from two images to the displacement between them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from modelaug import _checks
+
+__all__ = ["FLOW_UNIT", "FlowNetS", "from_flownet", "initialize", "to_flownet"]
+
+FLOW_UNIT: Final = 20.0
+"""Full-resolution pixels per unit of the network's output, the same at every scale."""
+
+_SLOPE: Final = 0.1
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def to_flownet(flow: Tensor) -> Tensor:
+    """Convert displacements to the network's convention.
+
+    Parameters
+    ----------
+    flow : Tensor, (..., 2, h, w)
+        Pull displacement in full-resolution pixels, components in array-axis order (row, column).
+
+    Returns
+    -------
+    Tensor, (..., 2, h, w)
+        Components (x, y) = (column to the right, row downwards) in units of 20 pixels.
+    """
+    return flow.flip(-3) / FLOW_UNIT
+
+
+def from_flownet(output: Tensor) -> Tensor:
+    """Convert what the network puts out, at any scale, to displacements; the inverse of `to_flownet`.
+
+    Parameters
+    ----------
+    output : Tensor, (..., 2, h, w)
+        Components (x, y) = (column to the right, row downwards) in units of 20 full-resolution pixels.
+
+    Returns
+    -------
+    Tensor, (..., 2, h, w)
+        Pull displacement in full-resolution pixels, components in array-axis order (row, column).
+    """
+    return output.flip(-3) * FLOW_UNIT
+
+
+class FlowNetS(nn.Module):
+    """FlowNet-S, the "simple" network of Dosovitskiy et al., FlowNet (ICCV 2015), fig. 2.
+
+    An encoder of ten convolutions over both images stacked, and a decoder that predicts the displacement at five scales
+    from 1/64 to 1/4 of the resolution. Modules are named as in the published PyTorch weights, so that their keys and
+    shapes agree.
+
+    Parameters
+    ----------
+    image_channels
+        Channels of each of the two images.
+    width
+        Factor on the number of channels of every hidden layer; 1 is the published network. At most 4.
+    batch_norm
+        Normalise over the batch after every convolution of the encoder.
+    seed
+        Seed of the initial weights, see `initialize`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or lies outside its range.
+    """
+
+    def __init__(self, *, image_channels: int = 1, width: float = 1.0, batch_norm: bool = False, seed: int = 0) -> None:
+        super().__init__()
+        self.image_channels = _checks.integer("image_channels", image_channels, minimum=1, maximum=64)
+        self.width = _checks.number("width", width, above=0.0, maximum=4.0)
+        self.batch_norm = bool(batch_norm)
+        c1, c2, c3, c4, c5, c6 = (max(1, round(c * self.width)) for c in (64, 128, 256, 512, 512, 1024))
+        d5, d4, d3, d2 = (max(1, round(c * self.width)) for c in (512, 256, 128, 64))
+
+        self.conv1 = self._convolution(2 * self.image_channels, c1, kernel=7, stride=2)
+        self.conv2 = self._convolution(c1, c2, kernel=5, stride=2)
+        self.conv3 = self._convolution(c2, c3, kernel=5, stride=2)
+        self.conv3_1 = self._convolution(c3, c3)
+        self.conv4 = self._convolution(c3, c4, stride=2)
+        self.conv4_1 = self._convolution(c4, c4)
+        self.conv5 = self._convolution(c4, c5, stride=2)
+        self.conv5_1 = self._convolution(c5, c5)
+        self.conv6 = self._convolution(c5, c6, stride=2)
+        self.conv6_1 = self._convolution(c6, c6)
+
+        # What the decoder sees at a scale: the encoder's features, the upsampled features and the upsampled flow.
+        s5, s4, s3, s2 = c5 + d5 + 2, c4 + d4 + 2, c3 + d3 + 2, c2 + d2 + 2
+        self.deconv5 = _deconvolution(c6, d5)
+        self.deconv4 = _deconvolution(s5, d4)
+        self.deconv3 = _deconvolution(s4, d3)
+        self.deconv2 = _deconvolution(s3, d2)
+
+        self.predict_flow6 = _flow_prediction(c6)
+        self.predict_flow5 = _flow_prediction(s5)
+        self.predict_flow4 = _flow_prediction(s4)
+        self.predict_flow3 = _flow_prediction(s3)
+        self.predict_flow2 = _flow_prediction(s2)
+
+        self.upsampled_flow6_to_5 = _doubling(2, 2)
+        self.upsampled_flow5_to_4 = _doubling(2, 2)
+        self.upsampled_flow4_to_3 = _doubling(2, 2)
+        self.upsampled_flow3_to_2 = _doubling(2, 2)
+
+        initialize(self, seed)
+
+    def _convolution(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+        convolution = _uninitialized(
+            nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=not self.batch_norm
+        )
+        normalization = [nn.BatchNorm2d(outputs)] if self.batch_norm else []
+        return nn.Sequential(convolution, *normalization, nn.LeakyReLU(_SLOPE, inplace=True))
+
+    @property
+    def architecture(self) -> dict[str, int | float | bool]:
+        """Arguments that make a network of the same layers."""
+        return {"image_channels": self.image_channels, "width": self.width, "batch_norm": self.batch_norm}
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Predict the displacement from the fixed to the moving image.
+
+        Parameters
+        ----------
+        images : Tensor, (b, 2 * image_channels, h, w)
+            Fixed and moving images stacked along the channels, intensities as `scale_intensity` leaves them. Any h and
+            w; at multiples of 64 the cells of every scale are exact squares of pixels.
+
+        Returns
+        -------
+        tuple of Tensor or Tensor
+            In training mode (flow2, ..., flow6), where flow k is (b, 2, ~h / 2^k, ~w / 2^k); in evaluation mode flow2.
+            In the network's convention, see `from_flownet`.
+        """
+        out2 = self.conv2(self.conv1(images))
+        out3 = self.conv3_1(self.conv3(out2))
+        out4 = self.conv4_1(self.conv4(out3))
+        out5 = self.conv5_1(self.conv5(out4))
+        out6 = self.conv6_1(self.conv6(out5))
+
+        flow6 = self.predict_flow6(out6)
+        joined5 = _join(out5, self.deconv5(out6), self.upsampled_flow6_to_5(flow6))
+        flow5 = self.predict_flow5(joined5)
+        joined4 = _join(out4, self.deconv4(joined5), self.upsampled_flow5_to_4(flow5))
+        flow4 = self.predict_flow4(joined4)
+        joined3 = _join(out3, self.deconv3(joined4), self.upsampled_flow4_to_3(flow4))
+        flow3 = self.predict_flow3(joined3)
+        joined2 = _join(out2, self.deconv2(joined3), self.upsampled_flow3_to_2(flow3))
+        flow2: Tensor = self.predict_flow2(joined2)
+        return (flow2, flow3, flow4, flow5, flow6) if self.training else flow2
+
+
+def _uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
+    """Make a module without drawing weights for it from torch's global generator."""
+    module: _Module = skip_init(kind, *args, **options)  # type: ignore[no-untyped-call]
+    return module
+
+
+def _doubling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    return _uninitialized(nn.ConvTranspose2d, inputs, outputs, 4, stride=2, padding=1, bias=False)
+
+
+def _deconvolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_doubling(inputs, outputs), nn.LeakyReLU(_SLOPE, inplace=True))
+
+
+def _flow_prediction(inputs: int) -> nn.Conv2d:
+    return _uninitialized(nn.Conv2d, inputs, 2, 3, padding=1, bias=False)
+
+
+def _join(skip: Tensor, features: Tensor, flow: Tensor) -> Tensor:
+    """Stack along the channels; doubling an odd size overshoots by one, which is cut off."""
+    h, w = skip.shape[-2:]
+    return torch.cat((skip, features[..., :h, :w], flow[..., :h, :w]), dim=1)
+
+
+def initialize(network: nn.Module, seed: int) -> None:
+    """Draw the weights of all convolutions anew, Kaiming normal for slope 0.1; biases 0, normalisation to identity.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    seed
+        Non-negative; the same seed gives the same weights. torch's global generator is not touched.
+    """
+    generator = torch.Generator().manual_seed(_checks.integer("seed", seed, minimum=0, maximum=2**63 - 1))
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                # Drawn on the CPU, so that a seed means the same on every device.
+                weight = torch.empty(module.weight.shape)
+                nn.init.kaiming_normal_(weight, a=_SLOPE, generator=generator)
+                module.weight.copy_(weight)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()

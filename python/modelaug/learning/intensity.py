@@ -1,0 +1,47 @@
+"""Intensities as the network sees them, in training and in registration alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+__all__ = ["scale_intensity"]
+
+GREY_MEAN: Final = 0.431
+"""Mean grey value of the images FlowNet was published with, on the scale from 0 to 1."""
+
+_TAIL: Final = 0.01
+_LIMITS: Final = (-0.5, 1.5)
+
+
+def scale_intensity(images: Tensor) -> Tensor:
+    """Map the bulk of each image's intensities to [0, 1] and subtract FlowNet's mean grey value.
+
+    The 1st and 99th percentiles of each image and channel become 0 and 1, so that units, windowing and a few outliers
+    do not matter; what lies beyond keeps its order up to half a range and is cut off there. Where less than 1 % of the
+    pixels differ from the rest, the extremes take the percentiles' place. A constant channel becomes 0.
+
+    Parameters
+    ----------
+    images : Tensor, (..., h, w)
+        Intensities on any scale, finite.
+
+    Returns
+    -------
+    Tensor, (..., h, w), float32
+        Between -0.931 and 1.069.
+    """
+    images = images.float()
+    values = images.flatten(-2)
+    # topk finds these order statistics several times faster than a sort or torch.quantile.
+    count = 1 + int(_TAIL * values.shape[-1])
+    low = values.topk(count, dim=-1, largest=False, sorted=False).values.amax(-1)
+    high = values.topk(count, dim=-1, largest=True, sorted=False).values.amin(-1)
+    degenerate = high <= low
+    low = torch.where(degenerate, values.amin(-1), low)[..., None, None]
+    high = torch.where(degenerate, values.amax(-1), high)[..., None, None]
+    spread = high - low
+    scaled = ((images - low) / torch.where(spread > 0, spread, 1)).clamp(*_LIMITS) - GREY_MEAN
+    return torch.where(spread > 0, scaled, 0)

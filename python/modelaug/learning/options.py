@@ -1,0 +1,130 @@
+"""Options of training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from modelaug import _checks
+from modelaug.learning.losses import SCALE_WEIGHTS
+
+__all__ = ["HELD_OUT", "TrainOptions"]
+
+HELD_OUT: Final = 2**40
+"""Validation uses the pairs just below this index, which no training reaches."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train; the defaults are those FlowNet-S was published with, scaled to the number of steps.
+
+    Parameters
+    ----------
+    steps
+        Optimizer steps in all.
+    batch_size
+        Pairs per step.
+    learning_rate
+        Rate of Adam at the beginning. 1e-4 is the published rate at full width; networks of a quarter of the width and
+        less, trained from scratch for a few thousand steps, learn faster with 5e-4 to 1e-3.
+    halvings
+        Fractions of `steps` at which the rate is halved.
+    weight_decay
+        L2 penalty on weights; biases have none.
+    gradient_clip
+        Largest norm of the gradient; None means no limit.
+    scale_weights, normalize
+        As of `multiscale_epe`.
+    precision
+        ``"32"``, or ``"bf16-mixed"`` for bfloat16 arithmetic in the network.
+    seed
+        Initialise the network's weights from this seed first; None trains the weights it has.
+    validation_pairs
+        Held-out pairs on which the end-point error is measured.
+    validate_every, checkpoint_every, log_every
+        Steps between validations, checkpoints to resume from, and lines in the log. The last step is validated in any
+        case.
+    keep
+        Which weights to keep: ``"best"`` by validation, or ``"last"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has the wrong type or is out of range.
+    """
+
+    steps: int
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    halvings: tuple[float, ...] = (1 / 3, 1 / 2, 2 / 3)
+    weight_decay: float = 4e-4
+    gradient_clip: float | None = None
+    scale_weights: tuple[float, ...] = SCALE_WEIGHTS
+    normalize: bool = False
+    precision: Literal["32", "bf16-mixed"] = "32"
+    seed: int | None = None
+    validation_pairs: int = 64
+    validate_every: int = 500
+    checkpoint_every: int = 500
+    log_every: int = 50
+    keep: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "validation_pairs", "validate_every", "checkpoint_every", "log_every"):
+            _checks.integer(name, getattr(self, name), minimum=1)
+        if self.steps * self.batch_size > HELD_OUT - self.validation_pairs:
+            raise ValueError(f"steps is {self.steps}; pass fewer, so that training leaves out the validation pairs")
+        _checks.number("learning_rate", self.learning_rate, above=0.0)
+        _checks.number("weight_decay", self.weight_decay, minimum=0.0)
+        if self.gradient_clip is not None:
+            _checks.number("gradient_clip", self.gradient_clip, above=0.0)
+        if self.seed is not None:
+            _checks.integer("seed", self.seed, minimum=0)
+        fractions = tuple(_checks.number("halvings", f, minimum=0.0, maximum=1.0) for f in self.halvings)
+        object.__setattr__(self, "halvings", fractions)
+        weights = tuple(_checks.number("scale_weights", a, minimum=0.0) for a in self.scale_weights)
+        if len(weights) != len(SCALE_WEIGHTS) or sum(weights) == 0:
+            raise ValueError(f"scale_weights is {self.scale_weights}; pass {len(SCALE_WEIGHTS)} numbers, not all 0")
+        object.__setattr__(self, "scale_weights", weights)
+        _checks.choice("precision", self.precision, ("32", "bf16-mixed"))
+        _checks.choice("keep", self.keep, ("best", "last"))
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of step `step`, counted from 0."""
+        return self.learning_rate * 0.5 ** sum(step >= f * self.steps for f in self.halvings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the options in the form in which they are noted in files."""
+        options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return options
+
+    def check_same_run(self, noted: Mapping[str, Any], architecture: Mapping[str, Any], folder: Path) -> None:
+        """Refuse to continue a run of another network or with other options.
+
+        Parameters
+        ----------
+        noted
+            What the run noted about itself: ``architecture`` and ``options``, as of `as_json`.
+        architecture
+            Of the network to be trained.
+        folder
+            The run's folder, for the message.
+
+        Raises
+        ------
+        ValueError
+            If something differs.
+        """
+        before, now = noted.get("architecture") or {}, noted.get("options") or {}
+        old = {**{k: v for k, v in before.items() if k != "name"}, **now}
+        new = {**architecture, **self.as_json()}
+        for name in {**new, **old}:
+            if old.get(name, ...) != new.get(name, ...):
+                raise ValueError(
+                    f"out is {folder}, which holds a run with {name} {old.get(name, 'unknown')!r}, not "
+                    f"{new.get(name)!r}; pass another folder, or resume=False to overwrite it"
+                )

@@ -1,0 +1,131 @@
+"""Registration of images by a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from modelaug import _checks
+from modelaug.learning.flownet import FlowNetS, from_flownet
+from modelaug.learning.intensity import scale_intensity
+
+__all__ = ["estimate_flow", "network_input", "register"]
+
+
+def register(network: FlowNetS, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Estimate the displacement that pulls a moving image onto a fixed one.
+
+    Intensities are scaled as in training (`scale_intensity`). The images are neither resampled nor padded, whatever
+    their size: from their first row and column on, each pixel of the output covers a square of 4 x 4 of theirs, as in
+    training.
+
+    Parameters
+    ----------
+    network
+        Runs where its weights are, in evaluation mode, and is left as it was.
+    fixed, moving : array_like, (h, w) or (c, h, w)
+        Images of the same shape, any size and intensity range. Grey images are repeated for a network that takes
+        colour.
+
+    Returns
+    -------
+    ndarray, (2, h, w), float32
+        Pull displacement in pixels on the fixed grid, components in array-axis order: ``fixed(x) ~ moving(x + u(x))``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an image holds no finite numbers or is constant, or if shapes or channels do not fit.
+    """
+    images = []
+    for name, image in (("fixed", fixed), ("moving", moving)):
+        array = _checks.finite(name, image, ndim=(2, 3), dtype=np.float32)
+        channels = array if array.ndim == 3 else array[None]
+        if (channels.min(axis=(1, 2)) == channels.max(axis=(1, 2))).all():
+            raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
+        images.append(channels)
+    if images[0].shape != images[1].shape:
+        raise ValueError(
+            f"moving has shape {np.shape(moving)} and fixed {np.shape(fixed)}; resample them to one grid, same channels"
+        )
+    tensors = (torch.from_numpy(np.require(image[None], requirements="W")) for image in images)
+    flow = estimate_flow(network, *tensors)
+    result: npt.NDArray[np.float32] = flow[0].cpu().numpy()
+    return result
+
+
+def estimate_flow(network: FlowNetS, fixed: Tensor, moving: Tensor) -> Tensor:
+    """Estimate displacements for a batch of image pairs, without gradients.
+
+    Parameters
+    ----------
+    network
+        Runs where its weights are, in evaluation mode, and is left as it was.
+    fixed, moving : Tensor, (b, c, h, w)
+        Intensities on any scale, on any device.
+
+    Returns
+    -------
+    Tensor, (b, 2, h, w), float32
+        Pull displacement in pixels on the fixed grid, components in array-axis order, on the network's device.
+
+    Raises
+    ------
+    ValueError
+        If the shapes or the number of channels do not fit.
+    """
+    weight = next(network.parameters())
+    h, w = fixed.shape[-2:]
+    with torch.no_grad(), _evaluating(network):
+        images = network_input(fixed.to(weight.device), moving.to(weight.device), network.image_channels)
+        output = network(images.to(weight.dtype))
+        # A pixel of the output is a square of 4 x 4 pixels, so it is the pixels' edges that agree, not their centres.
+        flow = interpolate(from_flownet(output.float()), scale_factor=4, mode="bilinear", align_corners=False)
+    return flow[..., :h, :w].contiguous()
+
+
+def network_input(fixed: Tensor, moving: Tensor, image_channels: int) -> Tensor:
+    """Scale the intensities of both images and stack them.
+
+    Parameters
+    ----------
+    fixed, moving : Tensor, (b, c, h, w)
+        Intensities on any scale.
+    image_channels
+        Channels the network takes per image; one channel is repeated where it takes more.
+
+    Returns
+    -------
+    Tensor, (b, 2 * image_channels, h, w), float32
+
+    Raises
+    ------
+    ValueError
+        If the shapes or the number of channels do not fit.
+    """
+    if fixed.ndim != 4 or fixed.shape != moving.shape:
+        raise ValueError(
+            f"moving has shape {tuple(moving.shape)} and fixed {tuple(fixed.shape)}; pass both (b, c, h, w)"
+        )
+    b, c, h, w = fixed.shape
+    if c not in (1, image_channels):
+        raise ValueError(f"fixed has {c} channels but the network takes {image_channels}; pass grey images")
+    scaled = [scale_intensity(image).expand(b, image_channels, h, w) for image in (fixed, moving)]
+    return torch.cat(scaled, dim=1)
+
+
+@contextmanager
+def _evaluating(network: torch.nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,143 @@
+"""A network's files: weights in ``net.safetensors``, and beside them a card in ``net.json`` that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.learning.flownet import FlowNetS
+
+__all__ = ["load_network", "read_card", "save_network", "write_card"]
+
+_FORMAT: Final = "modelaug network"
+_VERSION: Final = 1
+_WEIGHTS: Final = "net.safetensors"
+
+
+def save_network(network: FlowNetS, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
+    """Write a network's weights and card, each under a temporary name until it is complete.
+
+    Parameters
+    ----------
+    network
+        The network, on any device.
+    path
+        A folder, which gets ``net.safetensors`` and ``net.json``; or a name that ends in ``.safetensors``, which gets a
+        ``.json`` of the same stem beside it.
+    card
+        What else to note in the card, e.g. options and metrics; must be JSON. The architecture is noted in any case.
+
+    Returns
+    -------
+    Path
+        The file of weights.
+    """
+    weights = _weights_file(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    data = save(tensors)
+    write_atomically(weights, lambda file: file.write(data))
+    write_card(network, weights, card or {})
+    return weights
+
+
+def write_card(network: FlowNetS, path: str | Path, card: Mapping[str, Any]) -> None:
+    """Write the card of a network whose weights are at `path` already; arguments as of `save_network`."""
+    header = {"format": _FORMAT, "version": _VERSION, "architecture": {"name": "FlowNetS", **network.architecture}}
+    text = json.dumps({**header, **card, **header}, indent=2, allow_nan=False) + "\n"
+    write_atomically(_weights_file(path).with_suffix(".json"), lambda file: file.write(text.encode()))
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read what is noted about a network.
+
+    Parameters
+    ----------
+    path
+        As of `save_network`.
+
+    Raises
+    ------
+    ModelFileError
+        If the card is missing, is not the card of a network, or was written by a newer version.
+    """
+    file = _weights_file(path).with_suffix(".json")
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{file} does not exist; keep the card beside the weights, or check the path") from None
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{file} cannot be read as JSON ({error}); copy it again") from error
+    if not isinstance(card, dict) or card.get("format") != _FORMAT or not isinstance(card.get("architecture"), dict):
+        raise ModelFileError(f"{file} is not the card of a network; pass the folder or weights that training wrote")
+    if card.get("version") != _VERSION:
+        raise ModelFileError(f"{file} has format version {card.get('version')!r}, not {_VERSION}; update modelaug")
+    return card
+
+
+def load_network(path: str | Path) -> FlowNetS:
+    """Read a network that `save_network` or training wrote.
+
+    Parameters
+    ----------
+    path
+        The folder, or the ``.safetensors`` file with its ``.json`` beside it.
+
+    Returns
+    -------
+    FlowNetS
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    ModelFileError
+        If a file is missing, truncated, of another kind, or does not fit the architecture on its card. Nothing is
+        unpickled.
+    """
+    weights = _weights_file(path)
+    architecture = dict(read_card(weights)["architecture"])
+    try:
+        if architecture.pop("name", None) != "FlowNetS":
+            raise ValueError("it is no FlowNetS")
+        network = FlowNetS(**architecture)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{weights.with_suffix('.json')} names no known architecture ({error}); copy it anew"
+        ) from error
+    try:
+        tensors = load(weights.read_bytes())
+    except FileNotFoundError:
+        raise ModelFileError(f"{weights} does not exist; check the path") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelFileError(f"{weights} cannot be read as safetensors ({error}); copy it again") from error
+    misfit = _misfit(network.state_dict(), tensors)
+    if misfit:
+        raise ModelFileError(f"{weights} does not fit its card: {misfit}; pass weights and card of one network")
+    network.load_state_dict(tensors)
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ModelFileError(f"{weights} holds values that are not finite in {broken[0]}; train again")
+    return network.eval()
+
+
+def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
+    """Name the first tensor that is missing, superfluous, or of the wrong shape; an empty string if there is none."""
+    for name in (*wanted, *given):
+        if name not in given:
+            return f"{name} is missing"
+        if name not in wanted:
+            return f"{name} is not part of the architecture"
+        if wanted[name].shape != given[name].shape:
+            return f"{name} has shape {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}"
+    return ""
+
+
+def _weights_file(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / _WEIGHTS

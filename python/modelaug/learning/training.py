@@ -1,0 +1,97 @@
+"""Training of a network on the pairs of a source."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from modelaug import _checks
+from modelaug.learning.flownet import FlowNetS, initialize
+from modelaug.learning.options import TrainOptions
+from modelaug.learning.storage import read_card, write_card
+from modelaug.synthesis import PairSource
+
+__all__ = ["train"]
+
+_LOG = logging.getLogger("modelaug.learning")
+
+
+def train(
+    source: PairSource,
+    *,
+    network: FlowNetS,
+    options: TrainOptions,
+    out: str | Path,
+    resume: bool = True,
+    progress: bool = True,
+    threads: int | None = None,
+) -> Path:
+    """Train a network on pairs drawn from a source as they are needed.
+
+    Step k trains on the pairs ``k * batch_size`` onwards, each used once. The loss is `multiscale_epe`; validation
+    measures the end-point error in pixels at full resolution on held-out pairs of the same source. On a machine with a
+    GPU that is used.
+
+    The folder gets ``metrics.csv``, one line per `log_every` steps and validation; ``last.ckpt``, from which an
+    interrupted run resumes with the same pairs and optimizer state, so that on one machine the result is that of a run
+    without interruption; and the kept weights ``net.safetensors`` with their card ``net.json``. When the process is
+    asked to end (SIGTERM) it writes a checkpoint first.
+
+    Parameters
+    ----------
+    source
+        Where the pairs come from.
+    network
+        Trained in place; afterwards on the CPU, in evaluation mode, with the weights of the last step.
+    options
+        How to train.
+    out
+        Folder for the results, made if need be.
+    resume
+        Continue what `out` holds; a finished run returns at once. False starts anew and overwrites.
+    progress
+        Show a bar on a terminal; elsewhere log a line per `log_every` steps to
+        ``logging.getLogger("modelaug.learning")``.
+    threads
+        Threads for drawing pairs, and for the network where it runs on the CPU; None means all cores.
+
+    Returns
+    -------
+    Path
+        The kept weights, for `load_network`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or `out` holds a run with another network or other options.
+    FloatingPointError
+        If the loss is no longer finite.
+    ModelFileError
+        If the checkpoint in `out` cannot be read.
+    """
+    if not callable(getattr(source, "draw", None)):
+        raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
+    count = _checks.thread_count(threads)
+    folder = Path(out)
+    weights = folder / "net.safetensors"
+    if not resume:
+        for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
+            (folder / name).unlink(missing_ok=True)
+    if (folder / "net.json").exists():
+        card = read_card(folder)
+        options.check_same_run(card, network.architecture, folder)
+        if card.get("finished") and weights.exists():
+            _LOG.info("%s holds the finished run", folder)
+            return weights
+
+    # Lightning takes seconds to import and only training needs it.
+    from modelaug.learning._loop import Recorder, fit
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.seed is not None and not (folder / "last.ckpt").exists():
+        initialize(network, options.seed)
+    recorder = Recorder(network, options, folder, progress=progress)
+    fit(source, recorder, threads=count)
+    write_card(network, weights, recorder.card(finished=True))
+    network.eval()
+    return weights

@@ -1,0 +1,200 @@
+"""PairDataset and PairStream: the source's own numbers, in any process, and threads that end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelaug.synthesis import Pair
+
+pytest.importorskip("torch")
+
+import torch
+from torch.utils.data import DataLoader
+
+from modelaug.learning import PairDataset, PairStream
+from tests.learning.toys import Batched, Interrupted, Translations
+
+NAMES = {"image1", "image2", "flow", "weight", "landmarks1", "landmarks2", "labels1"}
+
+
+def check_pair(item: dict[str, torch.Tensor], pair: Pair) -> None:
+    assert item.keys() == NAMES
+    for name, array in (
+        ("image1", pair.fixed),
+        ("image2", pair.moving),
+        ("flow", pair.flow),
+        ("weight", pair.weight),
+        ("landmarks1", pair.landmarks_fixed),
+        ("landmarks2", pair.landmarks_moving),
+        ("labels1", pair.labels_fixed),
+    ):
+        np.testing.assert_array_equal(item[name].numpy(), array, strict=name != "labels1")
+    assert item["labels1"].dtype == torch.int64
+
+
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "modelaug-pairs"]
+
+
+def test_dataset_is_the_source() -> None:
+    source = Translations((8, 9))
+    dataset = PairDataset(source, 5)
+    assert len(dataset) == 5
+    for i in range(5):
+        check_pair(dataset[i], source.draw(i))
+    dataset.set_epoch(3)
+    check_pair(dataset[2], source.draw(17))
+    check_pair(PairDataset(source, 5, epoch=3)[2], source.draw(17))
+
+
+def test_dataset_ends() -> None:
+    dataset = PairDataset(Translations((8, 9)), 5)
+    assert len(list(dataset)) == 5  # iterated by index until IndexError
+    with pytest.raises(IndexError, match="index is -1; pass one between 0 and 4"):
+        dataset[-1]
+
+
+def test_dataset_leaves_a_read_only_source_alone() -> None:
+    pair = Translations((8, 9)).draw(0)
+    pair.fixed.setflags(write=False)
+
+    class Cached:
+        def draw(self, index: int) -> Pair:
+            return pair
+
+    PairDataset(Cached(), 1)[0]["image1"].zero_()
+    assert pair.fixed.any()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_dataset_in_worker_processes(method: str) -> None:
+    source = Translations((8, 9))
+    dataset = PairDataset(source, 6, epoch=1)
+    loader = DataLoader(dataset, batch_size=3, num_workers=2, multiprocessing_context=method)
+    batches = list(loader)
+    assert [len(batch["flow"]) for batch in batches] == [3, 3]
+    for i in range(6):
+        check_pair({name: tensor[i % 3] for name, tensor in batches[i // 3].items()}, source.draw(6 + i))
+
+
+@pytest.mark.parametrize("source", [Translations((8, 8)), Batched()])
+def test_stream_is_the_source(source: Translations) -> None:
+    stream = PairStream(source, 3, first=4, batches=5, threads=2)
+    for _ in range(2):  # every iteration starts anew
+        batches = list(stream)
+        assert [len(batch["flow"]) for batch in batches] == [3] * 5
+        for i in range(15):
+            check_pair({name: tensor[i % 3] for name, tensor in batches[i // 3].items()}, source.draw(4 + i))
+    assert workers() == []
+    if isinstance(source, Batched):
+        assert source.requests[:2] == [((4, 5, 6), 2), ((7, 8, 9), 2)]
+
+
+def test_streams_continue_each_other() -> None:
+    source = Translations((8, 8))
+    whole = list(PairStream(source, 2, batches=4))
+    rest = list(PairStream(source, 2, first=2 * 2, batches=2))
+    for expected, batch in zip(whole[2:], rest, strict=True):
+        assert all(torch.equal(batch[name], expected[name]) for name in NAMES)
+
+
+def test_stream_draws_ahead_but_not_too_far() -> None:
+    source = Batched()
+    iterator = iter(PairStream(source, 1, queue=3))
+    next(iterator)
+    # The first batch's place is free again, so a fourth is drawn, and then no more.
+    deadline = time.monotonic() + 30
+    while len(source.requests) < 4 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.05)
+    assert len(source.requests) == 4
+    del iterator
+    assert workers() == []
+
+
+def test_stream_ends_its_thread_on_early_exit() -> None:
+    for k, _ in enumerate(PairStream(Translations((8, 8)), 2)):
+        if k == 2:
+            break
+    assert workers() == []
+
+    def fail() -> None:
+        for _ in PairStream(Translations((8, 8)), 2):
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError) as caught:
+        fail()
+    del caught
+    assert workers() == []
+
+
+def test_iterations_side_by_side() -> None:
+    stream = PairStream(Translations((8, 8)), 1, batches=3)
+    for one, two in zip(stream, stream, strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in NAMES)
+
+
+def test_stream_raises_what_the_source_raises() -> None:
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    iterator = iter(PairStream(Interrupted(5, fail), 2))
+    next(iterator)
+    next(iterator)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(iterator)
+    with pytest.raises(StopIteration):
+        next(iterator)
+    assert workers() == []
+
+
+def test_stream_does_not_end_quietly_if_the_source_raises_stop_iteration() -> None:
+    def fail() -> None:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match="source raised StopIteration"):
+        list(PairStream(Interrupted(5, fail), 2))
+
+
+def test_python_exits_while_a_stream_is_open() -> None:
+    script = (
+        "from modelaug.learning import PairStream\n"
+        "from tests.learning.toys import Translations\n"
+        "iterator = iter(PairStream(Translations(), 4))\n"
+        "next(iterator)\n"
+        "print('done')\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd=root
+    )
+    assert done.stdout == "done\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda s: PairDataset(object(), 3), TypeError, r"source is object, which has no draw\(index\)"),
+        (lambda s: PairStream(object(), 3), TypeError, r"source is object, which has no draw\(index\)"),
+        (lambda s: PairDataset(s, 0), ValueError, "length is 0; pass an integer at least 1"),
+        (lambda s: PairDataset(s, 2).set_epoch(-1), ValueError, "epoch is -1"),
+        (lambda s: PairStream(s, 0), ValueError, "batch_size is 0"),
+        (lambda s: PairStream(s, 2, first=-1), ValueError, "first is -1"),
+        (lambda s: PairStream(s, 2, batches=-1), ValueError, "batches is -1"),
+        (lambda s: PairStream(s, 2, threads=0), ValueError, "threads is 0"),
+        (lambda s: PairStream(s, 2, queue=0), ValueError, "queue is 0"),
+    ],
+)
+def test_bad_arguments(make: object, error: type[Exception], message: str) -> None:
+    assert callable(make)
+    with pytest.raises(error, match=message):
+        make(Translations())

@@ -1,0 +1,153 @@
+"""register: signs, axes, sizes, and a network that is left as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor
+
+from modelaug.learning import FlowNetS, estimate_flow, load_network, register, to_flownet
+from modelaug.learning.losses import average_cells
+from tests.learning.toys import Translations
+
+
+class Fixed(FlowNetS):
+    """Puts out a given flow, (2, h, w) in the network's convention, whatever it sees."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__(width=0.01)
+        self.output = output
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.output[None]
+
+
+def picture(h: int, w: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    rng = np.random.Generator(np.random.Philox(seed))
+    return rng.normal(size=(h, w)).astype(np.float32)
+
+
+def test_x_moves_columns_and_y_moves_rows() -> None:
+    output = torch.zeros(2, 8, 8)
+    output[0] = 3 / 20  # x: 3 pixels to the right
+    output[1] = -2 / 20  # y: 2 pixels up
+    moving = picture(32, 32)
+    flow = register(Fixed(output), moving, moving)
+    np.testing.assert_allclose(flow[0], -2, atol=1e-6)
+    np.testing.assert_allclose(flow[1], 3, atol=1e-6)
+    warped = ndimage.map_coordinates(moving, np.indices(moving.shape) + flow, order=1, mode="nearest")
+    np.testing.assert_allclose(warped[2:, :-3], moving[:-2, 3:], atol=1e-4)
+
+
+@pytest.mark.parametrize(("h", "w"), [(64, 64), (50, 71)])
+def test_no_shift_between_the_scales(h: int, w: int) -> None:
+    rows, columns = np.indices((h, w), dtype=np.float32)
+    truth = np.stack([0.3 * rows - 0.1 * columns, 0.2 * columns + 4])
+    output = average_cells(to_flownet(torch.from_numpy(truth)[None]), 4)[0]
+    flow = register(Fixed(output), picture(h, w), picture(h, w, 1))
+    inside = np.s_[:, 2 : h - 6, 2 : w - 6]
+    np.testing.assert_allclose(flow[inside], truth[inside], atol=1e-4)
+
+
+@given(h=st.integers(1, 90), w=st.integers(2, 90))
+def test_any_size(h: int, w: int) -> None:
+    flow = register(FlowNetS(width=0.03), picture(h, w), picture(h, w, 1))
+    assert flow.shape == (2, h, w)
+    assert flow.dtype == np.float32
+    assert np.isfinite(flow).all()
+
+
+def test_trained_network_undoes_translations(trained: Path) -> None:
+    network = load_network(trained)
+    source = Translations(seed=1)
+    before, after = [], []
+    for i in range(8):
+        pair = source.draw(i)
+        flow = register(network, pair.fixed, pair.moving)
+        at = np.rint(pair.landmarks_fixed).astype(int).T
+        error = pair.landmarks_fixed + flow[:, at[0].clip(0, 63), at[1].clip(0, 63)].T - pair.landmarks_moving
+        before.append(np.linalg.norm(pair.landmarks_fixed - pair.landmarks_moving, axis=1).mean())
+        after.append(np.linalg.norm(error, axis=1).mean())
+    assert np.mean(after) < 0.75 * np.mean(before)
+
+
+def test_units_of_the_images_do_not_matter(trained: Path) -> None:
+    network = load_network(trained)
+    pair = Translations(seed=1).draw(0)
+    flow = register(network, pair.fixed, pair.moving)
+    np.testing.assert_allclose(register(network, 100 * pair.fixed + 7, pair.moving[0]), flow, atol=1e-2)
+
+
+def test_grey_images_in_a_network_for_colour() -> None:
+    network = FlowNetS(width=0.03, image_channels=3)
+    fixed, moving = picture(40, 40), picture(40, 40, 1)
+    colour = [np.repeat(image[None], 3, axis=0) for image in (fixed, moving)]
+    np.testing.assert_array_equal(register(network, fixed, moving), register(network, *colour))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_network_is_left_as_it_was(training: bool) -> None:
+    network = FlowNetS(width=0.03, batch_norm=True).train(training)
+    network.conv1.eval()
+    modes = [module.training for module in network.modules()]
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    flow = estimate_flow(network, *(torch.rand(2, 1, 1, 20, 20, generator=torch.Generator())))
+    assert not flow.requires_grad
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+
+    class Broken(FlowNetS):
+        def forward(self, images: Tensor) -> Tensor:
+            raise ArithmeticError
+
+    broken = Broken(width=0.03).train(training)
+    with pytest.raises(ArithmeticError):
+        register(broken, picture(9, 9), picture(9, 9))
+    assert broken.training == training
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    images = [picture(20, 20), picture(20, 20, 1)]
+    copies = [image.copy() for image in images]
+    for image in images:
+        image.setflags(write=False)
+    register(FlowNetS(width=0.03), *images)
+    for image, copy in zip(images, copies, strict=True):
+        np.testing.assert_array_equal(image, copy)
+
+
+GOOD = picture(20, 20)
+HOLE = GOOD.copy()
+HOLE[3, 4] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "error", "message"),
+    [
+        (np.ones((20, 20)), GOOD, ValueError, r"fixed is constant \(1\); pass an image with contrast"),
+        (GOOD, np.zeros((1, 20, 20)), ValueError, r"moving is constant \(0\)"),
+        (GOOD, HOLE, ValueError, r"moving\[3, 4\] is nan"),
+        (GOOD, GOOD[:, :19], ValueError, r"moving has shape \(20, 19\) and fixed \(20, 20\); resample"),
+        (GOOD, np.stack([GOOD, GOOD]), ValueError, r"moving has shape \(2, 20, 20\) and fixed \(20, 20\)"),
+        (np.stack([GOOD] * 3), np.stack([GOOD] * 3), ValueError, "fixed has 3 channels but the network takes 1"),
+        (GOOD[0], GOOD[0], ValueError, r"fixed has shape \(20,\)"),
+        (GOOD[None, None], GOOD, ValueError, r"fixed has shape \(1, 1, 20, 20\)"),
+        (GOOD[:0], GOOD, ValueError, "fixed is empty"),
+        ("heart.png", GOOD, TypeError, "fixed has dtype <U9; pass an array of real numbers"),
+    ],
+)
+def test_bad_images(fixed: Any, moving: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        register(FlowNetS(width=0.03), fixed, moving)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,117 @@
+"""Files of networks: round trips, and everything else refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelaug import ModelFileError
+
+pytest.importorskip("torch")
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from modelaug.learning import FlowNetS, load_network, read_card, save_network
+from tests.learning.toys import Hostile
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_network(FlowNetS(width=0.03, seed=5), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("name", ["", "brains.safetensors"])
+def test_round_trip(tmp_path: Path, batch_norm: bool, name: str) -> None:
+    network = FlowNetS(width=0.05, image_channels=2, batch_norm=batch_norm, seed=3)
+    network(torch.ones(2, 4, 64, 64))  # moves the running means of the batch normalisation
+    path = save_network(network, tmp_path / name, {"metrics": {"validation_epe": 1.5}})
+    assert path == tmp_path / (name or "net.safetensors")
+    loaded = load_network(tmp_path / name)
+    assert not loaded.training
+    assert loaded.architecture == network.architecture
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor)
+    assert load_network(path).architecture == network.architecture
+    card = read_card(tmp_path / name)
+    assert card["metrics"] == {"validation_epe": 1.5}
+    assert card["architecture"] == {"name": "FlowNetS", **network.architecture}
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+def test_any_memory_layout(tmp_path: Path) -> None:
+    network = FlowNetS(width=0.05).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    save_network(network, tmp_path)
+    assert torch.equal(load_network(tmp_path).conv2[0].weight, network.conv2[0].weight)
+
+
+def edit_card(folder: Path, **changes: object) -> None:
+    file = folder / "net.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "net.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "net.safetensors")
+
+
+ARCHITECTURE = {"name": "FlowNetS", "image_channels": 1, "width": 0.03, "batch_norm": False}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "net.json").unlink(), "net.json does not exist; keep the card beside the weights"),
+        (lambda f: (f / "net.json").write_text("{"), "net.json cannot be read as JSON"),
+        (lambda f: (f / "net.json").write_bytes(b"\xff\xfe\x00"), "net.json cannot be read as JSON"),
+        (lambda f: (f / "net.json").write_text("[]"), "net.json is not the card of a network"),
+        (lambda f: edit_card(f, format="other"), "net.json is not the card of a network"),
+        (lambda f: edit_card(f, architecture=3), "net.json is not the card of a network"),
+        (lambda f: edit_card(f, version=2), "net.json has format version 2, not 1; update modelaug"),
+        (lambda f: edit_card(f, architecture={**ARCHITECTURE, "name": "RAFT"}), "names no known architecture"),
+        (lambda f: edit_card(f, architecture={**ARCHITECTURE, "width": 1e12}), "names no known architecture"),
+        (lambda f: edit_card(f, architecture={**ARCHITECTURE, "depth": 3}), "names no known architecture"),
+        (lambda f: edit_card(f, architecture={**ARCHITECTURE, "width": 0.1}), "does not fit its card: conv1.0.weight"),
+        (lambda f: edit_card(f, architecture={**ARCHITECTURE, "batch_norm": True}), "conv1.1.weight is missing"),
+        (lambda f: (f / "net.safetensors").unlink(), "net.safetensors does not exist"),
+        (lambda f: (f / "net.safetensors").write_bytes(b""), "cannot be read as safetensors"),
+        (lambda f: edit_weights(f, lambda t: t.pop("conv3.0.bias")), "conv3.0.bias is missing"),
+        (lambda f: edit_weights(f, lambda t: t.update(extra=torch.ones(2))), "extra is not part of the architecture"),
+        (lambda f: edit_weights(f, lambda t: t["conv4.0.bias"].fill_(torch.nan)), "not finite in conv4.0.bias"),
+    ],
+)
+def test_damaged_files_are_refused(saved: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(saved)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_network(saved)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.999])
+def test_truncated_weights_are_refused(saved: Path, share: float) -> None:
+    file = saved / "net.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ModelFileError, match="cannot be read as safetensors"):
+        load_network(saved)
+
+
+def test_nothing_is_unpickled(saved: Path) -> None:
+    trace = saved / "trace"
+    pickle.loads(pickle.dumps(Hostile(trace)))
+    assert trace.exists()  # so the file below would be dangerous
+    trace.unlink()
+    (saved / "net.safetensors").write_bytes(pickle.dumps(Hostile(trace)))
+    with pytest.raises(ModelFileError, match="cannot be read as safetensors"):
+        load_network(saved)
+    torch.save({"conv1.0.weight": Hostile(trace)}, saved / "net.safetensors")
+    with pytest.raises(ModelFileError, match="cannot be read as safetensors"):
+        load_network(saved)
+    assert not trace.exists()

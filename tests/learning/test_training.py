@@ -1,0 +1,368 @@
+"""Training: it learns, an interrupted run ends like any other, and nothing is left lying about."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelaug import ModelFileError
+from modelaug.synthesis import Pair, stack_pairs
+
+pytest.importorskip("torch")
+
+import torch
+
+from modelaug.learning import (
+    FlowNetS,
+    TrainOptions,
+    end_point_error,
+    estimate_flow,
+    load_network,
+    multiscale_epe,
+    read_card,
+    scale_intensity,
+    train,
+)
+from modelaug.learning.options import HELD_OUT
+from tests.learning.toys import Hostile, Interrupted, Translations
+
+WIDTH = 0.03
+SHORT = TrainOptions(
+    steps=16, batch_size=2, learning_rate=1e-3, validation_pairs=3, validate_every=6, checkpoint_every=4, log_every=3
+)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(source: Any, out: Path, options: TrainOptions = SHORT, **arguments: Any) -> FlowNetS:
+    network = FlowNetS(width=WIDTH)
+    train(source, network=network, options=options, out=out, threads=1, **arguments)
+    return network
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FlowNetS]:
+    """Return the folder and the network of a run without interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(Translations(), folder)
+
+
+class Untouchable:
+    """Fails if anything is drawn from it."""
+
+    def draw(self, index: int) -> Pair:
+        raise AssertionError("drawn from")
+
+
+def test_it_learns(trained: Path) -> None:
+    errors = [float(row["validation_epe"]) for row in rows(trained) if row["validation_epe"]]
+    card = read_card(trained)
+    assert len(errors) == 6
+    assert card["metrics"]["validation_epe"] == min(errors)
+    assert min(errors) < 0.75 * errors[0]
+    assert min(errors) < 0.75 * card["metrics"]["validation_epe_of_zero_flow"]
+
+
+def test_validation_is_the_error_of_the_kept_weights_on_held_out_pairs(trained: Path) -> None:
+    card = read_card(trained)
+    n = card["options"]["validation_pairs"]
+    pair = stack_pairs([Translations().draw(i) for i in range(HELD_OUT - n, HELD_OUT)])
+    fixed, moving, flow = map(torch.from_numpy, (pair.fixed, pair.moving, pair.flow))
+    error = end_point_error(estimate_flow(load_network(trained), fixed, moving), flow)
+    assert error.item() == pytest.approx(card["metrics"]["validation_epe"], rel=1e-4)
+    zero = np.linalg.norm(pair.flow, axis=1).mean()
+    assert card["metrics"]["validation_epe_of_zero_flow"] == pytest.approx(zero, rel=1e-5)
+
+
+def test_what_a_run_leaves(whole: tuple[Path, FlowNetS]) -> None:
+    folder, network = whole
+    assert sorted(p.name for p in folder.iterdir()) == ["last.ckpt", "metrics.csv", "net.json", "net.safetensors"]
+    lines = rows(folder)
+    assert [int(row["step"]) for row in lines] == [3, 6, 9, 12, 15, 16]
+    assert [bool(row["validation_epe"]) for row in lines] == [False, True, False, True, False, True]
+    assert [float(row["learning_rate"]) for row in lines] == [1e-3, 1e-3, 2.5e-4, 1.25e-4, 1.25e-4, 1.25e-4]
+    assert all(float(row[name]) > 0 for row in lines for name in ("loss", "epe", "seconds_per_step"))
+    card = read_card(folder)
+    assert card["finished"] is True
+    assert card["options"] == SHORT.as_json()
+    assert card["seconds_per_step"] > 0
+    assert card["device"] in ("cpu", "mps") or torch.cuda.is_available()
+    assert card["versions"]["torch"] == torch.__version__
+    assert not network.training
+    assert next(network.parameters()).device.type == "cpu"
+
+
+def test_a_finished_run_returns_at_once(whole: tuple[Path, FlowNetS]) -> None:
+    folder, _ = whole
+    network = FlowNetS(width=WIDTH)
+    path = train(Untouchable(), network=network, options=SHORT, out=folder)
+    assert path == folder / "net.safetensors"
+    assert torch.equal(network.conv1[0].weight, FlowNetS(width=WIDTH).conv1[0].weight)
+
+
+def check_same(folder: Path, network: FlowNetS, whole: tuple[Path, FlowNetS]) -> None:
+    expected_folder, expected = whole
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+    assert (folder / "net.safetensors").read_bytes() == (expected_folder / "net.safetensors").read_bytes()
+    assert read_card(folder)["metrics"] == read_card(expected_folder)["metrics"]
+    untimed = [[{**row, "seconds_per_step": ""} for row in rows(f)] for f in (folder, expected_folder)]
+    assert untimed[0] == untimed[1]
+
+
+@pytest.mark.parametrize("limit", [5, 13, 26])
+def test_resuming_after_a_failure_is_exact(tmp_path: Path, whole: tuple[Path, FlowNetS], limit: int) -> None:
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        run(Interrupted(limit, fail), tmp_path)
+    assert (tmp_path / "last.ckpt").exists() == (limit > 8)  # before the first checkpoint it starts anew
+    check_same(tmp_path, run(Translations(), tmp_path), whole)
+
+
+def test_resuming_after_the_last_step_draws_nothing(tmp_path: Path, whole: tuple[Path, FlowNetS]) -> None:
+    for name in ("last.ckpt", "metrics.csv", "net.safetensors"):
+        shutil.copy(whole[0] / name, tmp_path)
+    check_same(tmp_path, run(Untouchable(), tmp_path), whole)
+    assert read_card(tmp_path)["finished"] is True
+
+
+def test_resuming_after_a_signal_is_exact(tmp_path: Path, whole: tuple[Path, FlowNetS]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    options = dataclasses.replace(SHORT, checkpoint_every=1000)
+    with pytest.raises(SystemExit) as caught:
+        run(Interrupted(15, lambda: os.kill(os.getpid(), signal.SIGTERM)), tmp_path, options)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert int(rows(tmp_path)[-1]["step"]) <= 9  # it did not go on to the end
+    assert (tmp_path / "last.ckpt").exists()
+    check_same(tmp_path, run(Translations(), tmp_path, options), whole)
+
+
+def test_an_interrupt_is_an_interrupt(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(9, lambda: os.kill(os.getpid(), signal.SIGINT)), tmp_path)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_it_is_quiet_and_tidy(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    random, threads = torch.get_rng_state(), torch.get_num_threads()
+    levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+    run(Translations(), tmp_path, progress=False)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.get_num_threads() == threads
+    assert {name: logging.getLogger(name).level for name in levels} == levels
+    assert not [thread for thread in threading.enumerate() if thread.name == "modelaug-pairs"]
+
+
+def test_it_says_where_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="modelaug.learning"):
+        run(Translations(), tmp_path)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0].startswith("training 0.0")
+    assert [line.split(":")[0] for line in lines[1:]] == [f"step {k}/16" for k in (3, 6, 9, 12, 15, 16)]
+    assert "validation EPE" in lines[-1]
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with caplog.at_level(logging.INFO, logger="modelaug.learning"):
+        run(Translations(), tmp_path)
+    assert "16/16" in terminal.getvalue()
+    assert "validation EPE" in terminal.getvalue()
+    assert len(caplog.records) == 1  # what begins; the bar says the rest
+
+
+def test_kept_weights(tmp_path: Path) -> None:
+    options = TrainOptions(steps=4, batch_size=2, validation_pairs=2, keep="last")
+    network = run(Translations(), tmp_path, options)
+    kept = load_network(tmp_path)
+    assert all(torch.equal(kept.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
+    assert read_card(tmp_path)["metrics"]["step"] == 4
+
+
+def test_seed_initialises_and_none_does_not(tmp_path: Path) -> None:
+    options = TrainOptions(steps=1, batch_size=1, validation_pairs=1, learning_rate=1e-12, weight_decay=0, seed=3)
+    given = run(Translations(), tmp_path / "seeded", options)
+    torch.testing.assert_close(given.conv3[0].weight, FlowNetS(width=WIDTH, seed=3).conv3[0].weight)
+    kept = run(Translations(), tmp_path / "kept", dataclasses.replace(options, seed=None))
+    torch.testing.assert_close(kept.conv3[0].weight, FlowNetS(width=WIDTH, seed=0).conv3[0].weight)
+
+
+ONE = TrainOptions(
+    steps=1, batch_size=2, validation_pairs=1, weight_decay=0, scale_weights=(4, 2, 1, 1, 1), normalize=True
+)
+
+
+def first_loss(source: Translations) -> float:
+    pair = stack_pairs([source.draw(0), source.draw(1)])
+    fixed, moving, flow = map(torch.from_numpy, (pair.fixed, pair.moving, pair.flow))
+    outputs = FlowNetS(width=WIDTH)(torch.cat([scale_intensity(fixed), scale_intensity(moving)], dim=1))
+    return multiscale_epe(outputs, flow, scale_weights=(4, 2, 1, 1, 1), normalize=True).item()
+
+
+def test_the_loss_is_that_of_the_options(tmp_path: Path) -> None:
+    source = Translations((50, 70))
+    run(source, tmp_path, ONE)
+    assert float(rows(tmp_path)[0]["loss"]) == pytest.approx(first_loss(source), rel=1e-5)
+
+
+def test_mixed_precision(tmp_path: Path) -> None:
+    run(Translations(), tmp_path, dataclasses.replace(ONE, precision="bf16-mixed", gradient_clip=1.0))
+    loss, exact = float(rows(tmp_path)[0]["loss"]), first_loss(Translations())
+    assert 0 < abs(loss - exact) < 0.02 * exact
+    assert load_network(tmp_path).conv1[0].weight.dtype == torch.float32
+
+
+def test_gradient_clip(tmp_path: Path) -> None:
+    before = FlowNetS(width=WIDTH).conv4[0].weight
+    free = run(Translations(), tmp_path / "free", ONE).conv4[0].weight
+    # Adam does not see the gradient's scale, except where it is far below its epsilon of 1e-8.
+    clipped = run(Translations(), tmp_path / "clipped", dataclasses.replace(ONE, gradient_clip=1e-12)).conv4[0].weight
+    assert (free - before).abs().max().item() == pytest.approx(ONE.learning_rate, rel=0.01)
+    assert (clipped - before).abs().max().item() < 0.01 * ONE.learning_rate
+
+
+def test_decay_of_weights_not_of_biases(tmp_path: Path) -> None:
+    network = FlowNetS(width=WIDTH)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.ones_(parameter)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    options = dataclasses.replace(ONE, weight_decay=1e12)
+    train(Translations(), network=network, options=options, out=tmp_path, threads=1)
+    for name, parameter in network.named_parameters():
+        shrunk = (parameter.detach() - before[name]) * before[name].sign() < 0
+        assert shrunk.all() or name.endswith("bias"), name
+    grown = [name for name, parameter in network.named_parameters() if (parameter > 1).any() and name.endswith("bias")]
+    assert grown
+
+
+def test_the_best_weights_survive_a_resumption(tmp_path: Path) -> None:
+    worsening = dataclasses.replace(SHORT, learning_rate=0.1, halvings=(), validate_every=2)
+
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    whole = tmp_path / "whole", run(Translations(), tmp_path / "whole", worsening)
+    assert read_card(whole[0])["metrics"]["step"] <= 8
+    with pytest.raises(OSError, match="the disk is gone"):
+        run(Interrupted(26, fail), tmp_path / "parts", worsening)
+    check_same(tmp_path / "parts", run(Translations(), tmp_path / "parts", worsening), whole)
+
+
+def test_another_run_is_not_mixed_in(tmp_path: Path, whole: tuple[Path, FlowNetS]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    longer = dataclasses.replace(SHORT, steps=20)
+    message = r"holds a run with steps 16, not 20; pass another folder, or resume=False to overwrite it"
+    with pytest.raises(ValueError, match=message):
+        run(Untouchable(), folder, longer)
+    (folder / "net.json").unlink()  # so that only the checkpoint tells
+    with pytest.raises(ValueError, match=message):
+        run(Untouchable(), folder, longer)
+    with pytest.raises(ValueError, match=r"holds a run with width 0.03, not 0.05"):
+        train(Untouchable(), network=FlowNetS(width=0.05), options=SHORT, out=folder)
+    run(Translations(), folder, longer, resume=False)
+    assert read_card(folder)["options"]["steps"] == 20
+    assert rows(folder)[-1]["step"] == "20"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:5000]),
+        lambda file: file.write_bytes(b""),
+        lambda file: torch.save({"weights": 3}, file),
+        lambda file: torch.save([1, 2], file),
+        lambda file: torch.save({"callbacks": Hostile(file.parent / "trace")}, file),
+    ],
+)
+def test_bad_checkpoints_are_refused(
+    tmp_path: Path, whole: tuple[Path, FlowNetS], damage: Callable[[Path], object]
+) -> None:
+    file = tmp_path / "last.ckpt"
+    shutil.copy(whole[0] / "last.ckpt", file)
+    damage(file)
+    with pytest.raises(ModelFileError, match=r"last\.ckpt is no checkpoint of a training run") as caught:
+        run(Untouchable(), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_divergence_is_an_error(tmp_path: Path) -> None:
+    options = dataclasses.replace(SHORT, learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match=r"at step 3; pass a learning_rate below 1e\+30, or a gradient_clip"):
+        run(Translations(), tmp_path, options)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_source_without_weight_is_an_error(tmp_path: Path) -> None:
+    class Doubtful(Translations):
+        def draw(self, index: int) -> Pair:
+            pair = super().draw(index)
+            pair.weight[:] = 0
+            return pair
+
+    with pytest.raises(ValueError, match="source gives weight 0 everywhere"):
+        run(Doubtful(), tmp_path)
+
+
+def test_bad_sources(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="source is list, which has no draw"):
+        run([], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"steps": 0}, ValueError, "steps is 0; pass an integer at least 1"),
+        ({"steps": 2.5}, TypeError, "steps is 2.5; pass an integer"),
+        ({"steps": 2**40}, ValueError, "steps is 1099511627776; pass fewer"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate is 0.0; pass a finite number greater than 0"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate is nan"),
+        ({"weight_decay": -1}, ValueError, "weight_decay is -1"),
+        ({"halvings": (0.5, 1.5)}, ValueError, "halvings is 1.5; pass a finite number at least 0 and at most 1"),
+        ({"gradient_clip": 0}, ValueError, "gradient_clip is 0"),
+        ({"scale_weights": (1, 2)}, ValueError, r"scale_weights is \(1, 2\); pass 5 numbers"),
+        ({"scale_weights": (0,) * 5}, ValueError, r"scale_weights is \(0, 0, 0, 0, 0\); pass 5 numbers, not all 0"),
+        ({"precision": "16"}, ValueError, "precision is '16'; pass one of '32', 'bf16-mixed'"),
+        ({"keep": "all"}, ValueError, "keep is 'all'; pass one of 'best', 'last'"),
+        ({"seed": -1}, ValueError, "seed is -1"),
+        ({"validation_pairs": 0}, ValueError, "validation_pairs is 0"),
+        ({"log_every": 0}, ValueError, "log_every is 0"),
+    ],
+)
+def test_bad_options(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        TrainOptions(**{"steps": 10, **arguments})
+
+
+def test_published_schedule() -> None:
+    options = TrainOptions(steps=300)
+    rates = [options.rate(step) for step in range(300)]
+    assert rates == [1e-4] * 100 + [5e-5] * 50 + [2.5e-5] * 50 + [1.25e-5] * 100
