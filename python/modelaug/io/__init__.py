@@ -1,1 +1,55 @@
-"""Files: everything that is read from or written to disk."""
+"""Files: everything that is read from or written to disk.
+
+Nothing here imports an optional dependency before a file needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelaug.io.fields import (
+        displacement_from_flo,
+        displacement_from_itk,
+        displacement_to_flo,
+        displacement_to_itk,
+        read_field,
+        read_flo,
+        write_field,
+        write_flo,
+    )
+    from modelaug.io.geometry import Geometry
+    from modelaug.io.images import read_image, write_image
+    from modelaug.io.shards import read_manifest, write_shards
+
+__all__ = [
+    "Geometry",
+    "displacement_from_flo",
+    "displacement_from_itk",
+    "displacement_to_flo",
+    "displacement_to_itk",
+    "read_field",
+    "read_flo",
+    "read_image",
+    "read_manifest",
+    "write_field",
+    "write_flo",
+    "write_image",
+    "write_shards",
+]
+
+# Looked up on demand: the modules below import the package's core, which itself reads and writes archives.
+_MODULES = {
+    "Geometry": "geometry",
+    "read_image": "images",
+    "write_image": "images",
+    "read_manifest": "shards",
+    "write_shards": "shards",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(f"modelaug.io.{_MODULES.get(name, 'fields')}"), name)
+    raise AttributeError(f"module 'modelaug.io' has no attribute {name!r}")

@@ -1,0 +1,313 @@
+"""Displacement fields in files, and between the conventions of different programs.
+
+In this package a field is an array (d, *grid) of displacements in voxels, components in array-axis order, that lives on
+the fixed image's grid and points into the moving image: ``fixed(x) ~ moving(x + u(x))``. ``.flo`` files and ITK order
+the components the other way round, (x, y[, z]); ITK measures them in millimetres. Direction and grid are the same in
+all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.fields import check_field
+from modelaug.io.archives import ModelFileError, read_archive, write_archive, write_atomically
+from modelaug.io.geometry import (
+    ITK_SUFFIXES,
+    Geometry,
+    itk_geometry,
+    itk_image,
+    read_itk,
+    suffix,
+    write_itk,
+)
+
+__all__ = [
+    "displacement_from_flo",
+    "displacement_from_itk",
+    "displacement_to_flo",
+    "displacement_to_itk",
+    "read_field",
+    "read_flo",
+    "write_field",
+    "write_flo",
+]
+
+FIELD_FORMAT: Final = "modelaug displacement field"
+_VERSION: Final = 1
+_CONVENTION: Final = {
+    "maps": "fixed(x) ~ moving(x + displacement(x))",
+    "unit": "voxel",
+    "components": "first axis, in array-axis order",
+    "origin": "centre of the first voxel (x, y[, z]) in mm, LPS",
+}
+
+_FLO_MAGIC: Final = b"PIEH"  # 202021.25 as a little-endian float32
+_FLO_UNKNOWN: Final = 1e9
+
+Field = npt.NDArray[np.float32]
+
+
+def displacement_to_flo(displacement: npt.ArrayLike) -> Field:
+    """Convert a field (2, h, w), components (row, column), to (h, w, 2), components (u to the right, v downwards)."""
+    field = check_field("displacement", displacement)
+    if field.ndim != 3:
+        raise ValueError(f"displacement has shape {field.shape}; .flo holds fields of shape (2, h, w) only")
+    return np.ascontiguousarray(np.moveaxis(field[::-1], 0, -1))
+
+
+def displacement_from_flo(flo: npt.NDArray[np.floating[Any]]) -> Field:
+    """Convert (h, w, 2), components (u to the right, v downwards), to a field (2, h, w), components (row, column)."""
+    return np.ascontiguousarray(np.moveaxis(flo, -1, 0)[::-1], dtype=np.float32)
+
+
+def write_flo(path: str | Path, displacement: npt.ArrayLike) -> None:
+    """Write a field (2, h, w) as a Middlebury ``.flo`` file, atomically.
+
+    Parameters
+    ----------
+    path
+        The file.
+    displacement : array_like, (2, h, w)
+        Displacement in pixels, components in array-axis order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `displacement` has another shape or holds values that are not finite.
+    """
+    interleaved = displacement_to_flo(displacement)
+    h, w = interleaved.shape[:2]
+    data = _FLO_MAGIC + np.array([w, h], dtype="<i4").tobytes() + interleaved.astype("<f4").tobytes()
+    write_atomically(path, lambda file: file.write(data))
+
+
+def read_flo(path: str | Path) -> Field:
+    """Read a Middlebury ``.flo`` file.
+
+    Returns
+    -------
+    ndarray, (2, h, w), float32
+        Displacement in pixels, components in array-axis order; NaN where the file says that it is unknown.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no ``.flo``, or is not as long as its header says.
+    """
+    data = _read_bytes(path)
+    if data[:4] != _FLO_MAGIC or len(data) < 12:
+        raise ModelFileError(f"{path} is no .flo file (it does not begin with 'PIEH' and a size); pass another file")
+    w, h = (int(length) for length in np.frombuffer(data, dtype="<i4", count=2, offset=4))
+    if w < 1 or h < 1 or len(data) != 12 + 8 * w * h:
+        raise ModelFileError(f"{path} has {len(data)} bytes, which is no field of {w} x {h} pixels; copy it again")
+    flo = np.frombuffer(data, dtype="<f4", offset=12).reshape(h, w, 2)
+    with np.errstate(invalid="ignore"):
+        known = (np.abs(flo) <= _FLO_UNKNOWN).all(axis=-1, keepdims=True)
+    return displacement_from_flo(np.where(known, flo, np.nan))
+
+
+def displacement_to_itk(
+    displacement: npt.ArrayLike, geometry: Geometry | None = None, *, moving: Geometry | None = None
+) -> npt.NDArray[np.float64]:
+    """Convert a field to the vectors of an ITK displacement field: millimetres in space, components (x, y[, z]) last.
+
+    Voxel i of the fixed image lies at p(i) = origin + direction @ (spacing * i), in (x, y[, z]) order. The vector there
+    is q(i + u(i)) - p(i), with q the same for the moving image; where both have one geometry, that is direction @
+    (spacing * u(i)). ``SimpleITK.GetImageFromArray`` with ``isVector=True`` makes an image of the result, which needs
+    the spacing, origin and direction of the fixed one; resampling the moving image by it gives what `warp` does.
+
+    Parameters
+    ----------
+    displacement : array_like, (d, *grid)
+        Displacement in voxels, components in array-axis order.
+    geometry
+        Where the fixed image's voxels lie; by default 1 mm apart from the origin on.
+    moving
+        Where the moving image's voxels lie; by default as the fixed image's.
+
+    Returns
+    -------
+    ndarray, (*grid, d), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the field has the wrong shape or values that are not finite, or a geometry has another dimension.
+    """
+    field = check_field("displacement", displacement)
+    fixed, target = _geometries(len(field), geometry, moving)
+    index = np.indices(field.shape[1:])[::-1].astype(np.float64)
+    vectors = _positions(target, index + field[::-1]) - _positions(fixed, index)
+    return np.ascontiguousarray(np.moveaxis(vectors, 0, -1))
+
+
+def displacement_from_itk(
+    vectors: npt.ArrayLike, geometry: Geometry | None = None, *, moving: Geometry | None = None
+) -> Field:
+    """Convert the vectors of an ITK displacement field to a field; the inverse of `displacement_to_itk`.
+
+    Parameters
+    ----------
+    vectors : array_like, (*grid, d)
+        Displacement in mm, components (x, y[, z]), as of ``SimpleITK.GetArrayFromImage``.
+    geometry, moving
+        As of `displacement_to_itk`.
+
+    Returns
+    -------
+    ndarray, (d, *grid), float32
+        Displacement in voxels, components in array-axis order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the vectors have the wrong shape or values that are not finite, or a geometry has another dimension.
+    """
+    array = _checks.finite("vectors", vectors, ndim=(3, 4), dtype=np.float64)
+    d = array.ndim - 1
+    if array.shape[-1] != d:
+        raise ValueError(f"vectors has shape {array.shape}; pass (*grid, {d}): {d} components last for {d} axes")
+    fixed, target = _geometries(d, geometry, moving)
+    index = np.indices(array.shape[:-1])[::-1].astype(np.float64)
+    offsets = _positions(fixed, index) + np.moveaxis(array, -1, 0) - target.origin.reshape(-1, *(1,) * d)
+    inverse = np.linalg.inv(target.direction * target.spacing[::-1])
+    return np.ascontiguousarray((np.einsum("ij,j...->i...", inverse, offsets) - index)[::-1], dtype=np.float32)
+
+
+def _geometries(d: int, geometry: Geometry | None, moving: Geometry | None) -> tuple[Geometry, Geometry]:
+    fixed = geometry or Geometry(np.ones(d))
+    target = moving or fixed
+    for name, each in (("geometry", fixed), ("moving", target)):
+        if len(each.spacing) != d:
+            raise ValueError(f"{name} has {len(each.spacing)} dimensions but the field {d}; pass a fitting one")
+    return fixed, target
+
+
+def _positions(geometry: Geometry, index: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return where voxels lie, both (d, *grid) in (x, y[, z]) order."""
+    matrix = geometry.direction * geometry.spacing[::-1]
+    origin = geometry.origin.reshape(-1, *(1,) * (index.ndim - 1))
+    return np.asarray(np.einsum("ij,j...->i...", matrix, index) + origin)
+
+
+def write_field(
+    path: str | Path,
+    displacement: npt.ArrayLike,
+    *,
+    geometry: Geometry | None = None,
+    moving: Geometry | None = None,
+) -> None:
+    """Write a field to a file, atomically; its ending says in which format.
+
+    Parameters
+    ----------
+    path
+        ``.npz``: the array as it is, with a header in JSON that names the convention; ``.flo``: Middlebury, 2D only;
+        ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``: ITK displacement field, float32, for ANTs, Slicer, SimpleITK.
+    displacement : array_like, (d, *grid)
+        Displacement in voxels, components in array-axis order.
+    geometry
+        Where the fixed image's voxels lie; by default 1 mm apart from the origin on. ``.flo`` does not keep it.
+    moving
+        Where the moving image's voxels lie; by default as the fixed image's. Only ITK's formats depend on it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `displacement` has the wrong shape or values that are not finite, `geometry` has another dimension, or the
+        format is not known.
+    """
+    field = check_field("displacement", displacement)
+    fixed, target = _geometries(len(field), geometry, moving)
+    ending = suffix(path)
+    if ending == ".flo":
+        write_flo(path, field)
+    elif ending == ".npz":
+        placement = {name: getattr(fixed, name).tolist() for name in ("spacing", "origin", "direction")}
+        header = {"format": FIELD_FORMAT, "version": _VERSION, "convention": _CONVENTION, **placement}
+        write_archive(path, {"header": np.array(json.dumps(header)), "displacement": field})
+    elif ending in ITK_SUFFIXES:
+        vectors = displacement_to_itk(field, fixed, moving=target)
+        write_itk(path, itk_image(vectors.astype(np.float32), fixed, vector=True))
+    else:
+        raise _unknown_format(path)
+
+
+def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Field, Geometry | None]:
+    """Read a field that `write_field` or another program wrote.
+
+    Parameters
+    ----------
+    path, moving
+        As of `write_field`.
+
+    Returns
+    -------
+    displacement : ndarray, (d, *grid), float32
+        Displacement in voxels, components in array-axis order.
+    geometry : Geometry or None
+        Where the voxels lie; None for ``.flo``, which does not say.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, truncated or holds no displacement field.
+    ValueError
+        If the format is not known.
+    """
+    ending = suffix(path)
+    if ending == ".flo":
+        return read_flo(path), None
+    if ending == ".npz":
+        return _read_archived(path)
+    if ending not in ITK_SUFFIXES:
+        raise _unknown_format(path)
+    import SimpleITK as sitk
+
+    image = read_itk(path)
+    d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if components != d:
+        raise ModelFileError(
+            f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"
+        )
+    try:
+        geometry = itk_geometry(image)
+        return displacement_from_itk(sitk.GetArrayFromImage(image), geometry, moving=moving), geometry
+    except ValueError as error:
+        raise ModelFileError(f"{path} is no valid displacement field ({error})") from error
+
+
+def _read_archived(path: str | Path) -> tuple[Field, Geometry]:
+    arrays = read_archive(path, required=("header", "displacement"))
+    try:
+        header = json.loads(str(arrays["header"]))
+        if header["format"] != FIELD_FORMAT:
+            raise ModelFileError(f"{path} holds {header['format']!r}; pass a displacement field")
+        if header["version"] != _VERSION:
+            raise ModelFileError(f"{path} has format version {header['version']}, not {_VERSION}; update modelaug")
+        field = check_field("displacement", arrays["displacement"])
+        geometry = Geometry(header["spacing"], header["origin"], header["direction"])
+        _geometries(len(field), geometry, None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path} is no valid displacement field ({error!r}); write it again") from error
+    return field, geometry
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
+
+
+def _unknown_format(path: str | Path) -> ValueError:
+    return ValueError(f"{path} ends in no known format of fields; use .npz, .flo, {', '.join(ITK_SUFFIXES)}")

@@ -1,0 +1,147 @@
+"""Where a grid lies in space, and images through SimpleITK, which is imported only when a file needs it."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import shutil
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.io.archives import ModelFileError, write_atomically
+
+__all__ = ["ITK_SUFFIXES", "Geometry", "itk_geometry", "itk_image", "read_itk", "suffix", "write_itk"]
+
+ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
+"""Formats that keep where the voxels lie, each in a single file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the voxels of a grid lie: ``position = origin + direction @ (spacing * index)``, all in (x, y[, z]) order.
+
+    Parameters
+    ----------
+    spacing : array_like, (d,)
+        Millimetres per voxel, in array-axis order: of the last axis, x, last.
+    origin : array_like, (d,), optional
+        Position (x, y[, z]) of the first voxel's centre in mm, LPS: x to the patient's left, y to the back, z to the
+        head. 0 by default.
+    direction : array_like, (d, d), optional
+        Column j is the direction in space of ITK's index axis j, which is array axis d - 1 - j. The identity by
+        default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong shape or values that are not finite, or the directions are not orthonormal.
+    """
+
+    spacing: npt.NDArray[np.float64]
+    origin: npt.NDArray[np.float64]
+    direction: npt.NDArray[np.float64]
+
+    def __init__(
+        self, spacing: npt.ArrayLike, origin: npt.ArrayLike | None = None, direction: npt.ArrayLike | None = None
+    ) -> None:
+        lengths = _checks.finite("spacing", spacing, ndim=1, dtype=np.float64)
+        d = len(lengths)
+        start = np.zeros(d) if origin is None else _checks.finite("origin", origin, ndim=1, dtype=np.float64)
+        if start.shape != (d,):
+            raise ValueError(f"origin has shape {start.shape}; pass {d} numbers (x, y[, z]) in mm")
+        object.__setattr__(self, "spacing", _checks.spacing("spacing", lengths, d))
+        object.__setattr__(self, "origin", start)
+        object.__setattr__(self, "direction", _direction_matrix(direction, d))
+
+
+def _direction_matrix(direction: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
+    """Return `direction` as an orthonormal matrix (d, d); None means the identity."""
+    if direction is None:
+        return np.eye(d)
+    matrix = _checks.finite("direction", direction, ndim=2, dtype=np.float64)
+    # Files keep directions in single precision.
+    if matrix.shape != (d, d) or np.abs(matrix.T @ matrix - np.eye(d)).max() > 1e-4:
+        raise ValueError(f"direction is {matrix.tolist()}; pass a {d} x {d} matrix with orthonormal columns")
+    return matrix
+
+
+def suffix(path: str | Path) -> str:
+    """Return a path's ending in lower case, ``".nii.gz"`` as one."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def read_itk(path: str | Path) -> Any:
+    """Read a file as a ``SimpleITK.Image``.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing or cannot be read.
+    """
+    import SimpleITK as sitk
+
+    if not Path(path).is_file():
+        raise ModelFileError(f"{path} does not exist; check the path")
+    if suffix(path) in (".nii", ".nii.gz"):
+        _check_complete(path)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        # Of several lines that name source files and objects, the last message is the user's.
+        reason = " ".join(re.split(r"ERROR: (?:\w+\(0x\w+\): )?", str(error))[-1].split())
+        raise ModelFileError(f"{path} cannot be read as an image ({reason}); write it again") from error
+
+
+def _check_complete(path: str | Path) -> None:
+    """Refuse a truncated NIfTI file, whose missing voxels ITK would make up."""
+    import nibabel
+
+    try:
+        voxels: Any = nibabel.load(path).dataobj  # type: ignore[attr-defined]
+        expected = voxels.offset + voxels.dtype.itemsize * math.prod(voxels.shape)
+        length = 0
+        with gzip.open(path) if suffix(path) == ".nii.gz" else open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                length += len(chunk)
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise ModelFileError(f"{path} cannot be read as NIfTI ({error}); copy it again") from error
+    if length < expected:
+        raise ModelFileError(f"{path} holds {length} of {expected} bytes; copy it again")
+
+
+def itk_image(array: npt.NDArray[Any], geometry: Geometry, *, vector: bool) -> Any:
+    """Return an array (*grid) or, with `vector`, (*grid, k) as a ``SimpleITK.Image``."""
+    import SimpleITK as sitk
+
+    image: Any = sitk.GetImageFromArray(array, isVector=vector)
+    image.SetSpacing(geometry.spacing[::-1].tolist())
+    image.SetOrigin(geometry.origin.tolist())
+    image.SetDirection(geometry.direction.ravel().tolist())
+    return image
+
+
+def itk_geometry(image: Any) -> Geometry:
+    """Return the geometry of a ``SimpleITK.Image``."""
+    d = image.GetDimension()
+    return Geometry(image.GetSpacing()[::-1], image.GetOrigin(), np.reshape(image.GetDirection(), (d, d)))
+
+
+def write_itk(path: str | Path, image: Any) -> None:
+    """Write a ``SimpleITK.Image``, under a temporary name until it is complete."""
+    import SimpleITK as sitk
+
+    # SimpleITK writes to named files only, and takes the format from the name.
+    with tempfile.TemporaryDirectory(prefix="modelaug-") as folder:
+        temporary = Path(folder) / f"image{suffix(path)}"
+        sitk.WriteImage(image, str(temporary))
+        with open(temporary, "rb") as source:
+            write_atomically(path, lambda file: shutil.copyfileobj(source, file))

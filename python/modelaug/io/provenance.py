@@ -1,0 +1,102 @@
+"""What the results in a folder come from, noted so that no later run mixes in others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from modelaug.io.archives import ModelFileError, write_atomically
+
+__all__ = ["as_json", "claim_folder", "file_digest", "read_json", "refuse_other", "write_json"]
+
+_FORMAT: Final = "modelaug provenance"
+_VERSION: Final = 1
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    return digest.hexdigest()
+
+
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` in the form in which they come back from a JSON file."""
+    converted: dict[str, Any] = json.loads(json.dumps(values))
+    return converted
+
+
+def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file, atomically."""
+    data = (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+    write_atomically(path, lambda file: file.write(data))
+
+
+def read_json(path: str | Path, *, format: str, version: int) -> dict[str, Any]:
+    """Read a JSON file that names its format and version.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no JSON, or is of another format or version.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} cannot be read as JSON ({error}); check the path") from error
+    if not isinstance(values, dict) or values.get("format") != format:
+        raise ModelFileError(f"{path} is not of the format {format!r}; pass another folder")
+    if values.get("version") != version:
+        raise ModelFileError(f"{path} has format version {values.get('version')!r}, not {version}; update modelaug")
+    return values
+
+
+def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ValueError if what is in a folder comes from something else than what is to be added, both as in JSON."""
+    for name in {**now, **before}:
+        if before.get(name) != now.get(name):
+            old, new = (json.dumps(values.get(name)) for values in (before, now))
+            raise ValueError(f"{folder} holds results of {name} {old}, not {new}; pass another folder, or remove it")
+
+
+def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:
+    """Note in ``source.json`` what the results in a folder come from, or check that it is what is noted there.
+
+    Parameters
+    ----------
+    folder
+        Made if need be.
+    source
+        What identifies the source; must be JSON.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds results of another source.
+    ModelFileError
+        If its note cannot be read.
+    """
+    path = Path(folder) / "source.json"
+    now = as_json(source)
+    if path.exists():
+        refuse_other(Path(folder), read_json(path, format=_FORMAT, version=_VERSION).get("source") or {}, now)
+    else:
+        write_json(path, {"format": _FORMAT, "version": _VERSION, "source": now})

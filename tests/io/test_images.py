@@ -1,0 +1,154 @@
+"""Images in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from modelaug import ModelFileError
+from modelaug.io import Geometry, read_image, write_image
+from tests.examples import one_line, philox
+
+PLACED = Geometry([2.0, 0.5], [3.0, -4.0], [[0.0, 1.0], [-1.0, 0.0]])
+
+
+def pixels(*shape: int) -> npt.NDArray[np.uint8]:
+    return philox(0).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".png", ".nii", ".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("shape", [(9, 13), (3, 9, 13)], ids=["grey", "channels"])
+def test_round_trip(tmp_path: Path, ending: str, shape: tuple[int, ...]) -> None:
+    if ending != ".npy":
+        pytest.importorskip("SimpleITK")
+    path = tmp_path / f"a{ending}"
+    write_image(path, pixels(*shape), geometry=PLACED)
+    image, geometry = read_image(path)
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image, pixels(*shape))
+    if ending in (".npy", ".png"):
+        assert geometry is None
+    else:
+        assert geometry is not None
+        np.testing.assert_allclose(geometry.spacing, PLACED.spacing, rtol=1e-6)
+        np.testing.assert_allclose(geometry.origin, PLACED.origin, atol=1e-5)
+        np.testing.assert_allclose(geometry.direction, PLACED.direction, atol=1e-6)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_volumes_and_masks(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK")
+    volume = pixels(4, 5, 6)
+    write_image(tmp_path / "a.nii.gz", volume)
+    image, geometry = read_image(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(image, volume)
+    assert geometry is not None
+    assert geometry.spacing.shape == (3,)
+    write_image(tmp_path / "m.nii.gz", volume > 100)
+    np.testing.assert_array_equal(read_image(tmp_path / "m.nii.gz")[0], volume > 100)
+
+
+def test_pictures_are_scaled_to_their_window(tmp_path: Path) -> None:
+    ramp = np.array([[-100.0, 0.0, 50.0, 100.0, 300.0]])
+    write_image(tmp_path / "a.png", ramp, window=(0, 100))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], [[0, 0, 128, 255, 255]])
+    write_image(tmp_path / "a.png", ramp)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], [[0, 64, 96, 128, 255]])
+    write_image(tmp_path / "a.png", np.full((2, 2), 7.0))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], np.zeros((2, 2)))
+
+
+def test_pictures_of_every_kind(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    grey = pixels(6, 7)
+    colour = pil.fromarray(np.dstack([grey, grey, 255 - grey]))
+    for mode, shape in {
+        "1": (6, 7),
+        "L": (6, 7),
+        "LA": (6, 7),
+        "I;16": (6, 7),
+        "RGB": (3, 6, 7),
+        "RGBA": (3, 6, 7),
+        "P": (3, 6, 7),
+    }.items():
+        source = colour if mode[0] in "RP" else pil.fromarray(grey)
+        source.convert(mode).save(tmp_path / "a.png")
+        assert read_image(tmp_path / "a.png")[0].shape == shape, mode
+    deep = np.array([[0, 300, 65535]], dtype=np.uint16)
+    pil.fromarray(deep).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], deep)
+
+
+def test_equal_channels_become_grey(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    grey = pixels(6, 7)
+    pil.fromarray(np.dstack([grey] * 3)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], grey)
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    smooth = np.tile(np.linspace(20, 220, 32), (24, 1)).astype(np.uint8)
+    write_image(tmp_path / "a.jpg", smooth)
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[0], smooth, atol=6)
+
+
+def test_archives(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", whatever=pixels(4, 5))
+    np.savez(tmp_path / "named.npz", image=pixels(4, 5), mask=np.zeros(3))
+    np.savez(tmp_path / "two.npz", a=pixels(4, 5), b=pixels(4, 5))
+    for name in ("one", "named"):
+        np.testing.assert_array_equal(read_image(tmp_path / f"{name}.npz")[0], pixels(4, 5))
+    with pytest.raises(ModelFileError, match=r"\['a', 'b'\]"):
+        read_image(tmp_path / "two.npz")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".png", ".jpg", ".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_missing_truncated_and_alien_files_are_refused(tmp_path: Path, ending: str) -> None:
+    if ending not in (".npy", ".npz"):
+        pytest.importorskip("SimpleITK")
+    path = tmp_path / f"a{ending}"
+    with pytest.raises(ModelFileError, match="does not exist"):
+        read_image(path)
+    if ending == ".npz":
+        np.savez(path, pixels(40, 50))
+    else:
+        write_image(path, pixels(40, 50))
+    data = path.read_bytes()
+    for content in (b"", data[:9], data[: len(data) // 2], b"hello" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="a") as caught:
+            read_image(path)
+        one_line(caught.value)
+
+
+def test_hostile_arrays_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000, 1000), }\n"
+    huge = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(80)
+    (tmp_path / "huge.npy").write_bytes(huge)
+    np.save(tmp_path / "nan.npy", np.full((4, 5), np.nan))
+    np.save(tmp_path / "line.npy", np.zeros(4))
+    np.save(tmp_path / "text.npy", np.array([["a"]]))
+    for name in ("objects", "huge", "nan", "line", "text"):
+        with pytest.raises(ModelFileError, match=name) as caught:
+            read_image(tmp_path / f"{name}.npy")
+        one_line(caught.value)
+
+
+def test_bad_arguments_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK")
+    with pytest.raises(ValueError, match="no known format"):
+        read_image(tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="no known format"):
+        write_image(tmp_path / "a.txt", pixels(4, 5))
+    with pytest.raises(ValueError, match="pictures take"):
+        write_image(tmp_path / "a.png", pixels(2, 4, 5))
+    with pytest.raises(ValueError, match="window is"):
+        write_image(tmp_path / "a.png", pixels(4, 5), window=(1.0, 0.0))
+    with pytest.raises(ValueError, match="geometry 2 dimensions"):
+        write_image(tmp_path / "a.nii", pixels(2, 3, 4, 5), geometry=PLACED)
+    assert not list(tmp_path.iterdir())
