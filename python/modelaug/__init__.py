@@ -50,7 +50,7 @@ __all__ = [
     "warp_points",
 ]
 
-_ON_DEMAND = ("io", "learning", "plots")
+_ON_DEMAND = ("evaluation", "io", "learning", "plots")
 
 
 def __getattr__(name: str) -> Any:

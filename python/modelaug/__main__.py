@@ -1,0 +1,23 @@
+"""The command line: ``modelaug`` and ``python -m modelaug``."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from modelaug.cli import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in ("click", "rich", "shellingham", "typer"):
+            raise
+        print(f"modelaug: the command line needs {error.name}; pip install 'modelaug[cli]'", file=sys.stderr)
+        sys.exit(2)
+    app(prog_name="modelaug")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What all commands share: consoles, progress, errors in one line, and options."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from modelaug.io.archives import ModelFileError
+
+__all__ = [
+    "Commands",
+    "SeedOption",
+    "ThreadsOption",
+    "err",
+    "messages_on_stderr",
+    "out",
+    "output_file",
+    "print_table",
+    "progress",
+]
+
+out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+"""Results."""
+
+err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+"""Progress and messages."""
+
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="all cores", metavar="N")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random numbers.", metavar="N")]
+
+_EXPECTED: Final = (ModelFileError, ValueError, TypeError, OSError, ArithmeticError, MemoryError)
+_EXTRAS: Final = {
+    "torch": "train",
+    "lightning": "train",
+    "safetensors": "train",
+    "matplotlib": "plot",
+    "PIL": "plot",
+    "SimpleITK": "io",
+    "nibabel": "io",
+}
+
+
+class Commands(TyperGroup):
+    """Commands whose expected errors end with one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever reads the output has had enough; ends without a word
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").split(".")[0])
+            if extra is None or ctx.params.get("debug"):
+                raise
+            _fail(f"this command needs {error.name}; pip install 'modelaug[{extra}]'")
+        except _EXPECTED as error:
+            if ctx.params.get("debug"):
+                raise
+            _fail(str(error) or type(error).__name__)
+
+
+def _fail(message: str) -> None:
+    err.print(f"modelaug: {' '.join(message.split())}")
+    raise typer.Exit(2)
+
+
+@contextmanager
+def messages_on_stderr() -> Iterator[None]:
+    """Show the package's log messages as plain lines while a command runs."""
+    logger = logging.getLogger("modelaug")
+    handler, level = logging.StreamHandler(sys.stderr), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function to be called with (done, total): a bar on a terminal, plain lines elsewhere."""
+    if not err.is_terminal:
+        yield _PlainProgress(label)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=err) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class _PlainProgress:
+    """Prints a line every 10 %, but not more often than once a second, and every 5 s; and one at the end."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._since = time.monotonic()
+        self._tenth = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        now, tenth = time.monotonic(), 10 * done // total
+        due = now - self._since >= 5 or (tenth > self._tenth and now - self._since >= 1)
+        if due or done == total:
+            err.print(f"{self._label}: {done}/{total}")
+            self._since, self._tenth = now, tenth
+
+
+def print_table(rows: Mapping[str, Any] | Sequence[Sequence[str]], *, title: str, header: Sequence[str] = ()) -> None:
+    """Print names and values, or rows below a header with numbers to the right."""
+    table = Table(title=title, title_justify="left", show_header=bool(header))
+    lines = rows.items() if isinstance(rows, Mapping) else rows
+    for k in range(len(header) or 2):
+        table.add_column(header[k] if header else "", justify="right" if header and k else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*map(str, line))
+    out.print(table)
+
+
+def output_file(path: Path, *suffixes: str) -> Path:
+    """Return the path of a result, or raise ValueError if it ends in none of the suffixes; before any work is done."""
+    if not path.name.lower().endswith(suffixes):
+        raise ValueError(f"{path} is to hold the result; use a name that ends in {' or '.join(suffixes)}")
+    return path

@@ -1,0 +1,143 @@
+"""``modelaug info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_determinant
+from modelaug.cli._console import out, print_table
+from modelaug.io.archives import read_archive
+from modelaug.io.geometry import ITK_SUFFIXES, suffix
+from modelaug.io.shards import MANIFEST, read_manifest
+
+__all__ = ["info"]
+
+
+def info(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Cohort, model or displacement field; folder of a network or of pairs.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what a file or folder holds."""
+    kind, facts = describe(path)
+    if as_json:
+        out.print(json.dumps({"kind": kind, "path": str(path), **facts}, indent=2))
+    else:
+        print_table({name.replace("_", " "): _text(value) for name, value in facts.items()}, title=f"{path}: {kind}")
+
+
+def describe(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return what kind of thing lies at a path, and facts about it, as in JSON.
+
+    Raises
+    ------
+    ModelFileError
+        If it does not exist, cannot be read, or is nothing that this package writes or reads.
+    """
+    if not path.exists():
+        raise ModelFileError(f"{path} does not exist; check the path")
+    if (path / MANIFEST).exists():
+        return "pairs", _pairs(path)
+    if (path / "net.json").exists() or path.suffix == ".safetensors":
+        return "network", _network(path)
+    if path.is_dir():
+        raise ModelFileError(f"{path} holds neither a network (net.json) nor pairs ({MANIFEST}); pass another folder")
+    if suffix(path) in (".flo", *ITK_SUFFIXES):
+        return "displacement field", _field(path)
+    arrays = read_archive(path)
+    if {"images", "landmarks"} <= set(arrays):
+        return "cohort", _cohort(path)
+    if "displacement" in arrays:
+        return "displacement field", _field(path)
+    if "header" in arrays:
+        return "appearance model", _model(path)
+    raise ModelFileError(f"{path} holds the arrays {sorted(arrays)}, which is nothing known; pass another file")
+
+
+def _cohort(path: Path) -> dict[str, Any]:
+    cohort = Cohort.load(path)
+    return {
+        "subjects": len(cohort),
+        "channels": cohort.images.shape[1],
+        "grid": list(cohort.grid),
+        "spacing_mm": cohort.spacing.tolist(),
+        "landmarks": cohort.landmarks.shape[1],
+        "objects": {each.name: f"{len(each.indices)} {each.kind}" for each in cohort.objects},
+        "labels": None if cohort.labels is None else np.unique(cohort.labels).tolist(),
+        "intensities": [float(cohort.images.min()), float(cohort.images.max())],
+        "names": list(cohort.names),
+    }
+
+
+def _model(path: Path) -> dict[str, Any]:
+    model = AppearanceModel.load(path)
+    return {
+        "channels": model.channels,
+        "grid": list(model.grid),
+        "spacing_mm": model.spacing.tolist(),
+        "landmarks": len(model.reference),
+        "objects": {each.name: f"{len(each.indices)} {each.kind}" for each in model.objects},
+        "shape_modes": len(model.shape.variances),
+        "texture_modes": len(model.texture.variances),
+        "options": model.options,
+        **model.provenance,
+    }
+
+
+def _network(path: Path) -> dict[str, Any]:
+    from modelaug import learning
+
+    card = learning.read_card(path)
+    parameters = sum(each.numel() for each in learning.load_network(path).parameters())
+    return {
+        "parameters": parameters,
+        **{name: value for name, value in card.items() if name not in ("format", "version")},
+    }
+
+
+def _pairs(path: Path) -> dict[str, Any]:
+    manifest = read_manifest(path)
+    written = sum(shard["count"] for shard in manifest["shards"])
+    return {
+        "pairs": manifest["count"],
+        "written": written,
+        "first": manifest["first"],
+        "shards": len(manifest["shards"]),
+        "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
+        "source": manifest["source"],
+        "modelaug": manifest["modelaug"],
+    }
+
+
+def _field(path: Path) -> dict[str, Any]:
+    displacement, geometry = io.read_field(path)
+    lengths = np.linalg.norm(displacement, axis=0)
+    return {
+        "grid": list(displacement.shape[1:]),
+        "spacing_mm": None if geometry is None else geometry.spacing.tolist(),
+        "mean_displacement_voxels": float(lengths.mean()),
+        "largest_displacement_voxels": float(lengths.max()),
+        "folded_voxels": int((jacobian_determinant(displacement) <= 0).sum()),
+    }
+
+
+def _text(value: Any, *, inline: bool = False) -> str:
+    """Return a value for a table; what is within another one in one line."""
+    if isinstance(value, dict):
+        items = [f"{name.replace('_', ' ')}: {_text(each, inline=True)}" for name, each in value.items()]
+        return ", ".join(items) if inline else "\n".join(items)
+    if isinstance(value, list):
+        return ", ".join(_text(each, inline=True) for each in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "none" if value is None else str(value)

@@ -1,0 +1,27 @@
+"""Pictures of cohorts, models, pairs, registrations and training.
+
+Needs matplotlib, installed by ``pip install modelaug[plot]``. No function touches matplotlib's global state or opens a
+window: figures are returned, to be shown by a notebook or written by `save_figure`. Rows point down and columns to the
+right, as in the arrays.
+"""
+
+from __future__ import annotations
+
+from modelaug.plots.figures import save_figure
+from modelaug.plots.flow import flow_to_rgb, plot_color_wheel, plot_flow, plot_grid
+from modelaug.plots.model import plot_cohort, plot_modes
+from modelaug.plots.pairs import plot_pairs, plot_registration
+from modelaug.plots.training import plot_losses
+
+__all__ = [
+    "flow_to_rgb",
+    "plot_cohort",
+    "plot_color_wheel",
+    "plot_flow",
+    "plot_grid",
+    "plot_losses",
+    "plot_modes",
+    "plot_pairs",
+    "plot_registration",
+    "save_figure",
+]
