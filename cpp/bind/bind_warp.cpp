@@ -1,7 +1,6 @@
 #include <cstdint>
 
 #include "arrays.hpp"
-#include "modelaug/render.hpp"
 #include "modelaug/warp.hpp"
 
 namespace modelaug::bind {
@@ -48,26 +47,6 @@ Array<float> bind_warp(const Array<float>& images, const Array<float>& displacem
     });
 }
 
-Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, const Array<float>& ranges,
-                          const Array<double>& coefficients, int threads) {
-    require(mean.ndim() == 2 && mean.size() > 0, "mean must have the shape (c, pixels)");
-    const index_t channels = mean.shape(0), pixels = mean.shape(1);
-    require(modes.ndim() == 3 && modes.shape(1) == channels && modes.shape(2) == pixels,
-            "modes must have the shape (k, c, pixels)");
-    require(ranges.ndim() == 2 && ranges.shape(0) == channels && ranges.shape(1) == 2,
-            "ranges must have the shape (c, 2)");
-    for (index_t c = 0; c < channels; ++c) require(ranges.at(c, 0) <= ranges.at(c, 1), "ranges must not be reversed");
-    require(coefficients.ndim() == 1 && coefficients.shape(0) == modes.shape(0),
-            "coefficients must have the shape (k,)");
-    const LinearTexture texture{mean.data(), modes.data(), ranges.data(), modes.shape(0), channels, pixels};
-    Array<float> out({channels, pixels});
-    const double* c = coefficients.data();
-    float* target = out.mutable_data();
-    py::gil_scoped_release release;
-    render_texture(texture, c, target, threads);
-    return out;
-}
-
 template <typename T>
 void register_nearest(py::module_& module) {
     module.def("warp_nearest", &bind_nearest<T>, py::arg("images").noconvert(), py::arg("displacements").noconvert(),
@@ -85,9 +64,6 @@ void register_warp(py::module_& module) {
     module.def("warp", &bind_warp, py::arg("images").noconvert(), py::arg("displacements").noconvert(),
                py::arg("cubic"), py::arg("constant"), py::arg("fill"), py::arg("threads"),
                "images (b, c, *grid) through fields (b or 1, d, *grid), order 1 or 3");
-    module.def("render_texture", &bind_texture, py::arg("mean").noconvert(), py::arg("modes").noconvert(),
-               py::arg("ranges").noconvert(), py::arg("coefficients").noconvert(), py::arg("threads"),
-               "mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)");
 }
 
 }  // namespace modelaug::bind

@@ -8,18 +8,7 @@
 #include "modelaug/parallel.hpp"
 
 namespace modelaug {
-namespace {
 
-constexpr index_t kMaxNodes = index_t{1} << 26;
-
-// Where a coordinate falls: the cell, the position t in [0, 1] within it, and the distance outside the domain.
-struct Location {
-    index_t cell;
-    double t;
-    double beyond;  // signed, in voxels; 0 inside
-};
-
-// The domain is closed: its upper end belongs to the last cell with t = 1.
 Location locate(double x, index_t voxels, index_t cells) {
     const double upper = static_cast<double>(voxels - 1);
     const double inside = std::clamp(x, 0.0, upper);
@@ -28,6 +17,10 @@ Location locate(double x, index_t voxels, index_t cells) {
     const index_t cell = std::min(static_cast<index_t>(scaled), cells - 1);
     return {cell, std::min(scaled - static_cast<double>(cell), 1.0), x - inside};
 }
+
+namespace {
+
+constexpr index_t kMaxNodes = index_t{1} << 26;
 
 template <int D>
 struct Stencil {

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'compose', 'fit_bspline', 'invert', 'jacobian_determinant', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'compose', 'fit_bspline', 'invert', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
 def bspline_at(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], extrapolate: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
     values (p, k) of a spline at points (p, d)
@@ -34,6 +34,14 @@ def invert(u: numpy.typing.NDArray[numpy.float32], tolerance: typing.SupportsFlo
 def jacobian_determinant(u: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """
     det(I + grad u), (*grid)
+    """
+def render_fields(images: numpy.typing.NDArray[numpy.float32], inverse_deviation: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], mean: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    mean (c, *grid) + sum over k of field k times image k, clamped
+    """
+def render_patchwork(images: numpy.typing.NDArray[numpy.float32], inverse_deviation: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], sharpness: typing.SupportsFloat | typing.SupportsIndex, gain: numpy.typing.NDArray[numpy.float32], bias: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    bias + gain * images (k, c, *grid) in softmax shares of the fields, clamped
     """
 def render_texture(mean: numpy.typing.NDArray[numpy.float32], modes: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """

@@ -44,6 +44,17 @@ struct Lattice {
     }
 };
 
+// Where a coordinate falls on an axis: the cell, the position t in [0, 1] within it, and the distance outside the
+// domain.
+struct Location {
+    index_t cell;
+    double t;
+    double beyond;  // signed, in voxels; 0 inside
+};
+
+// The domain is closed: its upper end belongs to the last cell with t = 1.
+Location locate(double x, index_t voxels, index_t cells);
+
 struct FitOptions {
     double tolerance;  // stop as soon as no residual is longer
     int max_levels;    // levels l = 1, 2, ... have 2^(l - 1) cells per axis
@@ -76,9 +87,8 @@ void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count,
 template <int D>
 void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads);
 
-// Weighted least-squares affine map sites -> values; constant along directions in which the sites spread by less than 1e-6
-// voxels (root mean square).
-// matrix: (components, D + 1), value_k(x) = sum_a matrix[k, a] x_a + matrix[k, D].
+// Weighted least-squares affine map sites -> values; constant along directions in which the sites spread by less than
+// 1e-6 voxels (root mean square). matrix: (components, D + 1), value_k(x) = sum_a matrix[k, a] x_a + matrix[k, D].
 void fit_affine(int d, const double* sites, const double* values, const double* weights, index_t count,
                 index_t components, double* matrix);
 

@@ -17,4 +17,32 @@ struct LinearTexture {
 // count.
 void render_texture(const LinearTexture& texture, const double* coefficients, float* out, int threads);
 
+// Images mixed by smooth random fields: field k is a cubic B-spline with the control points coefficients[k] on a
+// lattice as of bspline.hpp, divided pointwise by its standard deviation.
+template <int D>
+struct FieldMixture {
+    const float* images;             // (count, channels, *grid)
+    const float* inverse_deviation;  // (*grid): 1 / standard deviation of a field whose control points are drawn
+    const float* ranges;             // (channels, 2): lowest and highest value of the result
+    index_t count, channels;
+    Shape<D> grid, cells;
+
+    index_t nodes() const {
+        index_t product = 1;
+        for (index_t length : cells) product *= length + 3;
+        return product;
+    }
+};
+
+// out = mean + sum_k field_k images_k, (channels, *grid), where mean is (channels, *grid).
+template <int D>
+void render_fields(const FieldMixture<D>& mixture, const float* mean, const float* coefficients, float* out,
+                   int threads);
+
+// out = bias + gain * sum_k share_k images_k, (channels, *grid), where share is the softmax over k of sharpness *
+// field_k; gain and bias are (channels).
+template <int D>
+void render_patchwork(const FieldMixture<D>& mixture, float sharpness, const float* gain, const float* bias,
+                      const float* coefficients, float* out, int threads);
+
 }  // namespace modelaug

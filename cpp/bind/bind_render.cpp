@@ -1,0 +1,101 @@
+#include "arrays.hpp"
+#include "modelaug/render.hpp"
+
+namespace modelaug::bind {
+namespace {
+
+void check_ranges(const Array<float>& ranges, index_t channels) {
+    require(ranges.ndim() == 2 && ranges.shape(0) == channels && ranges.shape(1) == 2,
+            "ranges must have the shape (c, 2)");
+    for (index_t c = 0; c < channels; ++c) require(ranges.at(c, 0) <= ranges.at(c, 1), "ranges must not be reversed");
+}
+
+Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, const Array<float>& ranges,
+                          const Array<double>& coefficients, int threads) {
+    require(mean.ndim() == 2 && mean.size() > 0, "mean must have the shape (c, pixels)");
+    const index_t channels = mean.shape(0), pixels = mean.shape(1);
+    require(modes.ndim() == 3 && modes.shape(1) == channels && modes.shape(2) == pixels,
+            "modes must have the shape (k, c, pixels)");
+    check_ranges(ranges, channels);
+    require(coefficients.ndim() == 1 && coefficients.shape(0) == modes.shape(0),
+            "coefficients must have the shape (k,)");
+    const LinearTexture texture{mean.data(), modes.data(), ranges.data(), modes.shape(0), channels, pixels};
+    Array<float> out({channels, pixels});
+    const double* c = coefficients.data();
+    float* target = out.mutable_data();
+    py::gil_scoped_release release;
+    render_texture(texture, c, target, threads);
+    return out;
+}
+
+template <int D>
+FieldMixture<D> to_mixture(const Array<float>& images, const Array<float>& inverse_deviation,
+                           const Array<float>& ranges, const Array<float>& coefficients) {
+    require(images.ndim() == D + 2 && images.size() > 0, "images must have the shape (k, c, *grid)");
+    require(coefficients.ndim() == D + 1 && coefficients.shape(0) == images.shape(0),
+            "coefficients must have the shape (k, *nodes)");
+    FieldMixture<D> mixture{images.data(),
+                            inverse_deviation.data(),
+                            ranges.data(),
+                            images.shape(0),
+                            images.shape(1),
+                            trailing_shape<D>(images),
+                            trailing_shape<D>(coefficients)};
+    require(inverse_deviation.ndim() == D && trailing_shape<D>(inverse_deviation) == mixture.grid,
+            "inverse_deviation must have the shape (*grid)");
+    for (index_t& cells : mixture.cells) {
+        cells -= 3;
+        require(cells >= 1, "coefficients must have at least 4 nodes along each axis");
+    }
+    check_ranges(ranges, mixture.channels);
+    return mixture;
+}
+
+Array<float> bind_fields(const Array<float>& images, const Array<float>& inverse_deviation, const Array<float>& ranges,
+                         const Array<float>& mean, const Array<float>& coefficients, int threads) {
+    return with_dimension(images.ndim() - 2, [&]<int D>() {
+        const FieldMixture<D> mixture = to_mixture<D>(images, inverse_deviation, ranges, coefficients);
+        require(mean.ndim() == D + 1 && mean.shape(0) == mixture.channels && trailing_shape<D>(mean) == mixture.grid,
+                "mean must have the shape (c, *grid)");
+        Array<float> out = new_array<float, D>({mixture.channels}, mixture.grid);
+        const float *centre = mean.data(), *nodes = coefficients.data();
+        float* target = out.mutable_data();
+        py::gil_scoped_release release;
+        render_fields<D>(mixture, centre, nodes, target, threads);
+        return out;
+    });
+}
+
+Array<float> bind_patchwork(const Array<float>& images, const Array<float>& inverse_deviation,
+                            const Array<float>& ranges, float sharpness, const Array<float>& gain,
+                            const Array<float>& bias, const Array<float>& coefficients, int threads) {
+    return with_dimension(images.ndim() - 2, [&]<int D>() {
+        const FieldMixture<D> mixture = to_mixture<D>(images, inverse_deviation, ranges, coefficients);
+        require(gain.ndim() == 1 && bias.ndim() == 1 && gain.shape(0) == mixture.channels &&
+                    bias.shape(0) == mixture.channels,
+                "gain and bias must have the shape (c,)");
+        Array<float> out = new_array<float, D>({mixture.channels}, mixture.grid);
+        const float *factors = gain.data(), *offsets = bias.data(), *nodes = coefficients.data();
+        float* target = out.mutable_data();
+        py::gil_scoped_release release;
+        render_patchwork<D>(mixture, sharpness, factors, offsets, nodes, target, threads);
+        return out;
+    });
+}
+
+}  // namespace
+
+void register_render(py::module_& module) {
+    module.def("render_texture", &bind_texture, py::arg("mean").noconvert(), py::arg("modes").noconvert(),
+               py::arg("ranges").noconvert(), py::arg("coefficients").noconvert(), py::arg("threads"),
+               "mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)");
+    module.def("render_fields", &bind_fields, py::arg("images").noconvert(), py::arg("inverse_deviation").noconvert(),
+               py::arg("ranges").noconvert(), py::arg("mean").noconvert(), py::arg("coefficients").noconvert(),
+               py::arg("threads"), "mean (c, *grid) + sum over k of field k times image k, clamped");
+    module.def("render_patchwork", &bind_patchwork, py::arg("images").noconvert(),
+               py::arg("inverse_deviation").noconvert(), py::arg("ranges").noconvert(), py::arg("sharpness"),
+               py::arg("gain").noconvert(), py::arg("bias").noconvert(), py::arg("coefficients").noconvert(),
+               py::arg("threads"), "bias + gain * images (k, c, *grid) in softmax shares of the fields, clamped");
+}
+
+}  // namespace modelaug::bind
