@@ -14,15 +14,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
 
-# Editable: Python files are used where they are; changed C++ files or build files install anew.
+# Editable: Python files are used where they are; changed C++ files or build files install anew. Whoever has the tests'
+# needs has the package too, so a fresh `make test` installs once.
+INSTALL = test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(PIP) install --quiet --constraint constraints.txt --editable
+
 $(VENV)/.installed: $(SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]'
+	$(INSTALL) '.[all]'
 	touch $@
 
-$(VENV)/.tested: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[all,test]'
-	touch $@
+$(VENV)/.tested: $(SOURCES)
+	$(INSTALL) '.[all,test]'
+	touch $(VENV)/.installed $@
 
 $(VENV)/.developed: $(VENV)/.tested
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
