@@ -27,6 +27,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.learning.toys import Translations
 
     folder = tmp_path_factory.mktemp("trained")
-    options = TrainOptions(steps=240, learning_rate=4e-3, validate_every=40, validation_pairs=16, log_every=20)
+    options = TrainOptions(steps=240, learning_rate=6e-3, validate_every=40, validation_pairs=16, log_every=20)
     train(Translations(), network=FlowNetS(width=TINY), options=options, out=folder, threads=1)
     return folder

@@ -120,6 +120,15 @@ def test_stream_draws_ahead_but_not_too_far() -> None:
     assert workers() == []
 
 
+def test_nothing_is_drawn_before_it_is_asked_for() -> None:
+    source = Batched()
+    iterator = iter(PairStream(source, 1))
+    assert workers() == []
+    assert source.requests == []
+    next(iterator)
+    assert len(workers()) == 1
+
+
 def test_stream_ends_its_thread_on_early_exit() -> None:
     for k, _ in enumerate(PairStream(Translations((8, 8)), 2)):
         if k == 2:

@@ -79,7 +79,7 @@ def test_trained_network_undoes_translations(trained: Path) -> None:
         error = pair.landmarks_fixed + flow[:, at[0].clip(0, 63), at[1].clip(0, 63)].T - pair.landmarks_moving
         before.append(np.linalg.norm(pair.landmarks_fixed - pair.landmarks_moving, axis=1).mean())
         after.append(np.linalg.norm(error, axis=1).mean())
-    assert np.mean(after) < 0.75 * np.mean(before)
+    assert np.mean(after) < 0.8 * np.mean(before)
 
 
 def test_units_of_the_images_do_not_matter(trained: Path) -> None:

