@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,12 @@ Array = npt.NDArray[np.float64]
 
 RADII = (1.0, 0.7, 0.8)
 """Relative radii of the ellipsoids along their own axes."""
+
+FULL: dict[str, Any] = {
+    "shape": ShapeOptions(levels=1, coverage=1.0),
+    "texture": TextureOptions(engine="basis", levels=1, coverage=1.0),
+}
+"""Options of the classical model with all its variance: principal components of shape and texture."""
 
 
 def philox(seed: int) -> np.random.Generator:
@@ -88,20 +96,41 @@ def hearts() -> Cohort:
 
 @functools.cache
 def plane_model() -> AppearanceModel:
-    """Return the model of `plane` with all its variance."""
-    return AppearanceModel.fit(plane(), shape=ShapeOptions(coverage=1.0), texture=TextureOptions(coverage=1.0))
+    """Return the classical model of `plane` with all its variance."""
+    return AppearanceModel.fit(plane(), **FULL)
+
+
+@functools.cache
+def fields_model() -> AppearanceModel:
+    """Return the model of `plane` whose textures are mixed by random fields of three levels."""
+    return AppearanceModel.fit(plane(), texture=TextureOptions(engine="fields", levels=3))
+
+
+@functools.cache
+def basis_model() -> AppearanceModel:
+    """Return the model of `plane` whose textures are eigenimages of two levels."""
+    return AppearanceModel.fit(plane(), texture=TextureOptions(engine="basis", levels=2, max_modes=50))
 
 
 @functools.cache
 def volume_model() -> AppearanceModel:
-    """Return the model of `volume`."""
+    """Return the model of `volume` with the default options."""
     return AppearanceModel.fit(volume())
 
 
 @functools.cache
 def heart_model() -> AppearanceModel:
-    """Return the model of `hearts`."""
+    """Return the model of `hearts` with the default options."""
     return AppearanceModel.fit(hearts())
+
+
+MODELS = [plane_model, fields_model, basis_model, volume_model, heart_model]
+"""All engines of textures, principal components and localized shapes, in the plane and in space."""
+
+
+def wilder(model: AppearanceModel, factor: float) -> AppearanceModel:
+    """Return the model with a multiple of its variances of shape."""
+    return replace(model, shape=replace(model.shape, variances=model.shape.variances * factor))
 
 
 def arrays_of(pair: Pair) -> dict[str, npt.NDArray[np.generic]]:
@@ -122,11 +151,23 @@ def digest(pair: Pair) -> str:
 
 def parts_of(model: AppearanceModel) -> dict[str, npt.NDArray[np.generic]]:
     """Return all arrays of a model by name."""
-    arrays = {name: getattr(model, name) for name in ("reference", "center", "spacing", "labels")}
+    fixed = ("reference", "center", "spacing", "labels", "intensities", "background", "texture_coefficients")
+    arrays = {name: getattr(model, name) for name in fixed}
     for name in ("shape", "texture", "pose"):
         part = getattr(model, name)
         arrays |= {f"{name}_mean": part.mean, f"{name}_basis": part.basis, f"{name}_variances": part.variances}
     return {name: value for name, value in arrays.items() if value is not None}
+
+
+def same_models(a: AppearanceModel, b: AppearanceModel) -> None:
+    """Check that two models are equal, bit for bit."""
+    left, right = parts_of(a), parts_of(b)
+    assert left.keys() == right.keys()
+    for name, array in left.items():
+        assert array.dtype == right[name].dtype, name
+        assert np.array_equal(array, right[name]), name
+    for name in ("grid", "channels", "objects", "options", "provenance"):
+        assert getattr(a, name) == getattr(b, name), name
 
 
 def inside_polygon(polygon: Array, points: Array) -> npt.NDArray[np.bool_]:

@@ -137,6 +137,70 @@ def test_every_shape_is_turned_to_the_mean_of_all(d: int) -> None:
         np.testing.assert_allclose(turn, np.eye(d), atol=1e-9)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_align_is_what_the_alignment_did(d: int, transform: Any) -> None:
+    shapes = _shapes(d)
+    alignment = procrustes(shapes, transform=transform)
+    assert alignment.transform == transform
+    np.testing.assert_allclose(alignment.align(shapes), alignment.shapes, atol=1e-9)
+    np.testing.assert_array_equal(alignment.align(shapes[2:3])[0], alignment.align(shapes)[2])
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize(("transform", "lost"), [("similarity", "srt"), ("rigid", "rt"), ("translation", "t")])
+def test_align_takes_away_what_the_transform_says(d: int, transform: Any, lost: str) -> None:
+    # An unseen shape, and the same in another pose: equal afterwards, if their poses differ in what is lost only.
+    *training, unseen = _shapes(d, n=7)
+    alignment = procrustes(training, transform=transform)
+    pose = np.zeros(pose_parameter_count(d))
+    pose[0] = 0.4 * ("s" in lost)
+    pose[1:-d] = 1.1 * ("r" in lost)
+    pose[-d:] = 7.0
+    moved = apply_pose(pose, unseen[0], unseen)
+    aligned = alignment.align([unseen, moved])
+    np.testing.assert_allclose(aligned[1], aligned[0], atol=1e-9)
+    np.testing.assert_allclose(aligned.mean(axis=1), np.broadcast_to(alignment.center, (2, d)), atol=1e-10)
+    size = _sizes(alignment.shapes)[0] if "s" in lost else _sizes(unseen[None])[0]
+    np.testing.assert_allclose(_sizes(aligned), size, rtol=1e-12)
+    if "r" in lost:
+        turn, _ = linalg.orthogonal_procrustes(aligned[0] - alignment.center, alignment.mean - alignment.center)
+        np.testing.assert_allclose(turn, np.eye(d), atol=1e-9)
+
+
+def test_align_without_a_transform_returns_a_copy() -> None:
+    shapes = _shapes(2)
+    aligned = procrustes(shapes, transform="none").align(shapes)
+    assert np.array_equal(aligned, shapes)
+    assert not np.shares_memory(aligned, shapes)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_align_mirrors_nothing(d: int) -> None:
+    shapes = _shapes(d, largest=0.0)
+    mirrored = shapes[0] * np.array([-1.0] + [1.0] * (d - 1))
+    corners = slice(0, d + 1)
+    before = np.sign(np.linalg.det(mirrored[corners][1:] - mirrored[0]))
+    aligned = procrustes(shapes).align(mirrored[None])[0]
+    assert np.sign(np.linalg.det(aligned[corners][1:] - aligned[0])) == before
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "said"),
+    [
+        (np.ones((9, 2)), "landmarks has shape"),
+        (np.ones((1, 8, 2)), r"landmarks has shape \(1, 8, 2\); pass \(n, 9, 2\)"),
+        (np.ones((1, 9, 3)), r"pass \(n, 9, 2\)"),
+        (np.full((1, 9, 2), np.inf), "is inf"),
+        (np.concatenate([_shapes(2)[:2], np.ones((1, 9, 2))]), r"landmarks\[2\] all coincide"),
+    ],
+)
+def test_align_refuses_bad_input_in_one_line(landmarks: Array, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        procrustes(_shapes(2)).align(landmarks)
+    one_line(caught.value)
+
+
 def test_alignment_brings_hearts_closer() -> None:
     landmarks = hearts().landmarks
     spread = {t: procrustes(landmarks, transform=t).shapes.var(axis=0).sum() for t in TRANSFORMS}  # type: ignore[arg-type]

@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,11 @@ pytest.importorskip("rich")
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from modelaug import AppearanceModel, PairSynthesizer, warp
+from modelaug import AppearanceModel, PairSynthesizer, ShapeOptions, TextureOptions, warp
 from modelaug.cli import _console, app
 from modelaug.cli.fit import parse_indices
 from modelaug.io import read_field, read_image, write_image
-from tests.examples import heart_model, hearts, volume
+from tests.examples import basis_model, heart_model, hearts, plane_model, volume
 
 COMMANDS = ("demo", "fit", "sample", "train", "register", "info")
 TINY = ["--steps", "2", "--batch-size", "2", "--width", "0.0625", "--threads", "1"]
@@ -137,6 +139,23 @@ class TestFit:
         assert f"{len(model.shape.variances)}, " in result.stdout
         assert result.stderr.splitlines() == ["normalizing images: 5/5"]
 
+    def test_locality_and_textures(self, home: Path, tmp_path: Path) -> None:
+        succeeds(
+            *("fit", home / "cohort.npz", "-o", tmp_path / "m.npz", "--subjects", ":5", "--threads", "1"),
+            *("--levels", "2", "--taper", "wendland", "--engine", "fields", "--texture-levels", "3"),
+            *("--texture-coverage", "0.9"),
+        )
+        model = AppearanceModel.load(tmp_path / "m.npz")
+        assert model.options["shape"] == asdict(ShapeOptions(levels=2, taper="wendland"))
+        assert model.options["texture"] == asdict(TextureOptions(engine="fields", levels=3, coverage=0.9))
+        assert [level["skipped"] for level in model.provenance["locality"]["shape"]["levels"]] == [False, False]
+
+    def test_defaults_are_those_of_the_library(self, home: Path, tmp_path: Path) -> None:
+        succeeds("fit", home / "cohort.npz", "-o", tmp_path / "m.npz", "--threads", "1")
+        assert AppearanceModel.load(tmp_path / "m.npz").options == heart_model().options
+        assert heart_model().options["shape"] == asdict(ShapeOptions())
+        assert heart_model().options["texture"] == asdict(TextureOptions())
+
     @pytest.mark.parametrize(
         ("text", "indices"),
         [("3", [3]), ("0:3", [0, 1, 2]), (":2,4,3", [0, 1, 4, 3]), ("3:", [3, 4]), (" 1 , 2 ", [1, 2])],
@@ -154,6 +173,15 @@ class TestFit:
         assert "subjects" in fails("fit", home / "cohort.npz", "-o", out, "--subjects", "90:")
         assert "coverage" in fails("fit", home / "cohort.npz", "-o", out, "--coverage", "2")
         assert "transform" in fails("fit", home / "cohort.npz", "-o", out, "--transform", "affine")
+        for option, value, name in (
+            ("--levels", "0", "levels is 0"),
+            ("--levels", "13", "levels is 13"),
+            ("--taper", "soft", "taper is 'soft'"),
+            ("--engine", "magic", "engine is 'magic'"),
+            ("--texture-levels", "0", "levels is 0"),
+            ("--texture-coverage", "0", "coverage is 0"),
+        ):
+            assert name in fails("fit", home / "cohort.npz", "-o", out, option, value)
         assert "ends in .npz" in fails("fit", home / "cohort.npz", "-o", tmp_path / "m.txt")
         assert not list(tmp_path.iterdir())
 
@@ -311,7 +339,7 @@ class TestRegister:
 
 
 class TestInfo:
-    def facts(self, path: Path) -> dict[str, object]:
+    def facts(self, path: Path) -> dict[str, Any]:
         return json.loads(succeeds("info", path, "--json"))
 
     def test_cohort_and_model(self, home: Path) -> None:
@@ -322,6 +350,41 @@ class TestInfo:
         assert (model["kind"], model["landmarks"]) == ("appearance model", 104)
         assert model["shape_modes"] == len(heart_model().shape.variances)
         assert "lv epicardium: 40 closed" in succeeds("info", home / "model.npz")
+
+    def test_locality_of_a_model(self, home: Path, tmp_path: Path) -> None:
+        reports = self.facts(home / "model.npz")["locality"]
+        assert reports == heart_model().provenance["locality"]
+        shown = succeeds("info", home / "model.npz")
+        assert "locality of the shape" in shown
+        assert "locality of the texture" not in shown
+        before, table = shown.split("locality of the shape")
+        assert "threshold" not in before
+        lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
+        for i, level in enumerate(reports["shape"]["levels"]):
+            expected = [level["threshold"], level["modes"], level["trace_ratio"], level["put_back"]]
+            assert lines[i][0] == str(i + 1)
+            assert [float(cell) for cell in lines[i][1:5]] == pytest.approx(expected, rel=1e-4)
+            assert lines[i][5] == ("yes" if level["skipped"] else "no")
+        assert lines[4] == ["variance ratio of the model", f"{reports['shape']['trace_ratio']:.6g}"]
+        ratios = [f"{name}: {value:.6g}" for name, value in reports["shape"]["global_modes"].items()]
+        assert lines[-3:] == [["variance ratio of the global modes", ratios[0]], ["", ratios[1]], ["", ratios[2]]]
+
+    def test_eigenimages_and_principal_components(self, tmp_path: Path) -> None:
+        basis_model().save(tmp_path / "basis.npz")
+        shown = succeeds("info", tmp_path / "basis.npz").split("locality of the texture")[1]
+        levels = basis_model().provenance["locality"]["texture"]["levels"]
+        assert all(f"{level['threshold']:.6g}" in shown for level in levels)
+        assert "variance ratio of the model" in shown
+        plane_model().save(tmp_path / "plane.npz")
+        assert "locality" not in succeeds("info", tmp_path / "plane.npz")
+
+    @pytest.mark.parametrize(
+        "report", [5, [], {}, {"levels": []}, {"levels": 5}, {"levels": [5]}, {"levels": {"a": 1}}]
+    )
+    def test_hostile_report_on_locality(self, tmp_path: Path, report: Any) -> None:
+        hostile = replace(plane_model(), provenance=plane_model().provenance | {"locality": {"shape": report}})
+        hostile.save(tmp_path / "m.npz")
+        assert "no readable report on locality" in fails("info", tmp_path / "m.npz")
 
     def test_network_pairs_and_fields(self, home: Path, net: Path, tmp_path: Path) -> None:
         network = self.facts(net)

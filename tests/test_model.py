@@ -13,42 +13,48 @@ import pytest
 from scipy import ndimage
 
 import modelaug
-from modelaug import AppearanceModel, Cohort, PairSynthesizer, ShapeOptions, TextureOptions, procrustes
-from modelaug.model import SplineOptions
+from modelaug import (
+    AppearanceModel,
+    Cohort,
+    PairSynthesizer,
+    ShapeOptions,
+    TextureOptions,
+    procrustes,
+)
+from modelaug.normalization import normalize
+from modelaug.splines import SplineOptions
 from tests.examples import (
+    FULL,
     Array,
     arrays_of,
+    basis_model,
     dice,
     ellipsoids,
+    fields_model,
     heart_model,
     hearts,
     inside_polygon,
     one_line,
-    parts_of,
     philox,
     plane,
     plane_model,
     rotation,
+    same_models,
     volume,
     volume_model,
 )
 
-EXAMPLES: list[Any] = [(plane, plane_model), (volume, volume_model), (hearts, heart_model)]
-FULL = {"shape": ShapeOptions(coverage=1.0), "texture": TextureOptions(coverage=1.0)}
+EXAMPLES: list[Any] = [
+    (plane, plane_model),
+    (plane, fields_model),
+    (plane, basis_model),
+    (volume, volume_model),
+    (hearts, heart_model),
+]
 
 
 def _covariance(part: modelaug.GaussianModel) -> Array:
     return (part.basis * part.variances) @ part.basis.T
-
-
-def _same(a: AppearanceModel, b: AppearanceModel) -> None:
-    left, right = parts_of(a), parts_of(b)
-    assert left.keys() == right.keys()
-    for name, array in left.items():
-        assert array.dtype == right[name].dtype, name
-        assert np.array_equal(array, right[name]), name
-    for name in ("grid", "channels", "objects", "options", "provenance"):
-        assert getattr(a, name) == getattr(b, name), name
 
 
 @pytest.mark.parametrize(("cohort", "model"), EXAMPLES)
@@ -67,7 +73,8 @@ def test_parts_fit_together(cohort: Callable[[], Cohort], model: Callable[[], Ap
     assert fitted.intensities.tolist() == [
         [data.images[:, k].min(), data.images[:, k].max()] for k in range(fitted.channels)
     ]
-    assert len(fitted.shape.variances) <= n - 1
+    assert fitted.texture_coefficients.shape == (n, len(fitted.texture.variances))
+    assert fitted.texture_coefficients.dtype == np.float64
     for part in (fitted.shape, fitted.texture, fitted.pose):
         gram = part.basis.astype(np.float64).T @ part.basis
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=2e-5)
@@ -101,7 +108,7 @@ def test_rotations_are_taken_away_in_mm(d: int, spacing: tuple[float, ...]) -> N
     upright = outline * np.array([10.0, 7.0, 8.0])[:d] + stretch[:, None, None] * mode
     landmarks = [(extent / 2 + shape @ turn.T) / mm for shape, turn in zip(upright, turns, strict=True)]
     cohort = Cohort(rng.normal(size=(n, *grid)), landmarks, spacing=mm)
-    model = AppearanceModel.fit(cohort, shape=ShapeOptions(coverage=0.9999, transform="rigid"))
+    model = AppearanceModel.fit(cohort, shape=ShapeOptions(levels=1, coverage=0.9999, transform="rigid"))
     assert len(model.shape.variances) == 1
     in_mm = model.shape.basis[:, 0].reshape(-1, d) * mm
     expected = stretch.var(ddof=1) * (mode**2).sum()
@@ -113,7 +120,7 @@ def test_rotations_are_taken_away_in_mm(d: int, spacing: tuple[float, ...]) -> N
 
 @pytest.mark.parametrize("transform", ["rigid", "translation", "none"])
 def test_what_alignment_leaves_is_shape(transform: Any) -> None:
-    model = AppearanceModel.fit(plane(), shape=ShapeOptions(transform=transform, coverage=1.0))
+    model = AppearanceModel.fit(plane(), shape=ShapeOptions(levels=1, transform=transform, coverage=1.0))
     alignment = procrustes(plane().landmarks * plane().spacing, transform=transform)
     flat = (alignment.shapes / plane().spacing).reshape(len(plane()), -1)
     np.testing.assert_allclose(_covariance(model.shape), np.cov(flat.T), atol=1e-9)
@@ -125,7 +132,7 @@ def test_normalized_images_agree_at_the_landmarks(cohort: Callable[[], Cohort], 
     # Edges, where the intensity is the mean of inside and outside, lie at the landmarks of every subject.
     data = cohort()
     model = AppearanceModel.fit(
-        data, shape=ShapeOptions(transform=transform), texture=TextureOptions(coverage=1.0), spline=SplineOptions(1e-3)
+        data, shape=ShapeOptions(transform=transform), texture=FULL["texture"], spline=SplineOptions(1e-3)
     )
     deviation = np.sqrt((model.texture.basis.astype(np.float64) ** 2 * model.texture.variances).sum(axis=1))
     for k in range(model.channels):
@@ -186,6 +193,26 @@ def test_beyond_a_subjects_frame_the_others_mean_fills_in() -> None:
     np.testing.assert_allclose(rebuilt, expected.reshape(3, -1), atol=1e-3)
 
 
+def test_beyond_every_subjects_frame_its_own_border_continues() -> None:
+    # The subjects are shifted along opposite diagonals, so that both look beyond their frames in two of the corners.
+    shifts = np.array([[-4, 3], [4, -3]])
+    images = philox(6).normal(size=(2, 2, 20, 14)).astype(np.float32)
+    landmarks = np.array([[6.0, 5.0], [6.0, 8.0], [13.0, 5.0], [13.0, 8.0]]) + shifts[:, None]
+    normalized = normalize(Cohort(images, landmarks), landmarks.mean(axis=0), SplineOptions(), threads=1)
+    seen = np.zeros((2, 20, 14), bool)
+    seen[0, 4:, :11] = seen[1, :16, 3:] = True
+    nobody = ~seen.any(axis=0)
+    assert nobody[:4, :3].all()
+    assert nobody.sum() == 2 * 4 * 3
+    for i in range(2):
+        for k in range(2):
+            rim = np.concatenate([images[i, k, [0, -1]].ravel(), images[i, k, 1:-1, [0, -1]].ravel()])
+            np.testing.assert_allclose(normalized.textures[i, k][nobody], np.median(rim), rtol=1e-6)
+            filled = ~seen[i] & ~nobody
+            other = np.roll(images[1 - i, k], -shifts[1 - i], axis=(0, 1))
+            np.testing.assert_allclose(normalized.textures[i, k][filled], other[filled], atol=1e-4)
+
+
 def test_background_is_the_median_of_the_borders() -> None:
     cohort = plane().subset(range(3))
     images = cohort.images.copy()
@@ -198,9 +225,9 @@ def test_background_is_the_median_of_the_borders() -> None:
 
 @pytest.mark.parametrize(("cohort", "model"), EXAMPLES)
 def test_threads_change_no_bit(cohort: Callable[[], Cohort], model: Callable[[], AppearanceModel]) -> None:
-    options = FULL if cohort is plane else {}
+    shape, texture = ShapeOptions(**model().options["shape"]), TextureOptions(**model().options["texture"])
     for threads in (1, 2, 7):
-        _same(AppearanceModel.fit(cohort(), threads=threads, **options), model())
+        same_models(AppearanceModel.fit(cohort(), shape=shape, texture=texture, threads=threads), model())
 
 
 def test_progress_counts_every_subject() -> None:
@@ -248,7 +275,9 @@ def test_a_cohort_without_labels_makes_a_model_without() -> None:
 
 
 def test_coverage_decides_on_the_modes() -> None:
-    few = AppearanceModel.fit(hearts(), shape=ShapeOptions(coverage=0.5), texture=TextureOptions(coverage=0.3))
+    few = AppearanceModel.fit(
+        hearts(), shape=ShapeOptions(levels=1, coverage=0.5), texture=TextureOptions(coverage=0.3)
+    )
     many = AppearanceModel.fit(hearts(), **FULL)
     for name, share in (("shape", 0.5), ("texture", 0.3)):
         variances, kept = getattr(many, name).variances, getattr(few, name).variances
@@ -304,10 +333,25 @@ def test_a_mean_shape_beyond_the_grid_is_refused() -> None:
         (ShapeOptions, {"coverage": "all"}),
         (ShapeOptions, {"levels": 0}),
         (ShapeOptions, {"levels": 1.0}),
+        (ShapeOptions, {"levels": 13}),
+        (ShapeOptions, {"method": "magic"}),
+        (ShapeOptions, {"taper": "soft"}),
+        (ShapeOptions, {"rescale": True}),
+        (ShapeOptions, {"distances": "manhattan"}),
+        (ShapeOptions, {"distances": ["objects"]}),
         (ShapeOptions, {"transform": "affine"}),
         (TextureOptions, {"coverage": float("nan")}),
         (TextureOptions, {"levels": 0}),
+        (TextureOptions, {"levels": 13}),
         (TextureOptions, {"engine": "magic"}),
+        (TextureOptions, {"engine": None}),
+        (TextureOptions, {"sharpness": -1}),
+        (TextureOptions, {"sharpness": float("nan")}),
+        (TextureOptions, {"sharpness": float("inf")}),
+        (TextureOptions, {"taper": "cosine"}),
+        (TextureOptions, {"rescale": "half"}),
+        (TextureOptions, {"max_modes": 0}),
+        (TextureOptions, {"max_modes": 2.5}),
         (SplineOptions, {"tolerance": -0.1}),
         (SplineOptions, {"max_levels": 0}),
         (SplineOptions, {"max_levels": 2.5}),
@@ -327,14 +371,14 @@ def test_bad_threads_are_refused(threads: Any) -> None:
 
 
 @pytest.mark.parametrize(("cohort", "model"), EXAMPLES)
-def test_file_and_model_are_the_same(
+def test_file_and_model_are_thesame_models(
     tmp_path: Path, cohort: Callable[[], Cohort], model: Callable[[], AppearanceModel]
 ) -> None:
     path = tmp_path / "model.npz"
     model().save(path)
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
     loaded = AppearanceModel.load(path)
-    _same(loaded, model())
+    same_models(loaded, model())
     found, expected = (arrays_of(PairSynthesizer(m, seed=5).draw(3)) for m in (loaded, model()))
     assert found.keys() == expected.keys()
     for name, array in expected.items():
@@ -348,7 +392,7 @@ def test_numpy_numbers_in_options_can_be_saved(tmp_path: Path) -> None:
         spline=SplineOptions(tolerance=np.float32(0.5), max_levels=np.int64(5)),  # type: ignore[arg-type]
     )
     model.save(tmp_path / "model.npz")
-    _same(AppearanceModel.load(tmp_path / "model.npz"), model)
+    same_models(AppearanceModel.load(tmp_path / "model.npz"), model)
 
 
 def test_texture_may_be_stored_in_any_order(tmp_path: Path) -> None:
@@ -358,4 +402,4 @@ def test_texture_may_be_stored_in_any_order(tmp_path: Path) -> None:
     other = replace(model, texture=texture)
     assert np.array_equal(PairSynthesizer(other).draw(0).fixed, PairSynthesizer(model).draw(0).fixed)
     other.save(tmp_path / "model.npz")
-    _same(AppearanceModel.load(tmp_path / "model.npz"), model)
+    same_models(AppearanceModel.load(tmp_path / "model.npz"), model)

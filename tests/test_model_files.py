@@ -92,6 +92,15 @@ HEADERS: dict[str, Any] = {
     "options that are none": {"options": None},
     "an unknown option": {"options": {"shape": {"magic": 1}, "texture": {}, "spline": {}}},
     "a bad option": {"options": {"shape": {}, "texture": {}, "spline": {"tolerance": -1}}},
+    "another taper": {"options": {"shape": {"taper": "soft"}, "texture": {}, "spline": {}}},
+    "too many levels": {"options": {"shape": {"levels": 10**9}, "texture": {}, "spline": {}}},
+    "another engine": {"options": {"shape": {}, "texture": {"engine": "magic"}, "spline": {}}},
+    "too many levels of textures": {"options": {"shape": {}, "texture": {"levels": 10**9}, "spline": {}}},
+    "a sharpness that is no number": {"options": {"shape": {}, "texture": {"sharpness": float("nan")}, "spline": {}}},
+    "no provenance": {"provenance": None},
+    "no subjects": {"provenance": {}},
+    "a single subject": {"provenance": {"subjects": ["a"]}},
+    "a number of subjects": {"provenance": {"subjects": 12}},
 }
 
 
@@ -150,7 +159,10 @@ CHANGES: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 ARRAYS = [f"{part}_{name}" for part in ("shape", "texture", "pose") for name in ("mean", "modes", "variances")]
 
 
-@pytest.mark.parametrize("name", [*ARRAYS, "reference", "center", "spacing", "intensities", "background", "labels"])
+OTHERS = ["reference", "center", "spacing", "intensities", "background", "texture_coefficients", "labels"]
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, *OTHERS])
 def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> None:
     members = _members(tmp_path)
     array = np.load(io.BytesIO(members[f"{name}.npy"]))
@@ -175,6 +187,9 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> Non
         ("spacing", lambda a: 0 * a),
         ("shape_variances", lambda a: -a),
         ("texture_variances", lambda a: a[::-1]),
+        ("texture_coefficients", lambda a: a[:, :-1]),
+        ("texture_coefficients", lambda a: a.T),
+        ("texture_coefficients", lambda a: a[:1]),
         ("texture_mean", lambda a: a.astype(np.float64)),
         ("shape_modes", lambda a: a.astype(np.float32)),
         ("pose_mean", lambda a: a.astype(int)),

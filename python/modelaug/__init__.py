@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from modelaug import locality, quality
 from modelaug._core import build_config
 from modelaug.alignment import Alignment, procrustes
 from modelaug.cohort import Cohort, LandmarkObject
@@ -44,8 +45,10 @@ __all__ = [
     "invert",
     "io",
     "jacobian_determinant",
+    "locality",
     "phantoms",
     "procrustes",
+    "quality",
     "warp",
     "warp_points",
 ]

@@ -6,7 +6,7 @@ TPAMI 13(4), 1991.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import numpy as np
@@ -40,12 +40,51 @@ class Alignment:
         in 3D. `apply_pose` with them and `center` turns an aligned shape back into the original.
     center : ndarray, (d,), float64
         The point that poses scale and rotate about: the mean centroid.
+    transform
+        What the alignment took away, see `procrustes`.
     """
 
     shapes: Array
     mean: Array
     poses: Array
     center: Array
+    _: KW_ONLY
+    transform: Transform = "similarity"
+
+    def align(self, landmarks: npt.ArrayLike) -> Array:
+        """Bring unseen shapes into the frame of this alignment, without changing it.
+
+        They lose what the aligned shapes lost: they get the centroid of those, for ``"similarity"`` their common
+        centroid size, and for ``"similarity"`` and ``"rigid"`` the orientation nearest to the mean, by least squares
+        and never mirrored.
+
+        Parameters
+        ----------
+        landmarks : array_like, (n, m, d)
+            In correspondence with the aligned shapes, in the same unit.
+
+        Returns
+        -------
+        ndarray, (n, m, d), float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `landmarks` does not have the landmarks of the aligned shapes, a value is not finite, or the landmarks of
+            a shape all coincide.
+        """
+        shapes = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+        if shapes.shape[1:] != self.mean.shape:
+            raise ValueError(f"landmarks has shape {shapes.shape}; pass (n, {len(self.mean)}, {len(self.center)})")
+        if self.transform == "none":
+            return shapes.copy()
+        centred, _, sizes = _centred(shapes)
+        if self.transform == "similarity":
+            centred *= (np.linalg.norm(self.shapes[0] - self.center) / sizes)[:, None, None]
+        if self.transform in ("similarity", "rigid"):
+            mean = self.mean - self.center
+            centred = np.stack([shape @ _nearest_rotation(shape.T @ mean) for shape in centred])
+        return centred + self.center
 
 
 def pose_parameter_count(d: int) -> int:
@@ -130,17 +169,14 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
         raise ValueError(f"landmarks holds {n} shape; pass at least 2")
     _checks.choice("transform", transform, ("similarity", "rigid", "translation", "none"))
 
-    centroids = shapes.mean(axis=1)
-    center = centroids.mean(axis=0)
     poses = np.zeros((n, pose_parameter_count(d)))
     if transform == "none":
-        return Alignment(shapes.copy(), shapes.mean(axis=0), poses, center)
+        center = shapes.mean(axis=1).mean(axis=0)
+        return Alignment(shapes.copy(), shapes.mean(axis=0), poses, center, transform=transform)
 
+    centred, centroids, sizes = _centred(shapes)
+    center = centroids.mean(axis=0)
     poses[:, -d:] = centroids - center
-    centred = shapes - centroids[:, None]
-    sizes = np.linalg.norm(centred, axis=(1, 2))
-    if sizes.min() == 0:
-        raise ValueError(f"landmarks[{int(np.argmin(sizes))}] all coincide; drop that shape")
     if transform == "similarity":
         poses[:, 0] = np.log(sizes) - np.log(sizes).mean()
         centred = centred / np.exp(poses[:, 0])[:, None, None]
@@ -149,7 +185,17 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
         centred = np.einsum("nmi,nij->nmj", centred, rotations)
         poses[:, 1:-d] = [_rotation_parameters(rotation) for rotation in rotations]
     aligned = centred + center
-    return Alignment(aligned, aligned.mean(axis=0), poses, center)
+    return Alignment(aligned, aligned.mean(axis=0), poses, center, transform=transform)
+
+
+def _centred(shapes: Array) -> tuple[Array, Array, Array]:
+    """Return shapes (n, m, d) about their centroids, the centroids (n, d) and the centroid sizes (n,)."""
+    centroids = shapes.mean(axis=1)
+    centred = shapes - centroids[:, None]
+    sizes = np.linalg.norm(centred, axis=(1, 2))
+    if sizes.min() == 0:
+        raise ValueError(f"landmarks[{int(np.argmin(sizes))}] all coincide; drop that shape")
+    return centred, centroids, sizes
 
 
 def _mean_orientations(centred: Array) -> Array:

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks, _core
+from modelaug import _checks, _core, locality
 from modelaug.alignment import Transform, apply_pose, pose_parameter_count, procrustes
 from modelaug.cohort import Cohort, LandmarkObject
 from modelaug.gaussian import GaussianModel
 from modelaug.io.models import read_model, write_model
-from modelaug.normalization import Progress, normalize
+from modelaug.locality.merging import RESCALES, Rescale
+from modelaug.locality.tapers import TAPERS, Taper
+from modelaug.normalization import Progress, borders, normalize
 from modelaug.splines import SplineOptions
 from modelaug.warping import warp
 
@@ -30,50 +32,80 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ShapeOptions:
-    """How shapes become a Gaussian model.
+    """How shapes become a Gaussian model, see `locality.fit_localized`.
 
     Parameters
     ----------
     levels
-        Levels of locality; 1 is principal component analysis.
+        Levels of locality, with thresholds halved from the largest distance; 1 is principal component analysis.
+    method
+        ``"merge"``: levels are merged one by one; ``"mixture"``: their tapers are averaged and decomposed once.
+    taper
+        ``"hard"`` (the paper's cut), ``"gaussian"`` or ``"wendland"``.
     coverage
-        Fraction of the variance to keep.
+        Fraction of the variance to keep at each level.
+    rescale
+        What merging does to the variances: ``"total"``, ``"tail"`` or ``"none"``.
+    distances
+        ``"euclidean"``: straight; ``"objects"``: along contours, with a price for changing the object.
     transform
         What alignment takes away and the pose model keeps, see `procrustes`.
     """
 
-    levels: int = 1
+    levels: int = 4
+    method: Literal["merge", "mixture"] = "merge"
+    taper: Taper = "gaussian"
     coverage: float = 0.95
+    rescale: Rescale = "total"
+    distances: Literal["euclidean", "objects"] = "euclidean"
     transform: Transform = "similarity"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=1))
+        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=12))
+        _checks.choice("method", self.method, ("merge", "mixture"))
+        _checks.choice("taper", self.taper, TAPERS)
         object.__setattr__(self, "coverage", _checks.number("coverage", self.coverage, above=0.0, maximum=1.0))
+        _checks.choice("rescale", self.rescale, RESCALES)
+        _checks.choice("distances", self.distances, ("euclidean", "objects"))
         _checks.choice("transform", self.transform, ("similarity", "rigid", "translation", "none"))
 
 
 @dataclass(frozen=True)
 class TextureOptions:
-    """How shape-normalized images become a Gaussian model.
+    """How shape-normalized images become a model of textures, see `texture`.
 
     Parameters
     ----------
-    levels
-        Levels of locality; 1 is principal component analysis.
     engine
-        ``"basis"``: explicit eigenimages.
+        ``"patchwork"``: subjects side by side with smooth seams; ``"fields"``: principal components, each weighted by a
+        smooth random field; ``"basis"``: explicit eigenimages.
+    levels
+        Levels of locality, with ranges halved from the largest distance; 1 is global. The levels of the other engines
+        are those of their fields, those of the basis are merged.
     coverage
         Fraction of the variance to keep.
+    sharpness
+        Of the seams of the patchwork: 0 blends all subjects evenly, a large number puts them side by side.
+    taper, rescale, max_modes
+        Of the basis: as of `ShapeOptions`; and the largest number of eigenimages.
     """
 
-    levels: int = 1
-    engine: Literal["basis"] = "basis"
-    coverage: float = 0.95
+    engine: Literal["fields", "basis", "patchwork"] = "patchwork"
+    levels: int = 2
+    coverage: float = 1.0
+    sharpness: float = 2.5
+    taper: Taper = "wendland"
+    rescale: Rescale = "total"
+    max_modes: int = 1000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=1))
-        _checks.choice("engine", self.engine, ("basis",))
+        _checks.choice("engine", self.engine, ("fields", "basis", "patchwork"))
+        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=12))
         object.__setattr__(self, "coverage", _checks.number("coverage", self.coverage, above=0.0, maximum=1.0))
+        object.__setattr__(self, "sharpness", _checks.number("sharpness", self.sharpness, minimum=0.0))
+        _checks.choice("taper", self.taper, TAPERS)
+        _checks.choice("rescale", self.rescale, RESCALES)
+        object.__setattr__(self, "max_modes", _checks.integer("max_modes", self.max_modes, minimum=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +117,10 @@ class AppearanceModel:
     shape : GaussianModel
         Aligned landmarks, m * d entries, point by point, in voxels of the mean frame.
     texture : GaussianModel
-        Shape-normalized images, c * prod(grid) entries, float32.
+        Shape-normalized images, c * prod(grid) entries, float32: principal components, or localized eigenimages if the
+        engine is ``"basis"`` and has more than one level.
+    texture_coefficients : ndarray, (n, k), float64
+        The training subjects in the modes of `texture`.
     pose : GaussianModel
         Similarities against the mean frame, parameters as in `apply_pose`, in mm about `center`.
     reference : ndarray, (m, d)
@@ -103,12 +138,13 @@ class AppearanceModel:
     options : dict
         The options of the fit: ``shape``, ``texture`` and ``spline``.
     provenance : dict
-        Names of the subjects, version, the fraction of the variance that the modes of shape and texture keep, and the
-        largest landmark residual of each subject's normalization in voxels.
+        Names of the subjects, version, the variance of the modes of shape and texture relative to the data's, what
+        locality did to them, and the largest landmark residual of each subject's normalization in voxels.
     """
 
     shape: GaussianModel
     texture: GaussianModel
+    texture_coefficients: Array
     pose: GaussianModel
     reference: Array
     center: Array
@@ -125,6 +161,11 @@ class AppearanceModel:
     def channels(self) -> int:
         """Number of image channels."""
         return len(self.background)
+
+    @property
+    def texture_options(self) -> TextureOptions:
+        """How the model draws textures."""
+        return TextureOptions(**self.options["texture"])
 
     @property
     def spline(self) -> SplineOptions:
@@ -145,8 +186,8 @@ class AppearanceModel:
         """Learn the model of a cohort.
 
         Shapes are aligned to their mean; every image is pulled onto the mean shape by a B-spline fitted from the mean
-        landmarks to its own; principal components of the shapes and of the normalized images follow. Where a normalized
-        image looks beyond its own frame it takes the mean of the subjects that do not.
+        landmarks to its own (`normalization.normalize`); Gaussian models of the shapes, localized, and of the
+        normalized images follow.
 
         Parameters
         ----------
@@ -181,19 +222,22 @@ class AppearanceModel:
             "shape": shapes.reshape(len(cohort), -1),
             "texture": normalized.textures.reshape(len(cohort), -1),
         }
-        models = {
-            "shape": GaussianModel.from_samples(samples["shape"], coverage=shape.coverage),
-            "texture": GaussianModel.from_samples(samples["texture"], coverage=texture.coverage),
-        }
+        models, reports = {}, {}
+        models["shape"], reports["shape"] = _shape_model(samples["shape"], reference, cohort, shape)
+        models["texture"], reports["texture"] = _texture_model(samples["texture"], cohort, texture, threads)
         channels = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
         model = cls(
             **models,
+            texture_coefficients=models["texture"].coefficients(samples["texture"]).astype(np.float64),
             pose=_pose_model(alignment.poses),
             reference=reference,
             center=alignment.center,
             labels=normalized.labels,
             intensities=np.stack([channels.min(axis=1), channels.max(axis=1)], axis=1),
-            background=np.median(_borders(cohort.images), axis=1).astype(np.float32),
+            background=np.array(
+                [np.median([borders(image) for image in channel]) for channel in np.moveaxis(cohort.images, 1, 0)],
+                dtype=np.float32,
+            ),
             grid=cohort.grid,
             spacing=cohort.spacing,
             objects=cohort.objects,
@@ -205,6 +249,7 @@ class AppearanceModel:
                     name: float(models[name].variances.sum() / x.var(axis=0, ddof=1, dtype=np.float64).sum())
                     for name, x in samples.items()
                 },
+                "locality": reports,
                 "normalization_residuals": normalized.residuals.tolist(),
             },
         )
@@ -265,6 +310,12 @@ class AppearanceModel:
             part: GaussianModel = getattr(self, name)
             if part.mean.shape != (length,) or part.mean.dtype != dtype or part.basis.dtype != dtype:
                 raise ValueError(f"{name} has {part.mean.shape} entries of {part.mean.dtype}, not {length} of {dtype}")
+        subjects = len(self.provenance["subjects"])
+        if subjects < 2 or self.texture_coefficients.shape != (subjects, len(self.texture.variances)):
+            raise ValueError(
+                f"texture_coefficients has shape {self.texture_coefficients.shape} for {subjects} subjects and "
+                f"{len(self.texture.variances)} modes"
+            )
         if d != len(self.grid) or self.center.shape != (d,):
             raise ValueError(f"reference has {d} coordinates for the grid {self.grid}")
         if self.spacing.shape != (d,) or self.spacing.min() <= 0:
@@ -282,12 +333,57 @@ class AppearanceModel:
         SplineOptions(**self.options["spline"])
 
 
-def _borders(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the values of images (n, c, *grid) on the border of the grid, (c, values)."""
-    rim = np.ones(images.shape[2:], dtype=bool)
-    if min(rim.shape) > 2:
-        rim[(slice(1, -1),) * rim.ndim] = False
-    return np.moveaxis(images[:, :, rim], 1, 0).reshape(images.shape[1], -1)
+def _shape_model(
+    shapes: Array, reference: Array, cohort: Cohort, options: ShapeOptions
+) -> tuple[GaussianModel, dict[str, Any] | None]:
+    """Return the model of aligned shapes (n, m * d), and what locality did."""
+    if options.levels == 1:
+        return GaussianModel.from_samples(shapes, coverage=options.coverage), None
+    points = reference * cohort.spacing
+    if options.distances == "euclidean":
+        between = locality.euclidean_distances(points)
+    else:
+        between = locality.multi_object_distances(points, cohort.objects)
+    distances = locality.expand_distances(between, points.shape[1])
+    model, report = locality.fit_localized(
+        shapes,
+        distances,
+        locality.thresholds(distances, options.levels),
+        method=options.method,
+        taper=options.taper,
+        coverage=options.coverage,
+        rescale=options.rescale,
+    )
+    return model, _facts(report)
+
+
+def _texture_model(
+    textures: npt.NDArray[np.float32], cohort: Cohort, options: TextureOptions, threads: int | None
+) -> tuple[GaussianModel, dict[str, Any] | None]:
+    """Return the model of normalized images (n, c * pixels), and what locality did."""
+    if options.engine != "basis" or options.levels == 1:
+        return GaussianModel.from_samples(textures, coverage=options.coverage), None
+    diagonal = float(np.linalg.norm((np.array(cohort.grid) - 1) * cohort.spacing))
+    model, report = locality.localized_eigenimages(
+        textures,
+        cohort.grid,
+        diagonal * 0.5 ** np.arange(options.levels),
+        taper=options.taper,
+        coverage=options.coverage,
+        max_modes=min(options.max_modes, textures.shape[1]),
+        rescale=options.rescale,
+        spacing=cohort.spacing,
+        threads=threads,
+    )
+    return model, _facts(report)
+
+
+def _facts(report: Any) -> dict[str, Any]:
+    """Return a report as a file holds it, so that a model and its copy from a file are equal."""
+    facts = asdict(report)
+    # Without the seconds, so that two fits of the same cohort are equal, too.
+    facts["levels"] = [{key: each for key, each in level.items() if key != "seconds"} for level in facts["levels"]]
+    return {name: each._asdict() if isinstance(each, locality.Spread) else each for name, each in facts.items()}
 
 
 def _pose_model(poses: Array) -> GaussianModel:

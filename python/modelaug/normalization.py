@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
 
 from modelaug.cohort import Cohort
 from modelaug.splines import SplineOptions
 from modelaug.warping import warp
 
-__all__ = ["Normalized", "normalize"]
+__all__ = ["Normalized", "borders", "normalize"]
 
 Progress = Callable[[int, int], None]
 
@@ -47,8 +48,8 @@ def normalize(
 ) -> Normalized:
     """Pull all images and labels of a cohort onto the mean shape.
 
-    Where a subject's map looks beyond its own frame, its texture is the mean of the subjects that do not; what none
-    shows stays the continued border.
+    Where a subject's map looks beyond its own frame, its texture fades into the mean of the subjects that do not; where
+    all do, into its own background: the median of its border.
 
     Parameters
     ----------
@@ -88,13 +89,27 @@ def normalize(
             if progress is not None:
                 progress(done, n)
 
+    # A frame's border is no anatomy: the image fades into what lies beyond it.
+    fade = max(cohort.grid) / 32
+    trust = np.stack(
+        [np.ones(cohort.grid) if s.all() else np.minimum(distance_transform_edt(s) / fade, 1) for s in seen]
+    )
     count = seen.sum(axis=0)
     for channel in range(c):
         mean = np.where(seen, textures[:, channel], 0).sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
         for i in range(n):
-            missing = ~seen[i] & (count > 0)
-            textures[i, channel][missing] = mean[missing]
+            background = np.median(borders(cohort.images[i, channel]))
+            elsewhere = np.where(count > 0, mean, background)
+            textures[i, channel] += ((1 - trust[i]) * (elsewhere - textures[i, channel])).astype(np.float32)
     return Normalized(textures, None if labels is None else _commonest(labels), residuals)
+
+
+def borders(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the values of an image (*grid) on the border of the grid, (values,)."""
+    rim = np.ones(image.shape, dtype=bool)
+    if min(rim.shape) > 2:
+        rim[(slice(1, -1),) * rim.ndim] = False
+    return image[rim]
 
 
 def _commonest(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:

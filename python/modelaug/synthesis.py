@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,12 +10,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks, _core
+from modelaug import _checks
 from modelaug._random import generator
 from modelaug.alignment import apply_pose
 from modelaug.fields import jacobian_determinant
 from modelaug.gaussian import GaussianModel
 from modelaug.model import AppearanceModel
+from modelaug.texture import texture_engine
 from modelaug.warping import warp
 from modelaug.weights import landmark_spacing, weight_map
 
@@ -114,10 +114,9 @@ class PairOptions:
 
 @dataclass(frozen=True, eq=False)
 class _Coefficients:
-    """What is random in a pair: a row for the fixed and one for the moving image each."""
+    """Shape and pose of a pair: a row for the fixed and one for the moving image each."""
 
     shape: Array
-    texture: Array
     pose: Array
 
 
@@ -148,20 +147,18 @@ class PairSynthesizer:
         self.model = model
         self.seed = _checks.integer("seed", seed, minimum=0)
         self.options = options or PairOptions()
-        pixels = math.prod(model.grid)
-        self._mean = model.texture.mean.reshape(model.channels, pixels)
-        # The kernel wants the modes one after the other.
-        self._modes = np.ascontiguousarray(model.texture.basis.T).reshape(-1, model.channels, pixels)
+        self._engine = texture_engine(model)
+        self._textures = 1 if self.options.texture == "shared" else 2
         width = self.options.weight_width * landmark_spacing(model.reference, model.spacing)
         self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
 
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        ``info`` holds the coefficients ``shape``, ``texture`` and ``pose`` that were used (a row for each image),
-        ``attempts``, ``shrink`` (the factor on shape and pose, 1 unless every attempt failed), ``residual`` (largest
-        distance in voxels at which a fixed landmark plus the flow misses its moving landmark) and ``folds`` (voxels at
-        which the flow or a render map folds: 0).
+        ``info`` holds the coefficients ``shape`` and ``pose`` that were used (a row for each image), ``attempts``,
+        ``shrink`` (the factor on shape and pose, 1 unless every attempt failed), ``residual`` (largest distance in
+        voxels at which a fixed landmark plus the flow misses its moving landmark) and ``folds`` (voxels at which the
+        flow or a render map folds: 0).
 
         Raises
         ------
@@ -169,8 +166,9 @@ class PairSynthesizer:
             If `index` is not an integer from 0 to 2^64 - 1.
         """
         model = self.model
-        coefficients, geometry, attempts, shrink = self._accepted(index)
-        fixed, moving = (self._image(geometry.maps[i], coefficients.texture[i]) for i in range(2))
+        coefficients, geometry, rng, attempts, shrink = self._accepted(index)
+        textures = [self._engine.render(self._engine.numbers(rng)) for _ in range(self._textures)]
+        fixed, moving = (model.render(textures[i % self._textures], geometry.maps[i]) for i in range(2))
         labels = [
             None if model.labels is None else warp(model.labels, u, order=0, border="constant", threads=1)
             for u in geometry.maps
@@ -181,7 +179,6 @@ class PairSynthesizer:
         weight = visible * warp(self._weight, geometry.maps[0], threads=1)
         info = {
             "shape": coefficients.shape,
-            "texture": coefficients.texture,
             "pose": coefficients.pose,
             "attempts": attempts,
             "shrink": shrink,
@@ -218,36 +215,35 @@ class PairSynthesizer:
         with ThreadPoolExecutor(count) as pool:
             return stack_pairs(list(pool.map(self.draw, indices)))
 
-    def _accepted(self, index: int) -> tuple[_Coefficients, _Geometry, int, float]:
-        """Return the first coefficients whose geometry is valid, this, the number of the attempt, and the shrinkage."""
-        for coefficients, attempts, shrink in self._attempts(index):
+    def _accepted(self, index: int) -> tuple[_Coefficients, _Geometry, np.random.Generator, int, float]:
+        """Return the first coefficients of valid geometry, this, the generator behind them, attempts and shrinkage."""
+        for coefficients, rng, attempts, shrink in self._attempts(index):
             geometry = self._geometry(coefficients)
             if geometry is not None:
-                return coefficients, geometry, attempts, shrink
+                return coefficients, geometry, rng, attempts, shrink
         raise RuntimeError("the model's mean pose folds; fit the model again")
 
-    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, int, float]]:
-        """Yield coefficients to try, the number of the attempt and the shrinkage; in the end, the mean itself."""
+    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, np.random.Generator, int, float]]:
+        """Yield coefficients to try, with the number of the attempt and the shrinkage; in the end, the mean itself."""
         for attempt in range(self.options.max_attempts):
-            drawn = self._numbers(generator(self.seed, index, attempt))
-            yield drawn, attempt + 1, 1.0
+            rng = generator(self.seed, index, attempt)
+            drawn = self._numbers(rng)
+            yield drawn, rng, attempt + 1, 1.0
         shrink = 1.0
         while shrink > 0.0:
             shrink = shrink / 2 if shrink > 1e-3 else 0.0
-            shrunk = _Coefficients(shrink * drawn.shape, drawn.texture, shrink * drawn.pose)
-            yield shrunk, self.options.max_attempts, shrink
+            shrunk = _Coefficients(shrink * drawn.shape, shrink * drawn.pose)
+            yield shrunk, rng, self.options.max_attempts, shrink
 
     def _numbers(self, rng: np.random.Generator) -> _Coefficients:
-        # Always all of them and in this order, so that no option changes what another number is.
-        shape, texture, pose = (
+        # Always all of them and in this order, before the textures', so that no option changes what another number is.
+        shape, pose = (
             rng.standard_normal((2, len(part.variances))) * np.sqrt(part.variances)
-            for part in (self.model.shape, self.model.texture, self.model.pose)
+            for part in (self.model.shape, self.model.pose)
         )
-        if self.options.texture == "shared":
-            texture[1] = texture[0]
         if self.options.pose == "none":
             pose[:] = 0.0
-        return _Coefficients(shape, texture, pose)
+        return _Coefficients(shape, pose)
 
     def _geometry(self, coefficients: _Coefficients) -> _Geometry | None:
         """Return the pair's geometry, or None if a landmark leaves the frame or a map folds."""
@@ -278,11 +274,6 @@ class PairSynthesizer:
             return points
         pose = _combine(model.pose, coefficients.pose[i])
         return apply_pose(pose, model.center, points * model.spacing) / model.spacing
-
-    def _image(self, displacement: npt.NDArray[np.float32], coefficients: Array) -> npt.NDArray[np.float32]:
-        model = self.model
-        texture = _core.render_texture(self._mean, self._modes, model.intensities, coefficients, 1)
-        return model.render(texture.reshape(model.channels, *model.grid), displacement)
 
 
 def _folds(displacement: npt.NDArray[np.float32]) -> bool:

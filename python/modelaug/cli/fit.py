@@ -20,17 +20,30 @@ def fit(
         str | None,
         typer.Option(help="Subjects to learn from, e.g. 0:20 or 0,2,5:9.", metavar="LIST", show_default="all"),
     ] = None,
-    coverage: Annotated[float, typer.Option(help="Share of the shapes' variance to keep.")] = 0.95,
-    texture_coverage: Annotated[float, typer.Option(help="Share of the textures' variance to keep.")] = 0.95,
+    levels: Annotated[int, typer.Option(help="Levels of locality of shapes; 1 is principal components.")] = (
+        ShapeOptions().levels
+    ),
+    taper: Annotated[
+        str, typer.Option(help="How correlations end: hard, gaussian or wendland.")
+    ] = ShapeOptions().taper,
+    coverage: Annotated[float, typer.Option(help="Share of the shapes' variance to keep.")] = ShapeOptions().coverage,
     transform: Annotated[
         str, typer.Option(help="What the alignment takes away: similarity, rigid, translation or none.")
-    ] = "similarity",
+    ] = ShapeOptions().transform,
+    engine: Annotated[str, typer.Option(help="How textures are drawn: patchwork, fields or basis.")] = (
+        TextureOptions().engine
+    ),
+    texture_levels: Annotated[int, typer.Option(help="Levels of locality of textures.")] = TextureOptions().levels,
+    texture_coverage: Annotated[float, typer.Option(help="Share of the textures' variance to keep.")] = (
+        TextureOptions().coverage
+    ),
     threads: ThreadsOption = None,
 ) -> None:
     """Learn a shape and appearance model from a cohort."""
     output_file(model, ".npz")
-    shape = ShapeOptions(coverage=coverage, transform=transform)  # type: ignore[arg-type]  # checked there
-    texture = TextureOptions(coverage=texture_coverage)
+    # The options check the words themselves.
+    shape = ShapeOptions(levels=levels, taper=taper, coverage=coverage, transform=transform)  # type: ignore[arg-type]
+    texture = TextureOptions(engine=engine, levels=texture_levels, coverage=texture_coverage)  # type: ignore[arg-type]
     loaded = Cohort.load(cohort)
     chosen = loaded if subjects is None else loaded.subset(parse_indices(subjects, len(loaded)))
     with progress("normalizing images") as report:

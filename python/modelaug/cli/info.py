@@ -17,6 +17,24 @@ from modelaug.io.shards import MANIFEST, read_manifest
 
 __all__ = ["info"]
 
+# What is shown of each level, and of all levels together, under which name; ratios are relative to the data.
+_COLUMNS = {
+    "threshold": "threshold (mm)",
+    "modes": "modes",
+    "trace_ratio": "variance ratio",
+    "covered": "variance ratio",
+    "put_back": "put back",
+    "worst_residual": "residual",
+    "skipped": "skipped",
+}
+_WHOLE = {
+    "trace": "variance of the data",
+    "trace_ratio": "variance ratio of the model",
+    "variance_ratio": "variance ratio of the model",
+    "coordinates": "variance ratio of the coordinates",
+    "global_modes": "variance ratio of the global modes",
+}
+
 
 def info(
     path: Annotated[
@@ -33,7 +51,10 @@ def info(
     if as_json:
         out.print(json.dumps({"kind": kind, "path": str(path), **facts}, indent=2))
     else:
+        tables = _locality_tables(path, facts.pop("locality", {}))
         print_table({name.replace("_", " "): _text(value) for name, value in facts.items()}, title=f"{path}: {kind}")
+        for table in tables:
+            print_table(**table)
 
 
 def describe(path: Path) -> tuple[str, dict[str, Any]]:
@@ -131,6 +152,24 @@ def _field(path: Path) -> dict[str, Any]:
     }
 
 
+def _locality_tables(path: Path, reports: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what to print of each part of a model that has locality: a table of its levels, and one of the whole."""
+    tables: list[dict[str, Any]] = []
+    try:
+        for part, report in reports.items():
+            if report is None:
+                continue
+            levels, whole = report["levels"], {name: each for name, each in report.items() if name != "levels"}
+            columns = [name for name in _COLUMNS if name in levels[0]]
+            rows = [[str(i), *(_text(level[name]) for name in columns)] for i, level in enumerate(levels, start=1)]
+            header = ["level", *(_COLUMNS[name] for name in columns)]
+            tables.append({"rows": rows, "title": f"locality of the {part}", "header": header})
+            tables.append({"rows": {_WHOLE.get(name, name): _text(each) for name, each in whole.items()}, "title": ""})
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{path} holds no readable report on locality; fit the model again") from error
+    return tables
+
+
 def _text(value: Any, *, inline: bool = False) -> str:
     """Return a value for a table; what is within another one in one line."""
     if isinstance(value, dict):
@@ -140,4 +179,6 @@ def _text(value: Any, *, inline: bool = False) -> str:
         return ", ".join(_text(each, inline=True) for each in value)
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -25,6 +25,7 @@ _PARTS = ("shape", "texture", "pose")
 _ARRAYS = {  # number of axes and type
     "reference": (2, np.float64),
     "center": (1, np.float64),
+    "texture_coefficients": (2, np.float64),
     "spacing": (1, np.float64),
     "intensities": (2, np.float32),
     "background": (1, np.float32),

@@ -1,0 +1,264 @@
+"""Distances between landmarks, and the thresholds made of them.
+
+Distances along contours and between objects after M. Wilms, H. Handels, J. Ehrhardt: Multi-resolution multi-object
+statistical shape models based on the locality assumption. Medical Image Analysis 38, 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import csgraph_from_dense, dijkstra, floyd_warshall
+from scipy.spatial.distance import pdist, squareform
+
+from modelaug import _checks
+from modelaug.cohort import LandmarkObject
+
+__all__ = [
+    "check_distances",
+    "contour_distances",
+    "euclidean_distances",
+    "expand_distances",
+    "mesh_distances",
+    "multi_object_distances",
+    "thresholds",
+]
+
+_CROSSING = 0.2  # price of changing the object, as a fraction of the longest object
+_ROUNDING = 1e-9  # relative asymmetry that is taken for rounding
+
+Array = npt.NDArray[np.float64]
+
+
+def euclidean_distances(points: npt.ArrayLike) -> Array:
+    """Return the straight distances between points.
+
+    Parameters
+    ----------
+    points : array_like, (m, d)
+        In any unit that is the same along all axes (mm where voxels are not cubes).
+
+    Returns
+    -------
+    ndarray, (m, m), float64
+        In the unit of the points.
+    """
+    return np.asarray(squareform(pdist(_checks.finite("points", points, ndim=2, dtype=np.float64)), checks=False))
+
+
+def contour_distances(points: npt.ArrayLike, *, closed: bool) -> Array:
+    """Return the distances between points along the polygon through them.
+
+    Parameters
+    ----------
+    points : array_like, (m, d)
+        In order along the contour.
+    closed
+        Whether the last point is next to the first; distances then go the shorter way round.
+
+    Returns
+    -------
+    ndarray, (m, m), float64
+    """
+    x = _checks.finite("points", points, ndim=2, dtype=np.float64)
+    steps = np.linalg.norm(np.diff(x, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    one_way = np.abs(along[:, None] - along)
+    if not closed:
+        return np.asarray(one_way)
+    # Summed like this, no way round is negative by rounding, even where the ends coincide.
+    whole = along[-1] + np.linalg.norm(x[-1] - x[0])
+    return np.asarray(np.minimum(one_way, whole - one_way))
+
+
+def multi_object_distances(
+    points: npt.ArrayLike,
+    objects: Sequence[LandmarkObject],
+    *,
+    stretch: float = 10.0,
+    crossing: float | None = None,
+) -> Array:
+    """Return the lengths of the shortest paths between landmarks that run along objects and pay for leaving them.
+
+    Within an object a step costs its length along the contour, for objects of kind ``"points"`` the straight distance.
+    Between any two landmarks a jump costs ``stretch * straight distance + crossing``. Distances are those of the
+    cheapest paths.
+
+    Parameters
+    ----------
+    points : array_like, (m, d)
+        The mean shape, with the same unit along all axes.
+    objects
+        Every landmark belongs to exactly one.
+    stretch
+        Factor on straight distances off the objects, at least 0.
+    crossing
+        Price of a jump in the unit of the points: where thresholds fall below it, objects vary independently. None
+        means a fifth of the length of the longest contour (of the greatest width if no object is a contour).
+
+    Returns
+    -------
+    ndarray, (m, m), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the objects do not name every landmark once, or a factor is negative.
+    """
+    x = _checks.finite("points", points, ndim=2, dtype=np.float64)
+    _checks.number("stretch", stretch, minimum=0.0)
+    _check_objects(objects, len(x))
+    price = _CROSSING * _longest(x, objects) if crossing is None else _checks.number("crossing", crossing, minimum=0.0)
+    graph = stretch * euclidean_distances(x) + price
+    np.fill_diagonal(graph, 0.0)
+    for o in objects:
+        own = np.array(o.indices)
+        inside = (
+            euclidean_distances(x[own]) if o.kind == "points" else contour_distances(x[own], closed=o.kind == "closed")
+        )
+        graph[np.ix_(own, own)] = np.minimum(graph[np.ix_(own, own)], inside)
+    # As a sparse graph, so that a step of length 0 is a step and not a missing edge.
+    return np.asarray(floyd_warshall(csgraph_from_dense(graph, null_value=np.inf), directed=False))
+
+
+def mesh_distances(points: npt.ArrayLike, triangles: npt.ArrayLike) -> Array:
+    """Return the lengths of the shortest paths along the edges of a triangle mesh.
+
+    Parameters
+    ----------
+    points : array_like, (m, d)
+    triangles : array_like of integers, (t, 3)
+        Indices of the corners. Tetrahedra, (t, 4), or edges, (t, 2), work as well.
+
+    Returns
+    -------
+    ndarray, (m, m), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a triangle names a point that does not exist, or the mesh is not connected.
+    """
+    x = _checks.finite("points", points, ndim=2, dtype=np.float64)
+    corners = np.asarray(triangles)
+    if corners.dtype.kind not in "iu":
+        raise TypeError(f"triangles has dtype {corners.dtype}; pass integers")
+    if corners.ndim != 2 or corners.shape[1] < 2:
+        raise ValueError(f"triangles has shape {corners.shape}; pass (t, 3) indices of points")
+    if corners.size and (corners.min() < 0 or corners.max() >= len(x)):
+        wrong = int(corners.min() if corners.min() < 0 else corners.max())
+        raise ValueError(f"triangles names point {wrong}; pass indices from 0 to {len(x) - 1}")
+    pairs = np.concatenate([corners[:, list(pair)] for pair in zip(*np.triu_indices(corners.shape[1], 1), strict=True)])
+    edges = np.unique(np.sort(pairs, axis=1), axis=0)
+    lengths = np.linalg.norm(x[edges[:, 0]] - x[edges[:, 1]], axis=1)
+    graph = coo_matrix((lengths, (edges[:, 0], edges[:, 1])), shape=(len(x), len(x)))
+    result = np.asarray(dijkstra(graph.tocsr(), directed=False))
+    if not np.isfinite(result).all():
+        i, j = (int(k) for k in np.argwhere(~np.isfinite(result))[0])
+        raise ValueError(f"triangles do not connect points {i} and {j}; pass a mesh of one piece")
+    return np.asarray(np.minimum(result, result.T))
+
+
+def check_distances(distances: npt.ArrayLike, *, name: str = "distances") -> Array:
+    """Return a matrix of distances as floats, exactly symmetric, if it is one.
+
+    Parameters
+    ----------
+    distances : array_like, (m, m)
+    name
+        What errors call it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not square, not symmetric, negative or not finite somewhere, or its diagonal is not 0.
+    """
+    matrix = _checks.finite(name, distances, ndim=2, dtype=np.float64)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} has shape {matrix.shape}; pass a square matrix")
+    if matrix.min() < 0:
+        i, j = (int(k) for k in np.argwhere(matrix < 0)[0])
+        raise ValueError(f"{name}[{i}, {j}] is {matrix[i, j]:g}; distances must not be negative")
+    diagonal = np.diagonal(matrix)
+    if diagonal.any():
+        i = int(np.flatnonzero(diagonal)[0])
+        raise ValueError(f"{name}[{i}, {i}] is {diagonal[i]:g}; the distance of a point to itself must be 0")
+    wrong = np.abs(matrix - matrix.T) > _ROUNDING * matrix.max()
+    if wrong.any():
+        i, j = (int(k) for k in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{name}[{i}, {j}] is {matrix[i, j]:g} but {name}[{j}, {i}] is {matrix[j, i]:g}; pass a symmetric matrix"
+        )
+    return np.asarray(0.5 * (matrix + matrix.T))
+
+
+def expand_distances(distances: npt.ArrayLike, d: int) -> Array:
+    """Return the distances between the coordinates of points, point by point.
+
+    The coordinates of one point are at distance 0 of each other, so that their correlation is never cut.
+
+    Parameters
+    ----------
+    distances : array_like, (m, m)
+    d
+        Coordinates per point.
+
+    Returns
+    -------
+    ndarray, (m * d, m * d), float64
+    """
+    block = np.ones((_checks.integer("d", d, minimum=1), d))
+    return np.asarray(np.kron(check_distances(distances), block), dtype=np.float64)
+
+
+def thresholds(distances: npt.ArrayLike, levels: int) -> Array:
+    """Return a falling schedule of thresholds: the largest distance, halved from level to level.
+
+    Parameters
+    ----------
+    distances : array_like, (m, m)
+    levels
+        At least 1; the first level is global.
+
+    Returns
+    -------
+    ndarray, (levels,), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `distances` is no matrix of distances, or all of them are 0.
+    """
+    largest = check_distances(distances).max()
+    count = _checks.integer("levels", levels, minimum=1)
+    if largest == 0:
+        raise ValueError("distances are all 0; pass those of points that differ")
+    return np.asarray(largest * 0.5 ** np.arange(count))
+
+
+def _length(x: Array, *, closed: bool) -> float:
+    rounds = np.concatenate([x, x[:1]]) if closed else x
+    return float(np.linalg.norm(np.diff(rounds, axis=0), axis=1).sum())
+
+
+def _longest(x: Array, objects: Sequence[LandmarkObject]) -> float:
+    """Return the length of the longest contour, or the greatest width of an object if none is a contour."""
+    contours = [_length(x[list(o.indices)], closed=o.kind == "closed") for o in objects if o.kind != "points"]
+    return max(contours or [float(euclidean_distances(x[list(o.indices)]).max()) for o in objects])
+
+
+def _check_objects(objects: Sequence[LandmarkObject], m: int) -> None:
+    for o in objects:
+        if not isinstance(o, LandmarkObject):
+            raise TypeError(f"objects holds {o!r}; pass LandmarkObjects")
+    members = np.array([i for o in objects for i in o.indices], dtype=np.int64)
+    counts = np.bincount(members, minlength=m)
+    wrong = np.flatnonzero(counts != (np.arange(len(counts)) < m))
+    if len(wrong):
+        i = int(wrong[0])
+        raise ValueError(
+            f"objects name landmark {i} {counts[i]} times; each of 0..{m - 1} belongs to exactly one object"
+        )

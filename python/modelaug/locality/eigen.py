@@ -1,0 +1,358 @@
+"""Explicit eigenimages of localized covariances, at several levels of locality.
+
+The leading eigenpairs come from a block Krylov space of the covariance operator (C. Musco, C. Musco: Randomized block
+Krylov methods for stronger and faster approximate singular value decomposition. NeurIPS 2015), restarted with its best
+vectors where it grows too large (K. Wu, H. Simon: Thick-restart Lanczos method for large symmetric eigenvalue problems.
+SIAM Journal on Matrix Analysis and Applications 22(2), 2000).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug._random import generator
+from modelaug.gaussian import GaussianModel
+from modelaug.locality.merging import RESCALES, Rescale, merge_levels
+from modelaug.locality.operator import LocalizedOperator, images_on_grid, mask_on_grid
+from modelaug.locality.tapers import TAPERS, Taper, check_thresholds
+
+__all__ = ["EigenimageLevel", "EigenimageReport", "Eigenpairs", "leading_eigenpairs", "localized_eigenimages"]
+
+_BLOCK = 32  # vectors multiplied at a time: more make a product cheaper and a Krylov space of given size poorer
+_GROWTH = 1.15  # of the Krylov space between two looks at its eigenvalues
+_RESTARTS = 20
+_ROUNDS = 5  # of orthonormalization, at most
+_COLUMNS = 1 << 12  # columns of a basis that are rotated at a time
+_MODES = 1000
+
+Array = npt.NDArray[np.float64]
+Real = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenpairs:
+    """Leading eigenpairs of an operator.
+
+    Attributes
+    ----------
+    values : ndarray, (k,), float64
+        Positive eigenvalues, falling.
+    vectors : ndarray, (k, p)
+        Orthonormal eigenvectors as rows, in the operator's dtype.
+    residuals : ndarray, (k,), float64
+        Norms of ``A v - value v``.
+    products : int
+        Vectors that the operator was applied to.
+    """
+
+    values: Array
+    vectors: Real
+    residuals: Array
+    products: int
+
+
+@dataclass(frozen=True)
+class EigenimageLevel:
+    """One level of locality.
+
+    Attributes
+    ----------
+    threshold : float
+        Range of the taper; the first level has none.
+    modes : int
+        Eigenimages of this level.
+    variance : float
+        Sum of their eigenvalues.
+    covered : float
+        `variance` as a fraction of the trace. Less than the coverage asked for if `max_modes` cut the level short.
+    worst_residual : float
+        Largest norm of ``A v - value v`` as a fraction of the largest eigenvalue.
+    products : int
+        Vectors that the level's operator was applied to; 0 for the first level, which needs none.
+    seconds : float
+        Time it took.
+    skipped : bool
+        Whether the level has no more modes than those before it together, so that it adds none.
+    """
+
+    threshold: float
+    modes: int
+    variance: float
+    covered: float
+    worst_residual: float
+    products: int
+    seconds: float
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class EigenimageReport:
+    """What became of the variance of the samples.
+
+    Attributes
+    ----------
+    trace : float
+        Total variance of the samples at the kept pixels, the same at every level.
+    levels : tuple of EigenimageLevel
+        From the coarsest to the finest.
+    variance_ratio : float
+        Total variance of the merged model as a fraction of the trace; depends on `rescale`.
+    """
+
+    trace: float
+    levels: tuple[EigenimageLevel, ...]
+    variance_ratio: float
+
+
+def localized_eigenimages(
+    samples: npt.ArrayLike,
+    grid: Sequence[int],
+    thresholds: npt.ArrayLike,
+    *,
+    taper: Taper = "gaussian",
+    coverage: float = 0.95,
+    max_modes: int | None = None,
+    rescale: Rescale = "total",
+    mask: npt.ArrayLike | None = None,
+    spacing: npt.ArrayLike | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+) -> tuple[GaussianModel, EigenimageReport]:
+    """Return the Gaussian model of images with eigenimages of several levels of locality.
+
+    The first level is the principal component analysis of the samples. Every further level tapers their covariance
+    (`LocalizedOperator`), keeps its leading eigenimages, and is merged into those before (`merge_levels`).
+
+    Parameters
+    ----------
+    samples : array_like, (n, c * pixels), (n, *grid) or (n, c, *grid)
+        At least 2 images that differ; float32 is enough.
+    grid
+        Shape of the images, 2 or 3 axes.
+    thresholds : array_like, (levels,)
+        Strictly falling, in the unit of `spacing`. The first stands for the whole image; only the others taper.
+    taper
+        ``"hard"``, ``"wendland"`` or ``"gaussian"``, see `taper_weights`.
+    coverage
+        Fraction of the total variance that each level keeps: the fewest modes that reach it.
+    max_modes
+        Largest number of modes; by default 1000, or all where there are fewer. Level l of L may use l/L of them, so
+        that finer levels have modes left to add.
+    rescale
+        ``"total"``, ``"tail"`` or ``"none"``, see `merge_levels`.
+    mask : array_like, (*grid), optional
+        The pixels that vary, those where it is not 0; elsewhere the model keeps the mean. All by default.
+    spacing : array_like, (d,), optional
+        Distance between neighbouring pixels along each axis, usually in mm; 1 by default.
+    threads
+        Threads to use; None means all cores.
+    seed
+        Non-negative integer; of the random vectors that the search for eigenimages starts from.
+
+    Returns
+    -------
+    model : GaussianModel
+        float32, modes one after the other in memory.
+    report : EigenimageReport
+        What each level covers, and how exactly.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is unfit.
+
+    Notes
+    -----
+    Eigenvalues sum up to the trace, so the covered fraction is known without the rest of the spectrum. With ``"hard"``
+    the tapered covariance has negative eigenvalues, too: its positive ones sum up to more than the trace, up to about
+    twice as much. The model keeps leading positive ones only, until they alone reach the coverage, so it ends after far
+    fewer modes than with the other tapers and is not the best approximation of the tapered covariance's diagonal.
+
+    Memory: the samples, up to two vectors of pixels for each of `max_modes` plus 320 more during a level, and the modes
+    of all levels.
+    """
+    grid = _checks.grid_shape("grid", grid)
+    images = images_on_grid(samples, grid, np.float32)
+    kept = mask_on_grid(mask, grid)
+    taus = check_thresholds(thresholds)
+    _checks.choice("taper", taper, TAPERS)
+    _checks.choice("rescale", rescale, RESCALES)
+    _checks.number("coverage", coverage, above=0.0, maximum=1.0)
+    index = np.flatnonzero(np.tile(kept.reshape(-1), images.shape[1]))
+    p = len(index)
+    most = min(_MODES, p) if max_modes is None else _checks.integer("max_modes", max_modes, minimum=1)
+    if most > p:
+        raise ValueError(f"max_modes is {most}; there are {p} values to vary, pass at most as many")
+
+    rows = images.reshape(len(images), -1)
+    everywhere = p == rows.shape[1]
+    model, level = _principal_components(rows if everywhere else rows[:, index], taus[0], coverage, most // len(taus))
+    models, levels = [model], [level]
+    for number, tau in enumerate(taus[1:].tolist(), start=2):
+        start = time.perf_counter()
+        operator = LocalizedOperator(images, grid, tau, taper, mask=kept, spacing=spacing, threads=threads)
+        pairs = leading_eigenpairs(
+            operator,
+            coverage=coverage,
+            max_modes=max(1, most * number // len(taus)),
+            rng=generator(seed, number),
+        )
+        models.append(GaussianModel(model.mean, pairs.vectors.T, pairs.values))
+        levels.append(_level(tau, pairs, operator.trace, start))
+    trace = levels[0].variance / levels[0].covered
+    merged = merge_levels(models, rescale=rescale, total=trace)
+    report = EigenimageReport(
+        trace=trace,
+        levels=tuple(replace(level, skipped=s) for level, s in zip(levels, merged.skipped, strict=True)),
+        variance_ratio=float(merged.model.variances.sum() / trace),
+    )
+    if everywhere:
+        modes = np.ascontiguousarray(merged.model.basis.T)
+    else:
+        modes = np.zeros((merged.model.basis.shape[1], rows.shape[1]), dtype=np.float32)
+        modes[:, index] = merged.model.basis.T
+    mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return GaussianModel(mean, modes.T, merged.model.variances), report
+
+
+def leading_eigenpairs(
+    operator: LocalizedOperator,
+    *,
+    coverage: float,
+    max_modes: int,
+    rng: np.random.Generator,
+    tolerance: float = 1e-4,
+) -> Eigenpairs:
+    """Return the fewest leading eigenpairs whose eigenvalues reach a fraction of the operator's trace.
+
+    Parameters
+    ----------
+    operator
+        A localized covariance.
+    coverage
+        Fraction of the trace, at most 1.
+    max_modes
+        Largest number of pairs.
+    rng
+        Source of the random vectors to start from.
+    tolerance
+        Largest residual of a pair, as a fraction of the largest eigenvalue.
+
+    Raises
+    ------
+    ValueError
+        If not one pair converges, as happens where thresholds below the pixels' spacing leave all pixels independent.
+    """
+    p, dtype = operator.shape[0], operator.dtype
+    blocks = 2 * max_modes // _BLOCK + 10
+    limit = min(blocks * _BLOCK, p)
+    basis = np.empty((limit, p), dtype=dtype)  # takes memory only as far as it is filled
+    projected = np.zeros((limit, limit))  # basis A basis^T
+    eps = float(np.finfo(dtype).eps)
+    target = min(coverage, 1 - 100 * eps) * operator.trace
+    _, block, _ = _orthonormalize(basis[:0], rng.standard_normal((min(_BLOCK, p), p)).astype(dtype))
+    m = products = restarts = 0
+    look, noise = 4 * _BLOCK, 0.0
+    while True:
+        new = slice(m, m + len(block))
+        m, products = new.stop, products + len(block)
+        basis[new] = block
+        image = operator.apply(block)
+        # Where the Krylov space is exhausted nothing is left of the image but this noise, and the search starts anew.
+        noise = noise or eps * float(np.linalg.norm(image, axis=1).max()) / p**0.5
+        image += (noise * rng.standard_normal(image.shape)).astype(dtype)
+        inner, block, coupling = _orthonormalize(basis[:m], image)
+        projected[:m, new] = inner
+        projected[new, :m] = inner.T
+        if m < min(look, limit):
+            block = block[: limit - m]
+            continue
+
+        look = int(_GROWTH * m)
+        values, vectors = np.linalg.eigh(projected[:m, :m])
+        values, vectors = values[::-1], vectors[:, ::-1]
+        sums = np.cumsum(values[values > 100 * eps * values[0]])
+        k = min(int(np.searchsorted(sums, target)) + 1, max_modes, len(sums))
+        residuals = np.linalg.norm(coupling @ vectors[new, :k], axis=0)
+        bad = np.flatnonzero(residuals > tolerance * values[0])
+        if (len(bad) == 0 and (k == max_modes or sums[k - 1] >= target)) or m == p or restarts == _RESTARTS:
+            break
+        if m == limit:
+            restarts += 1
+            m = _BLOCK * (k // _BLOCK + 2)
+            _rotate(basis, vectors[:, :m])
+            projected[:] = 0
+            projected[range(m), range(m)] = values[:m]
+            look = m + 4 * _BLOCK
+        block = block[: limit - m]
+    if len(bad):
+        k = int(bad[0])
+    if k == 0:
+        raise ValueError(f"no eigenimage converged to {tolerance:g} in {products} products; raise the threshold")
+    _rotate(basis, vectors[:, :k])
+    return Eigenpairs(values[:k].copy(), basis[:k].copy(), residuals[:k], products)
+
+
+def _orthonormalize(basis: Real, rows: Real) -> tuple[Array, Real, Array]:
+    """Split rows (b, p) into their parts within and beyond an orthonormal basis (m, p).
+
+    Returns h (m, b), q (b, p) and r (b, b) with ``rows^T = basis^T h + q^T r``, where q is orthonormal and orthogonal
+    to the basis, its best determined rows first.
+    """
+    inner, r, limits = np.zeros((len(basis), len(rows))), np.eye(len(rows)), np.finfo(rows.dtype)
+    for attempt in range(_ROUNDS):
+        h = basis @ rows.T
+        rows = rows - h.T @ basis
+        inner += h.astype(np.float64) @ r
+        squares, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+        squares, vectors = squares[::-1], vectors[:, ::-1]
+        lengths = np.sqrt(np.maximum(squares, max(float(limits.eps) * squares[0], float(limits.tiny))))
+        rows = (vectors / lengths).T.astype(rows.dtype) @ rows
+        r = (vectors * lengths).T @ r
+        # What a round leaves within the basis is rounding, unless it took away nearly all there was.
+        if attempt > 0 and lengths[-1] > 0.5:
+            break
+    return inner, rows, r
+
+
+def _rotate(basis: Real, vectors: Array) -> None:
+    """Replace the first k rows of a basis by ``vectors^T basis[:m]``, vectors (m, k)."""
+    m, k = vectors.shape
+    rotation = np.ascontiguousarray(vectors.T, dtype=basis.dtype)
+    for start in range(0, basis.shape[1], _COLUMNS):
+        columns = slice(start, start + _COLUMNS)
+        basis[:k, columns] = rotation @ basis[:m, columns]
+
+
+def _principal_components(
+    rows: npt.NDArray[np.float32], threshold: float, coverage: float, most: int
+) -> tuple[GaussianModel, EigenimageLevel]:
+    """Return the first level of images (n, p)."""
+    start = time.perf_counter()
+    whole = GaussianModel.from_samples(rows, coverage=coverage)
+    k = min(len(whole.variances), max(1, most))
+    model = GaussianModel(whole.mean, whole.basis[:, :k], whole.variances[:k])
+    centred = rows - model.mean
+    image = (centred @ model.basis).T @ centred / (len(rows) - 1)
+    residuals = np.linalg.norm(image - model.basis.T * model.variances[:, None], axis=1)
+    pairs = Eigenpairs(model.variances, model.basis.T, residuals, 0)
+    return model, _level(threshold, pairs, float(rows.var(axis=0, ddof=1, dtype=np.float64).sum()), start)
+
+
+def _level(threshold: float, pairs: Eigenpairs, trace: float, start: float) -> EigenimageLevel:
+    return EigenimageLevel(
+        threshold=float(threshold),
+        modes=len(pairs.values),
+        variance=float(pairs.values.sum()),
+        covered=float(pairs.values.sum() / trace),
+        worst_residual=float(pairs.residuals.max() / pairs.values[0]),
+        products=pairs.products,
+        seconds=time.perf_counter() - start,
+    )
