@@ -1,4 +1,4 @@
-"""AppearanceModel: localized shapes and textures are those that `locality` makes by itself, in the plane and in space."""
+"""AppearanceModel: localized shapes and textures are those that `locality` makes, in the plane and in space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PairSynthesizer: the invariants agreement and purity (fidelity: test_fidelity), what happens at the frame, and bad input."""
+"""PairSynthesizer: agreement, purity, what happens at the frame, and bad input; fidelity is in test_fidelity."""
 
 from __future__ import annotations
 

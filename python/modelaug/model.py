@@ -55,7 +55,7 @@ class ShapeOptions:
     levels: int = 4
     method: Literal["merge", "mixture"] = "merge"
     taper: Taper = "gaussian"
-    coverage: float = 0.95
+    coverage: float = 0.99
     rescale: Rescale = "total"
     distances: Literal["euclidean", "objects"] = "euclidean"
     transform: Transform = "similarity"
