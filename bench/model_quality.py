@@ -86,7 +86,8 @@ KINDS: list[Record] = [
     {"name": "wendland equal", "taper": "wendland", "equal_range": True},
     {"name": "mixture", "method": "mixture"},
 ]
-OPTIONS = {key: value for key, value in asdict(ShapeOptions()).items() if key != "transform"}
+OPTIONS = asdict(ShapeOptions())
+del OPTIONS["transform"]  # alignment is the same for all
 DEFAULT = Variant("default", **OPTIONS, curve=True)
 
 

@@ -241,3 +241,9 @@ def test_pairs_of_every_engine_survive_a_file(engine: str, tmp_path: object) -> 
 def test_bad_options_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         TextureOptions(**arguments)
+
+
+def test_levels_finer_than_the_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^levels is 9, finer than the grid"):
+        FieldLattice((64, 64, 64), np.ones(3), 9)
+    assert len(FieldLattice((64, 64, 64), np.ones(3), 4).cells) == 3

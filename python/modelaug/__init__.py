@@ -18,7 +18,7 @@ from modelaug.fields import compose, invert, jacobian_determinant
 from modelaug.gaussian import GaussianModel
 from modelaug.io.archives import ModelFileError
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
-from modelaug.splines import BSpline, fit_bspline
+from modelaug.splines import BSpline, SplineOptions, fit_bspline
 from modelaug.synthesis import Pair, PairOptions, PairSource, PairSynthesizer
 from modelaug.warping import warp, warp_points
 
@@ -37,6 +37,7 @@ __all__ = [
     "PairSource",
     "PairSynthesizer",
     "ShapeOptions",
+    "SplineOptions",
     "TextureOptions",
     "__version__",
     "build_config",

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BasisEngine", "FieldLattice", "FieldsEngine", "PatchworkEngine", "TextureEngine", "texture_engine"]
 
+_FEW_NODES = 100_000  # control points of a field that are always allowed
+
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
@@ -93,6 +95,10 @@ class FieldLattice:
         self.cells = [coarsest]
         for _ in range(3, self.levels + 1):
             self.cells.append(tuple(2 * n if g > 1 else 1 for n, g in zip(self.cells[-1], self.grid, strict=True)))
+            if math.prod(n + 3 for n in self.cells[-1]) > max(2 * math.prod(self.grid), _FEW_NODES):
+                raise ValueError(
+                    f"levels is {levels}, finer than the grid {self.grid}; pass {len(self.cells)} or fewer"
+                )
         local = range(len(self.cells)) if self.levels > 1 else range(0)
         self._axes = [[_basis_matrix(g, n) for g, n in zip(self.grid, self.cells[i], strict=True)] for i in local]
         variances = [math.prod(float((b**2).sum(axis=1).mean()) for b in axes) for axes in self._axes]

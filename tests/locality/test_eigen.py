@@ -294,6 +294,7 @@ GOOD: dict[str, Any] = {"samples": smooth(3, 1, 8, 8), "grid": (8, 8), "threshol
         (ValueError, {"spacing": (0.0, 1.0)}, "spacing"),
         (ValueError, {"threads": 0}, "threads"),
         (ValueError, {"seed": -1}, "seed"),
+        (ValueError, {"rescale": "tail", "coverage": 1.0}, "rescale is 'tail'"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(kind: type[Exception], changed: dict[str, Any], words: str) -> None:
