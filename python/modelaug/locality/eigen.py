@@ -282,7 +282,7 @@ def leading_eigenpairs(
         sums = np.cumsum(values[values > 100 * eps * values[0]])
         k = min(int(np.searchsorted(sums, target)) + 1, max_modes, len(sums))
         residuals = np.linalg.norm(coupling @ vectors[new, :k], axis=0)
-        bad = np.flatnonzero(residuals > (tolerance - 10 * eps) * values[0])  # rounding takes the rest
+        bad = np.flatnonzero(residuals > 0.95 * tolerance * values[0])  # rounding takes the rest
         if (len(bad) == 0 and (k == max_modes or sums[k - 1] >= target)) or m == p or restarts == _RESTARTS:
             break
         if m == limit:
