@@ -94,8 +94,8 @@ class PairOptions:
         Distance from the objects at which the weight reaches 0, as a multiple of the mean distance between neighbouring
         landmarks.
     max_attempts
-        How often a draw whose landmarks leave the frame is made anew; then it is shrunk towards the mean until they do
-        not.
+        How often a draw is made anew whose landmarks leave the frame or whose maps fold; after that it is shrunk
+        towards the mean until it does neither.
     """
 
     flow: Literal["direct"] = "direct"
