@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from modelaug import ModelFileError, Pair, PairSynthesizer
-from modelaug.io import read_manifest, write_shards
+from modelaug.io import read_manifest, shards, verify_shards, write_shards
+from modelaug.io.formats import FORMATS
 from modelaug.io.shards import describe_synthesizer
 from tests.examples import heart_model, one_line
 
@@ -70,8 +72,7 @@ def test_shards_hold_the_pairs(tmp_path: Path) -> None:
         for key, value in pair.info.items():
             np.testing.assert_array_equal(stored["info"][key], value)
     assert seen == [(2, 5), (4, 5), (5, 5)]
-    shards = read_manifest(tmp_path)["shards"]
-    assert [(shard["first"], shard["count"]) for shard in shards] == [(3, 2), (5, 2), (7, 1)]
+    assert [(shard["first"], shard["count"]) for shard in read_manifest(tmp_path)["shards"]] == [(3, 2), (5, 2), (7, 1)]
 
 
 def test_same_bytes_for_any_threads_and_with_or_without_batches(tmp_path: Path) -> None:
@@ -129,6 +130,7 @@ def test_lost_shard_is_written_again(tmp_path: Path, harm: str) -> None:
         ({"shard_size": 3}, "shard_size 2, not 3"),
         ({"first": 1}, "first 0, not 1"),
         ({"count": 3}, "is to hold 4"),
+        ({"format": "tar"}, 'file_format "npz", not "tar"'),
     ],
 )
 def test_other_pairs_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -165,10 +167,9 @@ def test_identity_of_a_synthesizer(tmp_path: Path) -> None:
         '{"format": "other"}',
         '{"format": "modelaug pairs", "version": 9}',
         '{"format": "modelaug pairs", "version": 1}',
-        '{"format": "modelaug pairs", "version": 1, "first": 0, "count": 1, "shard_size": 1, "source": {},'
-        ' "modelaug": "0", "shards": [{"file": "../pairs-000000.npz", "first": 0, "count": 1, "bytes": 1}]}',
+        '{"format": "modelaug pairs", "version": 2}',
     ],
-    ids=["empty", "truncated", "list", "deep", "other format", "newer", "without content", "out of the folder"],
+    ids=["empty", "truncated", "list", "deep", "other format", "newer", "older", "without content"],
 )
 def test_bad_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
@@ -176,6 +177,152 @@ def test_bad_manifest_is_refused(tmp_path: Path, content: str) -> None:
         write_shards(Source(), 4, tmp_path, threads=1)
     one_line(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def listed(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def copied(source: Path, target: Path) -> None:
+    for path in source.iterdir():
+        shutil.copy(path, target)
+
+
+class TestParts:
+    @pytest.mark.parametrize("format", FORMATS)
+    @pytest.mark.parametrize("parts", [2, 3, 7])
+    def test_union_is_that_of_one_run(self, tmp_path: Path, format: str, parts: int) -> None:
+        common: dict[str, Any] = {"shard_size": 2, "first": 3, "format": format, "identity": {"seed": 1}, "threads": 1}
+        synthesizer = PairSynthesizer(heart_model(), seed=1)
+        write_shards(synthesizer, 9, tmp_path / "one", **common)
+        expected = listed(tmp_path / "one")
+        union = tmp_path / "union"
+        union.mkdir()
+        for k in range(parts, 0, -1):  # in any order
+            manifest = write_shards(synthesizer, 9, tmp_path / f"{k}", part=(k, parts), **common)
+            assert manifest.name == f"manifest-{k}-of-{parts}.json"
+            assert not union.joinpath(manifest.name).exists()
+            copied(tmp_path / f"{k}", union)
+        one = read_manifest(tmp_path / "one")
+        assert read_manifest(union) == one
+        # The run of the whole recognizes the parts and draws nothing but its probe.
+        source = Source() if format != "chairs" else synthesizer
+        write_shards(source, 9, union, **common)
+        assert getattr(source, "drawn", []) == []
+        assert {name: data for name, data in listed(union).items() if "-of-" not in name} == expected
+        verify_shards(union)
+
+    def test_one_folder_for_all(self, tmp_path: Path) -> None:
+        write_shards(Source(), 9, tmp_path / "one", shard_size=2)
+        seen: list[tuple[int, int]] = []
+        for k in (2, 1, 3):
+            source = Source()
+            write_shards(source, 9, tmp_path / "all", shard_size=2, part=(k, 3), progress=lambda *at: seen.append(at))
+            assert source.drawn == {1: [0, 1, 6, 7], 2: [2, 3, 8], 3: [4, 5]}[k]
+        assert [(done, total) for done, total in seen if done == total] == [(3, 3), (4, 4), (2, 2)]
+        assert read_manifest(tmp_path / "all") == read_manifest(tmp_path / "one")
+        single = read_manifest(tmp_path / "all" / "manifest-2-of-3.json")
+        assert single["part"] == [2, 3]
+        assert [shard["first"] for shard in single["shards"]] == [2, 8]
+
+    def test_interrupted_part_continues_and_a_larger_one_extends_it(self, tmp_path: Path) -> None:
+        with pytest.raises(Interrupted):
+            write_shards(Source(limit=3), 9, tmp_path / "a", shard_size=2, part=(1, 2))
+        rest = Source()
+        write_shards(rest, 11, tmp_path / "a", shard_size=2, part=(1, 2))
+        assert rest.drawn == [4, 5, 8, 9]
+        write_shards(Source(), 11, tmp_path / "b", shard_size=2, part=(1, 2))
+        assert listed(tmp_path / "a") == listed(tmp_path / "b")
+
+    def test_whole_run_fills_the_last_shard_of_a_smaller_part(self, tmp_path: Path) -> None:
+        write_shards(Source(), 3, tmp_path / "a", shard_size=2, part=(2, 2))
+        source = Source()
+        write_shards(source, 4, tmp_path / "a", shard_size=2)
+        assert source.drawn == [0, 1, 2, 3]
+        write_shards(Source(), 4, tmp_path / "b", shard_size=2)
+        assert read_manifest(tmp_path / "a") == read_manifest(tmp_path / "b")
+        verify_shards(tmp_path / "a")
+
+    def test_more_parts_than_shards(self, tmp_path: Path) -> None:
+        called: list[tuple[int, int]] = []
+        write_shards(Source(), 2, tmp_path, shard_size=2, part=(3, 3), progress=lambda *at: called.append(at))
+        assert [path.name for path in tmp_path.iterdir()] == ["manifest-3-of-3.json"]
+        assert called == []
+        assert read_manifest(tmp_path)["shards"] == []
+
+    def test_part_of_something_else_is_refused(self, tmp_path: Path) -> None:
+        write_shards(Source(), 4, tmp_path, shard_size=2, part=(1, 2), identity={"seed": 1})
+        before = listed(tmp_path)
+        for part in ((2, 2), (1, 2), (1, 1)):
+            with pytest.raises(ValueError, match="results of seed 1, not 2") as caught:
+                write_shards(Source(), 4, tmp_path, shard_size=2, part=part, identity={"seed": 2})
+            one_line(caught.value)
+        assert listed(tmp_path) == before
+
+    @pytest.mark.parametrize("part", [(0, 3), (4, 3), (1, 0), (-1, 2), (1.0, 2), (True, 2), (1,), 3, None, "1/2"])
+    def test_bad_part(self, tmp_path: Path, part: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match="part") as caught:
+            write_shards(Source(), 4, tmp_path / "a", part=part)
+        one_line(caught.value)
+        assert not (tmp_path / "a").exists()
+
+
+class TestLeftovers:
+    """What a killed run leaves half-written is removed by the next one, except what may be another part's."""
+
+    def leave(self, folder: Path) -> None:
+        folder.mkdir()
+        for name in ("pairs-000000.npz", "pairs-000001.npz", "manifest.json", "manifest-1-of-2.json", "other.npz"):
+            (folder / f".{name}.x_1.tmp").write_bytes(b"half")
+        for number in (0, 1):
+            (folder / f".pairs-{number:06d}.y_2.tmp").mkdir()
+            (folder / f".pairs-{number:06d}.y_2.tmp" / "000000000_img1.ppm").write_bytes(b"half")
+        (folder / "pairs-000000.tmp").write_bytes(b"somebody's own")
+
+    def test_of_the_whole(self, tmp_path: Path) -> None:
+        self.leave(tmp_path / "a")
+        write_shards(Source(), 4, tmp_path / "a", shard_size=2)
+        left = {".manifest-1-of-2.json.x_1.tmp", ".other.npz.x_1.tmp", "pairs-000000.tmp"}
+        assert set(listed(tmp_path / "a")) == left | {"manifest.json", "pairs-000000.npz", "pairs-000001.npz"}
+
+    def test_of_a_part(self, tmp_path: Path) -> None:
+        self.leave(tmp_path / "a")
+        write_shards(Source(), 4, tmp_path / "a", shard_size=2, part=(1, 2))
+        left = {path.name for path in (tmp_path / "a").iterdir()} - {"manifest-1-of-2.json", "pairs-000000.npz"}
+        assert left == {
+            ".manifest.json.x_1.tmp",
+            ".other.npz.x_1.tmp",
+            ".pairs-000001.npz.x_1.tmp",
+            ".pairs-000001.y_2.tmp",
+            "pairs-000000.tmp",
+        }
+
+
+def test_manifest_is_not_saved_after_every_shard_but_always_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, saved = [0.0], []
+    save = shards.write_json
+
+    def slow(path: Path, values: dict[str, Any]) -> None:
+        now[0] += 1.0
+        saved.append(len(values["shards"]))
+        save(path, values)
+
+    class Clock:
+        monotonic = staticmethod(lambda: now[0])
+
+    class Slow(Source):
+        def draw(self, index: int) -> Pair:
+            now[0] += 6.0
+            return super().draw(index)
+
+    monkeypatch.setattr(shards, "write_json", slow)
+    monkeypatch.setattr(shards, "time", Clock)
+    with pytest.raises(Interrupted):
+        write_shards(Slow(limit=9), 12, tmp_path, shard_size=1)
+    assert saved == [0, 4, 8, 9]
+    assert len(read_manifest(tmp_path)["shards"]) == 9
 
 
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_deter
 from modelaug.cli._console import out, print_table
 from modelaug.io.archives import read_archive
 from modelaug.io.geometry import ITK_SUFFIXES, suffix
-from modelaug.io.shards import MANIFEST, read_manifest
+from modelaug.io.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
 
 __all__ = ["info"]
 
@@ -67,7 +67,7 @@ def describe(path: Path) -> tuple[str, dict[str, Any]]:
     """
     if not path.exists():
         raise ModelFileError(f"{path} does not exist; check the path")
-    if (path / MANIFEST).exists():
+    if has_manifest(path):
         return "pairs", _pairs(path)
     if (path / "net.json").exists() or path.suffix == ".safetensors":
         return "network", _network(path)
@@ -133,8 +133,10 @@ def _pairs(path: Path) -> dict[str, Any]:
         "pairs": manifest["count"],
         "written": written,
         "first": manifest["first"],
+        **({"part": "{}/{}".format(*manifest["part"])} if "part" in manifest else {}),
         "shards": len(manifest["shards"]),
-        "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
+        "bytes": sum(map(shard_bytes, manifest["shards"])),
+        "file_format": manifest["file_format"],
         "source": manifest["source"],
         "modelaug": manifest["modelaug"],
     }

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     )
     from modelaug.io.geometry import Geometry
     from modelaug.io.images import read_image, write_image
-    from modelaug.io.shards import read_manifest, write_shards
+    from modelaug.io.manifests import read_manifest, verify_shards
+    from modelaug.io.shards import write_shards
 
 __all__ = [
     "Geometry",
@@ -33,6 +34,7 @@ __all__ = [
     "read_flo",
     "read_image",
     "read_manifest",
+    "verify_shards",
     "write_field",
     "write_flo",
     "write_image",
@@ -44,7 +46,8 @@ _MODULES = {
     "Geometry": "geometry",
     "read_image": "images",
     "write_image": "images",
-    "read_manifest": "shards",
+    "read_manifest": "manifests",
+    "verify_shards": "manifests",
     "write_shards": "shards",
 }
 

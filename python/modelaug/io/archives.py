@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["ModelFileError", "read_archive", "write_archive", "write_atomically"]
+
+_ASKING: Final = threading.Lock()  # the mask can only be read by setting it, which two threads must not do at once
 
 
 class ModelFileError(Exception):
@@ -36,8 +39,9 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _ASKING:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

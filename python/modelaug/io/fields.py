@@ -33,6 +33,7 @@ __all__ = [
     "displacement_from_itk",
     "displacement_to_flo",
     "displacement_to_itk",
+    "encode_flo",
     "read_field",
     "read_flo",
     "write_field",
@@ -82,10 +83,15 @@ def write_flo(path: str | Path, displacement: npt.ArrayLike) -> None:
     TypeError, ValueError
         If `displacement` has another shape or holds values that are not finite.
     """
+    data = encode_flo(displacement)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def encode_flo(displacement: npt.ArrayLike) -> bytes:
+    """Return the content of the file that `write_flo` writes."""
     interleaved = displacement_to_flo(displacement)
     h, w = interleaved.shape[:2]
-    data = _FLO_MAGIC + np.array([w, h], dtype="<i4").tobytes() + interleaved.astype("<f4").tobytes()
-    write_atomically(path, lambda file: file.write(data))
+    return _FLO_MAGIC + np.array([w, h], dtype="<i4").tobytes() + interleaved.astype("<f4").tobytes()
 
 
 def read_flo(path: str | Path) -> Field:

@@ -64,8 +64,10 @@ def read_json(path: str | Path, *, format: str, version: int) -> dict[str, Any]:
         raise ModelFileError(f"{path} cannot be read as JSON ({error}); check the path") from error
     if not isinstance(values, dict) or values.get("format") != format:
         raise ModelFileError(f"{path} is not of the format {format!r}; pass another folder")
-    if values.get("version") != version:
-        raise ModelFileError(f"{path} has format version {values.get('version')!r}, not {version}; update modelaug")
+    found = values.get("version")
+    if found != version:
+        remedy = "write it again" if isinstance(found, int) and found < version else "update modelaug"
+        raise ModelFileError(f"{path} has format version {found!r}, not {version}; {remedy}")
     return values
 
 

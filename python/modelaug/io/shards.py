@@ -1,26 +1,37 @@
-"""Pairs in files, many to a file."""
+"""Pairs in files, many to a file, written by one process or by many that share nothing."""
 
 from __future__ import annotations
 
-import json
+import re
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from modelaug import _checks, _core
-from modelaug.io.archives import ModelFileError, write_archive
-from modelaug.io.provenance import as_json, file_digest, read_json, refuse_other, write_json
+from modelaug.io.formats import FileFormat, file_format
+from modelaug.io.manifests import (
+    FORMAT,
+    VERSION,
+    has_manifest,
+    is_whole,
+    manifest_name,
+    plan_of,
+    read_manifest,
+    shard_entry,
+)
+from modelaug.io.provenance import as_json, file_digest, refuse_other, write_json
+from modelaug.model import AppearanceModel
 from modelaug.synthesis import Pair, PairSource, PairSynthesizer, stack_pairs
 
-__all__ = ["MANIFEST", "describe_synthesizer", "read_manifest", "write_shards"]
+__all__ = ["Ledger", "ShardPlan", "describe_synthesizer", "plan_shards", "write_shard", "write_shards"]
 
-MANIFEST: Final = "manifest.json"
-_FORMAT: Final = "modelaug pairs"
-_VERSION: Final = 1
+Progress = Callable[[int, int], None]
+
+_LEFTOVER: Final = re.compile(r"\.pairs-(\d{6,})\..*\.tmp")
+_PATIENCE: Final = 20.0  # the manifest is saved again after so many times the time that saving it took
 
 
 def describe_synthesizer(synthesizer: PairSynthesizer, model_file: str | Path) -> dict[str, Any]:
@@ -39,17 +50,20 @@ def write_shards(
     *,
     shard_size: int = 64,
     first: int = 0,
+    format: str = "npz",
+    part: tuple[int, int] = (1, 1),
+    intensities: tuple[float, float] | None = None,
     identity: Mapping[str, Any] | None = None,
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """Write pairs to ``pairs-000000.npz``, ``pairs-000001.npz``, ... and a ``manifest.json``.
+    """Write pairs to shards, files that hold some pairs each, and a manifest that lists them with their hashes.
 
-    A shard holds the arrays of `Pair`, stacked along a first axis, ``index`` (n,), the pairs' numbers, and ``info``, a
-    JSON list with an entry per pair. The manifest lists the shards with the index range of each; every file is written
-    under a temporary name until it is complete. A run on a folder that already holds shards of the same source adds
-    what is missing, so an interrupted run continues and a larger `count` extends it; a last shard that is not full is
-    written anew.
+    Every file is written under a temporary name until it is complete. A run on a folder that already holds shards of
+    the same source adds what is missing, so an interrupted run continues and a larger `count` extends it; a last shard
+    that is not full is written anew. The bytes of all files depend on the arguments only, so it does not matter how
+    often a run was interrupted, or which part of it was made where: put the files of all parts into one folder, at once
+    or in the end. A run of the whole recognizes them and writes their common manifest.
 
     Parameters
     ----------
@@ -57,20 +71,32 @@ def write_shards(
         Where the pairs come from. If it has ``batch(indices, threads=None)``, a stacked `Pair`, that is used instead of
         ``draw``.
     count
-        Number of pairs.
+        Number of pairs, in all parts together.
     out
         The folder, made if need be.
     shard_size
         Pairs per shard; the last one may have fewer.
     first
         Index of the first pair.
+    format
+        ``"npz"``: ``pairs-000000.npz``, ... with the arrays of `Pair`, stacked along a first axis, ``index`` (n,), the
+        pairs' numbers, and ``info``, a JSON list with an entry per pair. ``"tar"``: ``pairs-000000.tar``, ... for
+        WebDataset, with ``000000007.fixed.npy`` and so on for each array of pair 7, and its info in
+        ``000000007.json``. ``"chairs"``: ``000000007_img1.ppm`` (fixed), ``000000007_img2.ppm`` (moving) and
+        ``000000007_flow.flo`` for pair 7, as in the FlyingChairs data set; for 2D images with 1 or 3 channels.
+    part
+        (k, K) writes every K-th shard from the k-th on, counted from 1, and ``manifest-k-of-K.json`` instead of
+        ``manifest.json``.
+    intensities
+        For ``"chairs"`` only: the intensities that become the bytes 0 and 255, for all pairs and channels; what is
+        beyond is clamped. By default the range of the images that the source's model was fitted to.
     identity
         What the pairs depend on, e.g. of `describe_synthesizer`; must be JSON. It is noted in the manifest, and a
         folder whose manifest notes something else is refused.
     threads
         Threads for the source's ``batch``; None means all cores.
     progress
-        Called with (pairs done, pairs in all).
+        Called with (pairs done, pairs in all), both of this part.
 
     Returns
     -------
@@ -82,100 +108,277 @@ def write_shards(
     TypeError, ValueError
         If an argument does not fit, or `out` holds other pairs or more of them.
     ModelFileError
-        If the manifest in `out` cannot be read.
+        If a manifest in `out` cannot be read.
     """
+    plan = plan_shards(
+        source,
+        count,
+        out,
+        shard_size=shard_size,
+        first=first,
+        format=format,
+        part=part,
+        intensities=intensities,
+        identity=identity,
+    )
+    workers = _checks.thread_count(threads)
+    with Ledger(plan, progress) as ledger:
+        for number in ledger.missing:
+            ledger.add(write_shard(plan, number, source, workers, report=ledger.report))
+    return plan.manifest
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Which pairs go into which shards, and which of these are to be written.
+
+    Attributes
+    ----------
+    folder
+        Where the shards lie.
+    count, shard_size, first, format, part, intensities
+        As of `write_shards`.
+    identity
+        What the pairs depend on, as in JSON.
+    """
+
+    folder: Path
+    count: int
+    shard_size: int
+    first: int
+    format: str
+    part: tuple[int, int]
+    intensities: tuple[float, float] | None
+    identity: dict[str, Any] = field(hash=False)
+
+    @property
+    def numbers(self) -> range:
+        """The shards of this part."""
+        k, parts = self.part
+        return range(k - 1, -(-self.count // self.shard_size), parts)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs in this part."""
+        return sum(len(self.indices(number)) for number in self.numbers)
+
+    @property
+    def files(self) -> FileFormat:
+        """How shards are written."""
+        return file_format(self.format, self.intensities)
+
+    @property
+    def manifest(self) -> Path:
+        """Where the manifest of this part lies."""
+        return self.folder / manifest_name(self.part)
+
+    def indices(self, number: int) -> range:
+        """Return which pairs are in a shard."""
+        start = number * self.shard_size
+        return range(self.first + start, self.first + min(start + self.shard_size, self.count))
+
+    def header(self) -> dict[str, Any]:
+        """Return the manifest without the shards."""
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "modelaug": _core.build_config()["version"],
+            "source": self.identity,
+            "first": self.first,
+            "count": self.count,
+            "shard_size": self.shard_size,
+            "file_format": self.format,
+        }
+        if self.intensities is not None:
+            values["intensities"] = list(self.intensities)
+        return values if self.part == (1, 1) else values | {"part": list(self.part)}
+
+
+def plan_shards(
+    source: PairSource,
+    count: int,
+    out: str | Path,
+    *,
+    shard_size: int,
+    first: int,
+    format: str,
+    part: tuple[int, int],
+    intensities: tuple[float, float] | None,
+    identity: Mapping[str, Any] | None,
+) -> ShardPlan:
+    """Check the arguments of `write_shards` and return the plan; nothing is written."""
     if not callable(getattr(source, "draw", None)):
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
-    count = _checks.integer("count", count, minimum=1)
-    size = _checks.integer("shard_size", shard_size, minimum=1)
-    first = _checks.integer("first", first, minimum=0)
-    workers = _checks.thread_count(threads)
-    folder = Path(out)
-    manifest = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "modelaug": _core.build_config()["version"],
-        "source": as_json(identity or {}),
-        "first": first,
-        "count": count,
-        "shard_size": size,
-        "shards": [],
-    }
-    finished = _finished_shards(folder, manifest)
-    write_json(folder / MANIFEST, manifest | {"shards": list(finished.values())})
-
-    done = 0
-    for number, start in enumerate(range(0, count, size)):
-        indices = range(first + start, first + min(start + size, count))
-        path = folder / f"pairs-{number:06d}.npz"
-        if _is_whole(path, finished.get(path.name), indices):
-            done += len(indices)
-            if progress is not None:
-                progress(done, count)
-            continue
-        parts: list[Pair] = []
-        for part in _draw(source, indices, workers):
-            parts.append(part)
-            done += len(part.fixed)
-            if progress is not None:
-                progress(done, count)
-        write_archive(path, _arrays(indices, parts))
-        shard = {"file": path.name, "first": indices[0], "count": len(indices), "bytes": path.stat().st_size}
-        finished[path.name] = shard
-        write_json(folder / MANIFEST, manifest | {"shards": list(finished.values())})
-    return folder / MANIFEST
+    plan = ShardPlan(
+        folder=Path(out),
+        count=_checks.integer("count", count, minimum=1),
+        shard_size=_checks.integer("shard_size", shard_size, minimum=1),
+        first=_checks.integer("first", first, minimum=0),
+        format=format,
+        part=_checked_part(part),
+        intensities=_intensities(source, intensities) if format == "chairs" else intensities,
+        identity=as_json(identity or {}),
+    )
+    files = plan.files
+    if format == "chairs":  # the only one that does not take every pair
+        files.check(source.draw(plan.first))
+    return plan
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Read the manifest of a folder of shards.
+def write_shard(
+    plan: ShardPlan,
+    number: int,
+    source: PairSource,
+    threads: int,
+    *,
+    report: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Draw and write one shard and return its entry in the manifest; `report` is told of pairs as they are drawn."""
+    indices = plan.indices(number)
+    batches: list[Pair] = []
+    for batch in _draw(source, indices, threads):
+        batches.append(batch)
+        if report is not None:
+            report(len(batch.fixed))
+    plan.files.write(plan.folder, number, indices, batches)
+    return shard_entry(plan.folder, plan.files.names(number), indices[0], len(indices))
 
-    Returns
-    -------
-    dict
-        ``source``, ``first``, ``count``, ``shard_size``, ``modelaug`` (the version that wrote it) and ``shards``, a
-        list of ``{"file", "first", "count", "bytes"}``.
+
+class Ledger:
+    """Keeps the manifest of a run: knows which shards are missing, and notes those that are done.
+
+    As a context it removes what a killed run left half-written, saves the manifest at the beginning, now and then, and
+    at the end, however that comes. A shard that is done but not noted is written again, with the same bytes.
+
+    Parameters
+    ----------
+    plan
+        The run.
+    progress
+        As of `write_shards`.
 
     Raises
     ------
+    ValueError
+        If the folder holds other pairs or more of them.
     ModelFileError
-        If the manifest is missing or is not one.
+        If a manifest there cannot be read.
     """
-    path = Path(folder) / MANIFEST
-    manifest = read_json(path, format=_FORMAT, version=_VERSION)
-    try:
-        for name in ("first", "count", "shard_size"):
-            _checks.integer(name, manifest[name], minimum=0)
-        if not isinstance(manifest["source"], dict) or not isinstance(manifest["modelaug"], str):
-            raise TypeError("source and modelaug must be an object and a version")
-        for shard in manifest["shards"]:
-            # Names of files elsewhere would let a manifest point out of its folder.
-            if Path(shard["file"]).name != shard["file"]:
-                raise ValueError(f"file is {shard['file']!r}; shards lie beside the manifest")
-            for name in ("first", "count", "bytes"):
-                _checks.integer(name, shard[name], minimum=0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} is no valid manifest ({error!r}); write the pairs again") from error
-    return manifest
+
+    def __init__(self, plan: ShardPlan, progress: Progress | None = None) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._shards = {
+            shard["first"]: shard
+            for shard in _finished(plan)
+            if _is_planned(plan, shard) and is_whole(plan.folder, shard)
+        }
+        self._done = sum(shard["count"] for shard in self._shards.values())
+        self._pairs = plan.pairs
+        self._due = 0.0
+        self._saved = False
+
+    @property
+    def missing(self) -> list[int]:
+        """The shards to be written."""
+        return [number for number in self._plan.numbers if self._plan.indices(number)[0] not in self._shards]
+
+    def report(self, pairs: int) -> None:
+        """Tell whoever wants to know that more pairs are drawn."""
+        self._done += pairs
+        if self._progress is not None:
+            self._progress(self._done, self._pairs)
+
+    def add(self, shard: dict[str, Any]) -> None:
+        """Note that a shard is done."""
+        self._shards[shard["first"]] = shard
+        self._saved = False
+        if time.monotonic() >= self._due:
+            self._save()
+
+    def __enter__(self) -> Ledger:
+        remove_leftovers(self._plan)
+        self._save()
+        if self._done:
+            self.report(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._saved:
+            self._save()
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        shards = [self._shards[start] for start in sorted(self._shards)]
+        write_json(self._plan.manifest, self._plan.header() | {"shards": shards})
+        self._saved = True
+        # Saved after every shard, a long manifest would take more time than the shards.
+        self._due = time.monotonic() + _PATIENCE * (time.monotonic() - began)
 
 
-def _finished_shards(folder: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the entries of the shards that a folder holds, by file, or refuse it."""
-    if not (folder / MANIFEST).exists():
-        return {}
-    before = read_manifest(folder)
-    same = ("modelaug", "first", "shard_size")
-    refuse_other(folder, {name: before[name] for name in same}, {name: manifest[name] for name in same})
-    refuse_other(folder, before["source"], manifest["source"])
-    if before["count"] > manifest["count"]:
-        raise ValueError(f"count is {manifest['count']} but {folder} is to hold {before['count']}; pass another folder")
-    return {shard["file"]: shard for shard in before["shards"]}
+def remove_leftovers(plan: ShardPlan) -> None:
+    """Remove the temporary files of the plan's shards and manifest, and of no other part, which may be at work."""
+    if not plan.folder.is_dir():
+        return
+    for path in list(plan.folder.glob(".*.tmp")):
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is not None and int(match[1]) in plan.numbers and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name.startswith(f".{plan.manifest.name}.") or (match is not None and int(match[1]) in plan.numbers):
+            path.unlink(missing_ok=True)
 
 
-def _is_whole(path: Path, shard: Mapping[str, Any] | None, indices: Sequence[int]) -> bool:
-    """Return whether the shard of these pairs is there, as long as the manifest says."""
-    if shard is None or (shard["first"], shard["count"]) != (indices[0], len(indices)):
+def _finished(plan: ShardPlan) -> list[dict[str, Any]]:
+    """Return the entries of all shards in the folder, or refuse it."""
+    if not has_manifest(plan.folder):
+        return []
+    before, now = read_manifest(plan.folder), plan.header()
+    # The source last: where a single seed differs, that is named, not all of it.
+    old, new = plan_of(before), plan_of(now)
+    sources = (old.pop("source"), new.pop("source"))
+    refuse_other(plan.folder, old, new)
+    refuse_other(plan.folder, *sources)
+    if before["count"] > plan.count:
+        raise ValueError(
+            f"count is {plan.count} but {plan.folder} is to hold {before['count']}; pass that many, or another folder"
+        )
+    shards: list[dict[str, Any]] = before["shards"]
+    return shards
+
+
+def _is_planned(plan: ShardPlan, shard: Mapping[str, Any]) -> bool:
+    """Return whether a shard in a manifest is one of the plan's, with all its pairs."""
+    number = (shard["first"] - plan.first) // plan.shard_size
+    if number not in plan.numbers or shard["count"] != len(plan.indices(number)):
         return False
-    return path.exists() and path.stat().st_size == int(shard["bytes"])
+    return tuple(file["file"] for file in shard["files"]) == plan.files.names(number)
+
+
+def _checked_part(part: tuple[int, int]) -> tuple[int, int]:
+    try:
+        k, parts = part
+    except (TypeError, ValueError):
+        raise TypeError(f"part is {part!r}; pass (k, K) for the k-th of K parts") from None
+    parts = _checks.integer("part[1]", parts, minimum=1)
+    return _checks.integer("part[0]", k, minimum=1, maximum=parts), parts
+
+
+def _intensities(source: PairSource, given: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the range of a source's intensities: what was given, or that of its model, if it has one."""
+    if given is not None:
+        try:
+            lowest, highest = (float(each) for each in given)
+        except (TypeError, ValueError):
+            raise TypeError(f"intensities is {given!r}; pass (lowest, highest)") from None
+        return lowest, highest
+    model = getattr(source, "model", None)
+    if not isinstance(model, AppearanceModel):
+        return None
+    # One range for all channels, or colours would change.
+    return (
+        float(min(model.intensities.min(), model.background.min())),
+        float(max(model.intensities.max(), model.background.max())),
+    )
 
 
 def _draw(source: PairSource, indices: Sequence[int], threads: int) -> Iterator[Pair]:
@@ -185,16 +388,3 @@ def _draw(source: PairSource, indices: Sequence[int], threads: int) -> Iterator[
     for start in range(0, len(indices), step):
         some = indices[start : start + step]
         yield stack_pairs([source.draw(i) for i in some]) if batch is None else batch(some, threads=threads)
-
-
-def _arrays(indices: Sequence[int], parts: Sequence[Pair]) -> dict[str, npt.NDArray[Any]]:
-    """Return what a shard holds."""
-    infos = [{key: values[i] for key, values in part.info.items()} for part in parts for i in range(len(part.fixed))]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "index": np.array(indices, dtype=np.uint64),
-        "info": np.array(json.dumps(infos, default=lambda value: np.asarray(value).tolist())),
-    }
-    for name in Pair.__dataclass_fields__:
-        if name != "info" and getattr(parts[0], name) is not None:
-            arrays[name] = np.concatenate([getattr(part, name) for part in parts])
-    return arrays
