@@ -10,7 +10,18 @@ import pytest
 
 import modelaug
 
-EXTRAS = ["torch", "lightning", "safetensors", "nibabel", "SimpleITK", "matplotlib", "typer", "rich", "dask"]
+EXTRAS = [
+    "torch",
+    "lightning",
+    "safetensors",
+    "nibabel",
+    "SimpleITK",
+    "matplotlib",
+    "typer",
+    "rich",
+    "dask",
+    "distributed",
+]
 NEEDS = {"learning": ["torch", "lightning", "safetensors"], "plots": ["matplotlib"]}
 
 

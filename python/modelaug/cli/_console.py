@@ -50,6 +50,8 @@ _EXTRAS: Final = {
     "PIL": "plot",
     "SimpleITK": "io",
     "nibabel": "io",
+    "dask": "distributed",
+    "distributed": "distributed",
 }
 
 

@@ -1,0 +1,143 @@
+"""Shards of pairs from many machines, through a Dask scheduler.
+
+The only module that imports Dask, installed by ``pip install modelaug[distributed]``. Dask's client, scheduler and
+workers send each other pickled objects: connect to a scheduler that you trust, in a network that you trust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any, Final
+
+from distributed import Client, KilledWorker, as_completed
+
+from modelaug import _core
+from modelaug.io.archives import ModelFileError
+from modelaug.io.provenance import file_digest
+from modelaug.io.shards import Ledger, ShardPlan, describe_synthesizer, plan_shards, remove_leftovers, write_shard
+from modelaug.model import AppearanceModel
+from modelaug.synthesis import PairOptions, PairSynthesizer
+
+__all__ = ["write_shards_remotely"]
+
+_TIMEOUT: Final = 30  # seconds for a scheduler to answer
+_log: Final = logging.getLogger(__name__)
+
+
+def write_shards_remotely(
+    scheduler: str,
+    synthesizer: PairSynthesizer,
+    model_file: str | Path,
+    count: int,
+    out: str | Path,
+    *,
+    shard_size: int = 64,
+    first: int = 0,
+    format: str = "npz",
+    part: tuple[int, int] = (1, 1),
+    intensities: tuple[float, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write what `write_shards` writes, the same bytes, with the workers of a Dask cluster.
+
+    Every task loads the model, draws one shard in a single thread and writes it into the folder; a task whose worker is
+    lost is given to another one. Model and folder must lie at the same place for all workers and for this process, on a
+    file system that they share.
+
+    Parameters
+    ----------
+    scheduler
+        Address of the scheduler, e.g. ``"tcp://10.0.0.1:8786"``.
+    synthesizer
+        Where the pairs come from.
+    model_file
+        The file of its model.
+    count, out, shard_size, first, format, part, intensities, progress
+        As of `write_shards`.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler does not answer or is lost, or several workers are lost over one shard.
+    TypeError, ValueError, ModelFileError
+        As `write_shards`; and if a worker does not see the same model file and folder, or has another version.
+    """
+    model_file = Path(model_file).resolve()
+    plan = plan_shards(
+        synthesizer,
+        count,
+        Path(out).resolve(),
+        shard_size=shard_size,
+        first=first,
+        format=format,
+        part=part,
+        intensities=intensities,
+        identity=describe_synthesizer(synthesizer, model_file),
+    )
+    with Ledger(plan, progress) as ledger:
+        if ledger.missing:
+            with _connected(scheduler) as client:
+                _collect(client, ledger, plan, (model_file, synthesizer.seed, synthesizer.options))
+            remove_leftovers(plan)  # of workers that were lost
+    return plan.manifest
+
+
+def _connected(scheduler: str) -> Client:
+    try:
+        client = Client(scheduler, timeout=_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, asyncio.TimeoutError) as error:  # in Python 3.10 it is no OSError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConnectionError(
+            f"scheduler is {scheduler!r}, which does not answer ({reason}); start it first"
+        ) from error
+    if not client.nthreads():
+        _log.info("the scheduler has no workers yet; waiting for them")
+    return client
+
+
+def _collect(client: Client, ledger: Ledger, plan: ShardPlan, synthesis: tuple[Path, int, PairOptions]) -> None:
+    """Have the missing shards written and note them as they are done."""
+    version = _core.build_config()["version"]
+    # Not "pure", by which Dask means that a result may be reused: the folder may have changed since.
+    futures = client.map(
+        functools.partial(_write, plan, synthesis, version), ledger.missing, key="modelaug-shard", pure=False
+    )
+    for future in as_completed(futures, loop=client.loop):
+        try:
+            shard: dict[str, Any] = future.result()
+        except KilledWorker as error:
+            raise ConnectionError(
+                "several workers were lost over one shard; see their logs, and run this again"
+            ) from error
+        except CancelledError as error:
+            raise ConnectionError("the scheduler is lost; start it again, and run this again to continue") from error
+        ledger.add(shard)
+        ledger.report(shard["count"])
+
+
+def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
+    """Write a shard; runs on a worker."""
+    return write_shard(plan, number, _synthesizer(plan, *synthesis, version), 1)
+
+
+@functools.lru_cache(maxsize=1)
+def _synthesizer(plan: ShardPlan, model_file: Path, seed: int, options: PairOptions, version: str) -> PairSynthesizer:
+    """Return the source of the pairs on a worker, checked to be the same as anywhere else."""
+    here = _core.build_config()["version"]
+    if here != version:
+        raise ModelFileError(f"a worker has modelaug {here}, not {version}; install the same on all machines")
+    if not plan.manifest.exists():
+        raise ModelFileError(f"a worker does not see {plan.manifest}; use a folder that all machines share")
+    if file_digest(model_file) != plan.identity["model_sha256"]:
+        raise ModelFileError(f"a worker sees another {model_file}; put the same model there on all machines")
+    return PairSynthesizer(AppearanceModel.load(model_file), seed=seed, options=options)
