@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from modelaug import AppearanceModel, PairOptions, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption, out, progress
+from modelaug.io.manifests import read_manifest
 from modelaug.io.shards import describe_synthesizer, write_shards
 
-__all__ = ["sample"]
+__all__ = ["parse_part", "sample"]
 
 _SHOWN = 8
 
@@ -21,7 +23,23 @@ def sample(
     model: Annotated[Path, typer.Argument(help="Model of `modelaug fit`.", show_default=False)],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of pairs.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pairs.", show_default=False)],
-    shard_size: Annotated[int, typer.Option(min=1, help="Pairs per file.")] = 64,
+    shard_size: Annotated[int, typer.Option(min=1, help="Pairs per shard.")] = 64,
+    format: Annotated[
+        str,
+        typer.Option(help="npz: an archive per shard; tar: for WebDataset; chairs: .ppm and .flo, for FlowNet code."),
+    ] = "npz",
+    shard: Annotated[
+        str,
+        typer.Option(help="Write the k-th of K parts of the shards only, on any machine.", metavar="k/K"),
+    ] = "1/1",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Let the workers of this Dask scheduler draw; they must see the model and the folder.",
+            metavar="ADDRESS",
+            show_default=False,
+        ),
+    ] = None,
     texture: Annotated[str, typer.Option(help="Textures of a pair: independent or shared.")] = "independent",
     pose: Annotated[str, typer.Option(help="Poses of the images: cohort or none.")] = "cohort",
     figure: Annotated[
@@ -34,24 +52,36 @@ def sample(
 
     A run on a folder that holds pairs of the same model, seed and options adds what is missing.
     """
+    part = parse_part(shard)
     options = PairOptions(texture=texture, pose=pose)  # type: ignore[arg-type]  # checked there
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=options)
+    arguments: dict[str, Any] = {"shard_size": shard_size, "format": format, "part": part}
     started = time.perf_counter()
     with progress("drawing pairs") as report:
-        manifest = write_shards(
-            synthesizer,
-            count,
-            folder,
-            shard_size=shard_size,
-            identity=describe_synthesizer(synthesizer, model),
-            threads=threads,
-            progress=report,
-        )
+        if scheduler is None:
+            identity = describe_synthesizer(synthesizer, model)
+            manifest = write_shards(
+                synthesizer, count, folder, **arguments, identity=identity, threads=threads, progress=report
+            )
+        else:
+            from modelaug.io.distributed import write_shards_remotely
+
+            manifest = write_shards_remotely(scheduler, synthesizer, model, count, folder, **arguments, progress=report)
+    written = sum(each["count"] for each in read_manifest(manifest)["shards"])
+    which = "" if part == (1, 1) else f", part {shard} of {count},"
     grid = " x ".join(map(str, synthesizer.model.grid))
-    out.print(f"{count} pairs of {grid} are in {manifest.parent}/, {time.perf_counter() - started:.1f} s")
+    out.print(f"{written} pairs of {grid}{which} are in {folder}/, {time.perf_counter() - started:.1f} s")
     if figure is not None:
         from modelaug import plots
 
         pairs = [synthesizer.draw(i) for i in range(min(count, _SHOWN))]
         plots.save_figure(plots.plot_pairs(pairs, objects=synthesizer.model.objects), figure)
         out.print(f"the first {len(pairs)} are drawn in {figure}")
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Return (k, K) of ``"k/K"``, or raise ValueError."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"shard is {text!r}; pass k/K, the k-th of K parts, such as 1/4 or 4/4")
+    return int(match[1]), int(match[2])
