@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +100,37 @@ def test_lost_worker(cluster: dask.LocalCluster, model: Path, tmp_path: Path) ->
     remotely(cluster, model, tmp_path / "a", progress=kill, **size)
     assert not victims
     assert contents(tmp_path / "a") == locally(model, tmp_path / "b", **size)
+
+
+def test_killed_clients(cluster: dask.LocalCluster, model: Path, tmp_path: Path) -> None:
+    """The command is killed while workers write for it; what they still write is what the next command expects."""
+    pytest.importorskip("typer")
+    size = {"count": 400, "shard_size": 4}
+    arguments = ["sample", str(model), "-n", "400", "--shard-size", "4", "-o", str(tmp_path / "a"), "--seed", "4"]
+    command = [sys.executable, "-m", "modelaug", *arguments, "--scheduler", cluster.scheduler_address]
+    for wanted in (1, 10, 25, 40):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and len(list(tmp_path.glob("a/pairs-*"))) < wanted:
+                time.sleep(0.002)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        read_manifest(tmp_path / "a")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "a") == locally(model, tmp_path / "b", **size)
+
+
+def test_shard_that_kills_its_workers(
+    cluster: dask.LocalCluster, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        os._exit(1)
+
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    monkeypatch.setattr(distributed, "_write", die)
+    with pytest.raises(ConnectionError, match="several workers were lost") as caught:
+        remotely(cluster, model, tmp_path / "a")
+    one_line(caught.value)
 
 
 def test_interrupted_client_leaves_what_is_done(cluster: dask.LocalCluster, model: Path, tmp_path: Path) -> None:

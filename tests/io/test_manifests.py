@@ -49,7 +49,7 @@ def test_every_byte_is_verified(tmp_path: Path, format: str) -> None:
     verify_shards(tmp_path)
 
 
-def test_the_modules_file_is_in_every_manifest(tmp_path: Path) -> None:
+def test_hash_of_the_model_is_in_every_manifest(tmp_path: Path) -> None:
     for part in ((1, 1), (1, 2), (2, 2)):
         manifest = written(tmp_path, part=part, identity={"model_sha256": "0" * 64})
         assert json.loads(manifest.read_text())["source"] == {"model_sha256": "0" * 64}
@@ -73,6 +73,7 @@ def test_the_modules_file_is_in_every_manifest(tmp_path: Path) -> None:
         lambda m: m["shards"][0].update(count=3),
         lambda m: m["shards"][0].update(count=0),
         lambda m: m["shards"][0].update(count="2"),
+        lambda m: m["shards"].append(m["shards"][0]),
         lambda m: m.update(shards=None),
         lambda m: m.update(shards=[[]]),
         lambda m: m.update(file_format="zip"),

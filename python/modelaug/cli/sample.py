@@ -35,7 +35,7 @@ def sample(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="Let the workers of this Dask scheduler draw; they must see the model and the folder.",
+            help="Let the workers of this Dask scheduler draw, in a thread each; they must see model and folder.",
             metavar="ADDRESS",
             show_default=False,
         ),

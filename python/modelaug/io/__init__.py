@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from modelaug.io.geometry import Geometry
     from modelaug.io.images import read_image, write_image
     from modelaug.io.manifests import read_manifest, verify_shards
+    from modelaug.io.sharded import ShardedPairs
     from modelaug.io.shards import write_shards
 
 __all__ = [
     "Geometry",
+    "ShardedPairs",
     "displacement_from_flo",
     "displacement_from_itk",
     "displacement_to_flo",
@@ -44,6 +46,7 @@ __all__ = [
 # Looked up on demand: the modules below import the package's core, which itself reads and writes archives.
 _MODULES = {
     "Geometry": "geometry",
+    "ShardedPairs": "sharded",
     "read_image": "images",
     "write_image": "images",
     "read_manifest": "manifests",

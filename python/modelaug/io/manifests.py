@@ -171,6 +171,8 @@ def _read_single(path: Path) -> dict[str, Any]:
         _checks.choice("file_format", manifest["file_format"], FORMATS)
         for shard in manifest["shards"]:
             _check_shard(shard, manifest)
+        if len({shard["first"] for shard in manifest["shards"]}) < len(manifest["shards"]):
+            raise ValueError("a shard is listed twice")
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(repr(error).split())
         raise ModelFileError(f"{path} is no valid manifest ({reason}); write the pairs again") from error
