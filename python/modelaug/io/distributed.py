@@ -19,7 +19,15 @@ from distributed import Client, KilledWorker, as_completed
 from modelaug import _core
 from modelaug.io.archives import ModelFileError
 from modelaug.io.provenance import file_digest
-from modelaug.io.shards import Ledger, ShardPlan, describe_synthesizer, plan_shards, remove_leftovers, write_shard
+from modelaug.io.shards import (
+    Ledger,
+    ShardPlan,
+    describe_synthesizer,
+    draw_shard,
+    plan_shards,
+    remove_leftovers,
+    store_shard,
+)
 from modelaug.model import AppearanceModel
 from modelaug.synthesis import PairOptions, PairSynthesizer
 
@@ -127,7 +135,7 @@ def _collect(client: Client, ledger: Ledger, plan: ShardPlan, synthesis: tuple[P
 
 def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
     """Write a shard; runs on a worker."""
-    return write_shard(plan, number, _synthesizer(plan, *synthesis, version), 1)
+    return store_shard(plan, number, draw_shard(plan, number, _synthesizer(plan, *synthesis, version), 1))
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +27,16 @@ from modelaug.io.provenance import as_json, file_digest, refuse_other, write_jso
 from modelaug.model import AppearanceModel
 from modelaug.synthesis import Pair, PairSource, PairSynthesizer, stack_pairs
 
-__all__ = ["Ledger", "ShardPlan", "describe_synthesizer", "plan_shards", "write_shard", "write_shards"]
+__all__ = [
+    "Ledger",
+    "ShardPlan",
+    "describe_synthesizer",
+    "draw_shard",
+    "plan_shards",
+    "remove_leftovers",
+    "store_shard",
+    "write_shards",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -94,7 +104,7 @@ def write_shards(
         What the pairs depend on, e.g. of `describe_synthesizer`; must be JSON. It is noted in the manifest, and a
         folder whose manifest notes something else is refused.
     threads
-        Threads for the source's ``batch``; None means all cores.
+        Threads for the source's ``batch``; None means all cores. One more writes a shard while the next one is drawn.
     progress
         Called with (pairs done, pairs in all), both of this part.
 
@@ -122,9 +132,17 @@ def write_shards(
         identity=identity,
     )
     workers = _checks.thread_count(threads)
-    with Ledger(plan, progress) as ledger:
-        for number in ledger.missing:
-            ledger.add(write_shard(plan, number, source, workers, report=ledger.report))
+    with Ledger(plan, progress) as ledger, ThreadPoolExecutor(1) as writer:
+        pending: Future[dict[str, Any]] | None = None
+        try:
+            for number in ledger.missing:
+                batches = draw_shard(plan, number, source, workers, report=ledger.report)
+                if pending is not None:
+                    ledger.add(pending.result())
+                pending = writer.submit(store_shard, plan, number, batches)  # while the next one is drawn
+        finally:
+            if pending is not None:
+                ledger.add(pending.result())
     return plan.manifest
 
 
@@ -225,23 +243,28 @@ def plan_shards(
     return plan
 
 
-def write_shard(
+def draw_shard(
     plan: ShardPlan,
     number: int,
     source: PairSource,
     threads: int,
     *,
     report: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Draw and write one shard and return its entry in the manifest; `report` is told of pairs as they are drawn."""
-    indices = plan.indices(number)
+) -> list[Pair]:
+    """Return the pairs of a shard, some stacked in each; `report` is told of them as they are drawn."""
     batches: list[Pair] = []
-    for batch in _draw(source, indices, threads):
+    for batch in _draw(source, plan.indices(number), threads):
         batches.append(batch)
         if report is not None:
             report(len(batch.fixed))
-    plan.files.write(plan.folder, number, indices, batches)
-    return shard_entry(plan.folder, plan.files.names(number), indices[0], len(indices))
+    return batches
+
+
+def store_shard(plan: ShardPlan, number: int, batches: Sequence[Pair]) -> dict[str, Any]:
+    """Write the pairs of a shard and return its entry in the manifest."""
+    indices, files = plan.indices(number), plan.files
+    files.write(plan.folder, number, indices, batches)
+    return shard_entry(plan.folder, files.names(number), indices[0], len(indices))
 
 
 class Ledger:
