@@ -19,7 +19,7 @@ __all__ = ["ShardedPairs"]
 
 _END: Final = 2**40  # the pairs that training holds out for validation come right before this index
 _REQUIRED: Final[tuple[str, ...]] = ("fixed", "moving", "flow", "weight", "landmarks_fixed", "landmarks_moving")
-_OPTIONAL: Final[tuple[str, ...]] = ("labels_fixed", "labels_moving")
+_LABELS: Final = ("labels_fixed", "labels_moving")
 _CACHED: Final = 2
 
 
@@ -105,9 +105,9 @@ def _read_shard(
             raise ValueError(f"info is no list of {count} objects")
         if not np.array_equal(arrays["index"], np.arange(first, first + count, dtype=np.uint64)):
             raise ValueError(f"index is not {first} to {first + count - 1}")
-        kept = {name: arrays[name] for name in (*_REQUIRED, *_OPTIONAL) if name in arrays}
+        kept = {name: arrays[name] for name in Pair.__dataclass_fields__ if name != "info" and name in arrays}
         _check(kept, count)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is no valid shard ({reason}); write the pairs again") from error
     return kept, infos
@@ -120,8 +120,9 @@ def _check(arrays: dict[str, npt.NDArray[Any]], count: int) -> None:
     channels = arrays["fixed"].shape[1:2]
     shapes = {"flow": (d, *grid), "fixed": (*channels, *grid), "moving": (*channels, *grid)}
     shapes |= {"landmarks_fixed": (*points, d), "landmarks_moving": (*points, d)}
+    shapes |= dict.fromkeys(("weight", *_LABELS), grid)
     for name, array in arrays.items():
-        expected = (count, *shapes.get(name, grid))
-        kinds = "iu" if name in _OPTIONAL else "f"
+        expected = (count, *shapes.get(name, array.shape[1:]))
+        kinds = "iu" if name in _LABELS else "f" if name in shapes else "fiub"
         if d not in (2, 3) or array.shape != expected or array.dtype.kind not in kinds:
             raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not {expected}")
