@@ -136,7 +136,8 @@ def wilder(model: AppearanceModel, factor: float) -> AppearanceModel:
 def arrays_of(pair: Pair) -> dict[str, npt.NDArray[np.generic]]:
     """Return all arrays of a pair by name, and the numbers of its info."""
     arrays = {name: getattr(pair, name) for name in Pair.__dataclass_fields__ if name != "info"}
-    arrays |= {key: np.asarray(value) for key, value in pair.info.items()}
+    # Lists of reasons differ in length from pair to pair.
+    arrays |= {key: np.asarray(str(value) if key == "rejected" else value) for key, value in pair.info.items()}
     return {name: value for name, value in arrays.items() if value is not None}
 
 
@@ -151,7 +152,16 @@ def digest(pair: Pair) -> str:
 
 def parts_of(model: AppearanceModel) -> dict[str, npt.NDArray[np.generic]]:
     """Return all arrays of a model by name."""
-    fixed = ("reference", "center", "spacing", "labels", "intensities", "background", "texture_coefficients")
+    fixed = (
+        "reference",
+        "center",
+        "spacing",
+        "labels",
+        "intensities",
+        "background",
+        "crossings",
+        "texture_coefficients",
+    )
     arrays = {name: getattr(model, name) for name in fixed}
     for name in ("shape", "texture", "pose"):
         part = getattr(model, name)

@@ -73,7 +73,7 @@ def test_a_cohort_is_no_model(tmp_path: Path) -> None:
 
 HEADERS: dict[str, Any] = {
     "another format": {"format": "else"},
-    "a later version": {"version": 2},
+    "a later version": {"version": 3},
     "no version": {"version": None},
     "another grid": {"grid": [44, 27]},
     "a grid of words": {"grid": "ab"},

@@ -26,7 +26,6 @@ from modelaug.synthesis import stack_pairs
 from modelaug.texture import texture_engine
 from tests.examples import (
     MODELS,
-    Array,
     arrays_of,
     basis_model,
     dice,
@@ -119,26 +118,22 @@ def test_agreement_of_images_and_labels(model: Callable[[], AppearanceModel], co
     assert np.mean(warped_errors) < 0.2 * np.mean(errors)
 
 
+@pytest.mark.parametrize("flow", ["composed", "direct"])
 @pytest.mark.parametrize("model", MODELS)
-def test_agreement_of_landmarks(model: Callable[[], AppearanceModel]) -> None:
-    # Localized shapes of hearts move contours that are less than a voxel apart against each other. That is more than
-    # the finest lattice can follow in some of the pairs, which say so, and than interpolation between voxels keeps.
-    rough = model is heart_model
-    source = PairSynthesizer(model())
-    residuals = []
+def test_agreement_of_landmarks(model: Callable[[], AppearanceModel], flow: Any) -> None:
+    source = PairSynthesizer(model(), options=PairOptions(flow=flow))
     for index in range(10):
         pair = source.draw(index)
         landed = modelaug.warp_points(pair.landmarks_fixed, pair.flow)
         errors = np.linalg.norm(landed - pair.landmarks_moving, axis=1)
-        residuals.append(pair.info["residual"])
-        # Besides the spline's residual there is what linear interpolation between voxels adds.
-        assert errors.max() <= pair.info["residual"] + (1.0 if rough else 0.5)
-        assert np.median(errors) <= model().spline.tolerance
+        assert errors.max() == pytest.approx(pair.info["landmark_error"])
+        assert errors.max() <= model().spline.max_residual
+        # What linear interpolation between voxels adds.
+        assert np.median(errors) <= 0.15
         assert np.linalg.norm(pair.landmarks_fixed - pair.landmarks_moving, axis=1).max() > 0.5
         upper = np.array(model().grid) - 1
         for landmarks in (pair.landmarks_fixed, pair.landmarks_moving):
             assert ((landmarks >= 0) & (landmarks <= upper)).all()
-    assert (np.median(residuals) if rough else max(residuals)) <= model().spline.tolerance
 
 
 # Localized shapes are rough within voxels of 2.5 mm, between which their images are interpolated.
@@ -286,19 +281,23 @@ def test_no_global_random_numbers_are_used() -> None:
 # Replay ----------------------------------------------------------------------------------------------
 
 
-def _replayed(model: AppearanceModel, info: dict[str, Any], image: int) -> Array:
-    """Return the landmarks that the coefficients in `info` stand for."""
-    points = model.shape.reconstruct(info["shape"][image]).reshape(model.reference.shape)
-    pose = model.pose.reconstruct(info["pose"][image])
-    return apply_pose(pose, model.center, points * model.spacing) / model.spacing
+def _replays(model: AppearanceModel, pair: Pair) -> None:
+    """Check that the landmarks are where the coefficients in `info` put them, but for the shift it tells of."""
+    for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
+        points = model.shape.reconstruct(pair.info["shape"][image]).reshape(model.reference.shape)
+        pose = model.pose.reconstruct(pair.info["pose"][image])
+        replayed = apply_pose(pose, model.center, points * model.spacing) / model.spacing
+        shifts = np.linalg.norm(replayed - landmarks, axis=1)
+        assert shifts.max() <= pair.info["landmark_shift"] + 1e-8
+        assert np.median(shifts) < 0.1
+        # The map itself misses them by at most max_residual in the mean frame, which a pose may magnify a little.
+        assert pair.info["landmark_shift"] < 2 * model.spline.max_residual
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_coefficients_in_info_replay_the_landmarks(model: Callable[[], AppearanceModel]) -> None:
     for index in range(3):
-        pair = PairSynthesizer(model()).draw(index)
-        for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
-            np.testing.assert_allclose(_replayed(model(), pair.info, image), landmarks, atol=1e-8)
+        _replays(model(), PairSynthesizer(model()).draw(index))
 
 
 # Weights ---------------------------------------------------------------------------------------------
@@ -334,9 +333,9 @@ def test_draws_that_leave_the_frame_are_made_anew() -> None:
     assert max(attempts) > 1
     assert all(pair.info["shrink"] == 1 for pair in pairs)
     for pair in pairs:
-        for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
+        for landmarks in (pair.landmarks_fixed, pair.landmarks_moving):
             assert ((landmarks >= 0) & (landmarks <= 47)).all()
-            np.testing.assert_allclose(_replayed(_crowded(), pair.info, image), landmarks, atol=1e-8)
+        _replays(_crowded(), pair)
     again = attempts.index(max(attempts))
     _same(source.batch([0, again], threads=2), stack_pairs([pairs[0], pairs[again]]))
 
@@ -349,9 +348,9 @@ def test_after_the_last_attempt_a_draw_is_shrunk() -> None:
     for pair in pairs:
         assert pair.info["attempts"] == 1
         assert np.log2(pair.info["shrink"]) % 1 == 0
-        for image, landmarks in enumerate((pair.landmarks_fixed, pair.landmarks_moving)):
+        for landmarks in (pair.landmarks_fixed, pair.landmarks_moving):
             assert ((landmarks >= 0) & (landmarks <= 47)).all()
-            np.testing.assert_allclose(_replayed(_crowded(), pair.info, image), landmarks, atol=1e-8)
+        _replays(_crowded(), pair)
     # A draw that stays inside at once is the same however many attempts are allowed.
     many = PairSynthesizer(_crowded(), options=PairOptions(max_attempts=50))
     inside = next(i for i, pair in enumerate(pairs) if pair.info["shrink"] == 1)
@@ -373,7 +372,7 @@ def test_coefficients_of_a_shrunk_draw_replay_it_whatever_the_mean_pose() -> Non
     shrunk = [pair for pair in map(source.draw, range(100)) if pair.info["shrink"] < 1]
     assert shrunk
     for pair in shrunk:
-        np.testing.assert_allclose(_replayed(model, pair.info, 0), pair.landmarks_fixed, atol=1e-6)
+        _replays(model, pair)
 
 
 def test_a_reference_on_the_border_still_gives_pairs() -> None:

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "modelaug/parallel.hpp"
+#include "modelaug/rows.hpp"
 
 namespace modelaug {
 
@@ -87,6 +88,8 @@ std::vector<double> refine_axis(const std::vector<double>& coarse, index_t outer
     return fine;
 }
 
+}  // namespace
+
 template <int D>
 std::vector<double> refine(std::vector<double> coefficients, index_t components, const Shape<D>& cells,
                            const Shape<D>& grid) {
@@ -102,6 +105,8 @@ std::vector<double> refine(std::vector<double> coefficients, index_t components,
     }
     return coefficients;
 }
+
+namespace {
 
 // Sites, values and weights in the order of their coordinates.
 struct Data {
@@ -204,30 +209,6 @@ std::vector<double> affine_lattice(const double* matrix, index_t components, con
     return lattice;
 }
 
-// For every voxel along an axis: its cell and weights.
-struct AxisTable {
-    std::vector<index_t> cells;
-    std::vector<double> weights;  // (voxels, 4)
-};
-
-AxisTable axis_table(index_t voxels, index_t cells) {
-    AxisTable table{std::vector<index_t>(voxels), std::vector<double>(4 * voxels)};
-    for (index_t x = 0; x < voxels; ++x) {
-        const Location where = locate(static_cast<double>(x), voxels, cells);
-        table.cells[x] = where.cell;
-        cubic_weights(where.t, &table.weights[4 * x]);
-    }
-    return table;
-}
-
-// out[i] = the four slabs from `cell` on, combined with the weights of voxel x.
-void collapse(const AxisTable& table, index_t x, const double* lattice, index_t inner, double* out) {
-    const double* w = &table.weights[4 * x];
-    const double* slab = lattice + table.cells[x] * inner;
-    for (index_t i = 0; i < inner; ++i)
-        out[i] = w[0] * slab[i] + w[1] * slab[i + inner] + w[2] * slab[i + 2 * inner] + w[3] * slab[i + 3 * inner];
-}
-
 }  // namespace
 
 template <int D>
@@ -304,45 +285,19 @@ void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count,
 
 template <int D>
 void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
-    const Shape<D>& grid = lattice.grid;
-    const Shape<D> nodes = lattice.nodes();
-    const index_t total = volume<D>(nodes), pixels = volume<D>(grid), columns = grid[D - 1];
-    std::array<AxisTable, D> tables;
-    for (int axis = 0; axis < D; ++axis) tables[axis] = axis_table(grid[axis], lattice.cells[axis]);
-
-    // One axis at a time: slabs of the outer axes are collapsed once and shared by everything inside them.
+    const index_t pixels = volume<D>(lattice.grid), columns = lattice.grid[D - 1];
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        std::vector<double> row(nodes[D - 1]);
-        std::vector<double> plane(D == 3 ? nodes[1] * nodes[2] : 0);
-        for (index_t k = 0; k < lattice.components; ++k) {
-            const double* coefficients = lattice.data + k * total;
-            index_t current = -1;
-            for (index_t y = begin; y < end; ++y) {
-                if constexpr (D == 2) {
-                    collapse(tables[0], y, coefficients, nodes[1], row.data());
-                } else {
-                    if (y / grid[1] != current) {
-                        current = y / grid[1];
-                        collapse(tables[0], current, coefficients, nodes[1] * nodes[2], plane.data());
-                    }
-                    collapse(tables[1], y % grid[1], plane.data(), nodes[2], row.data());
-                }
-                float* target = out + k * pixels + y * columns;
-                const AxisTable& table = tables[D - 1];
-                for (index_t x = 0; x < columns; ++x) {
-                    const double* w = &table.weights[4 * x];
-                    const double* c = &row[table.cells[x]];
-                    target[x] = static_cast<float>(w[0] * c[0] + w[1] * c[1] + w[2] * c[2] + w[3] * c[3]);
-                }
-            }
-        }
+        LatticeRows<D> rows(lattice);
+        for (index_t k = 0; k < lattice.components; ++k)
+            for (index_t y = begin; y < end; ++y) rows.row(k, y, out + k * pixels + y * columns);
     });
 }
 
-#define MODELAUG_INSTANTIATE(D)                                                                         \
-    template FitResult<D> fit_bspline<D>(const double*, const double*, const double*, index_t, index_t, \
-                                         const Shape<D>&, const FitOptions&);                           \
-    template void evaluate_at<D>(const Lattice<D>&, const double*, index_t, bool, double*, int);        \
+#define MODELAUG_INSTANTIATE(D)                                                                             \
+    template FitResult<D> fit_bspline<D>(const double*, const double*, const double*, index_t, index_t,     \
+                                         const Shape<D>&, const FitOptions&);                               \
+    template void evaluate_at<D>(const Lattice<D>&, const double*, index_t, bool, double*, int);            \
+    template std::vector<double> refine<D>(std::vector<double>, index_t, const Shape<D>&, const Shape<D>&); \
     template void evaluate_on_grid<D>(const Lattice<D>&, float*, int);
 MODELAUG_INSTANTIATE(2)
 MODELAUG_INSTANTIATE(3)

@@ -1,38 +1,13 @@
 #include "modelaug/field.hpp"
 
 #include <cmath>
-#include <limits>
 
 #include "modelaug/interpolate.hpp"
+#include "modelaug/linear.hpp"
 #include "modelaug/parallel.hpp"
 
 namespace modelaug {
 namespace {
-
-template <int D>
-using Matrix = std::array<Point<D>, D>;
-
-double determinant(const Matrix<2>& m) {
-    return m[0][0] * m[1][1] - m[0][1] * m[1][0];
-}
-
-double determinant(const Matrix<3>& m) {
-    return m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
-           m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
-}
-
-// Solution of m x = b by Cramer's rule; false if m is singular to working precision.
-template <int D>
-bool solve(const Matrix<D>& m, const Point<D>& b, Point<D>& x) {
-    const double det = determinant(m);
-    if (!(std::abs(det) > 1e-9)) return false;
-    for (int column = 0; column < D; ++column) {
-        Matrix<D> replaced = m;
-        for (int row = 0; row < D; ++row) replaced[row][column] = b[row];
-        x[column] = determinant(replaced) / det;
-    }
-    return true;
-}
 
 template <int D>
 Point<D> value_at(const Field<D>& u, const Point<D>& point) {
@@ -56,13 +31,6 @@ Matrix<D> gradient_at(const Field<D>& u, const Point<D>& point) {
         for (int k = 0; k < D; ++k) gradient[k][axis] = after[k] - before[k];
     }
     return gradient;
-}
-
-template <int D>
-double norm(const Point<D>& x) {
-    double squared = 0.0;
-    for (double component : x) squared += component * component;
-    return std::sqrt(squared);
 }
 
 // F(v) = v + u(x + v).

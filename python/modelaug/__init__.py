@@ -19,12 +19,20 @@ from modelaug.gaussian import GaussianModel
 from modelaug.io.archives import ModelFileError
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.splines import BSpline, SplineOptions, fit_bspline
-from modelaug.synthesis import Pair, PairOptions, PairSource, PairSynthesizer
+from modelaug.synthesis import (
+    AcquisitionOptions,
+    Pair,
+    PairOptions,
+    PairSource,
+    PairSynthesizer,
+    ResidualOptions,
+)
 from modelaug.warping import warp, warp_points
 
 __version__: str = build_config()["version"]
 
 __all__ = [
+    "AcquisitionOptions",
     "Alignment",
     "AppearanceModel",
     "BSpline",
@@ -36,6 +44,7 @@ __all__ = [
     "PairOptions",
     "PairSource",
     "PairSynthesizer",
+    "ResidualOptions",
     "ShapeOptions",
     "SplineOptions",
     "TextureOptions",

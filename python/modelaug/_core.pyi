@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'compose', 'fit_bspline', 'invert', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'fit_bspline', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
 def bspline_at(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], extrapolate: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
     values (p, k) of a spline at points (p, d)
@@ -19,9 +19,25 @@ def build_config() -> dict[str, typing.Any]:
     """
     compiler, flags, versions and threads of this build
     """
+def chain_at(steps: list[numpy.typing.NDArray[numpy.float64]], affine: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]:
+    """
+    (values (p, d), determinants (p,)) of a chain of displacements (d, *nodes) and an affine map (d, d + 1)
+    """
+def chain_on_grid(steps: list[numpy.typing.NDArray[numpy.float64]], affine: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    displacement (d, *grid) of a chain at all voxels
+    """
+def chain_solve(steps: list[numpy.typing.NDArray[numpy.float64]], affine: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], targets: numpy.typing.NDArray[numpy.float64], starts: numpy.typing.NDArray[numpy.float64], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]:
+    """
+    (points (p, d) that a chain maps to targets, residuals (p,))
+    """
 def compose(u: numpy.typing.NDArray[numpy.float32], v: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """
     v(x) + u(x + v(x)), (d, *grid)
+    """
+def correspond(fixed_steps: list[numpy.typing.NDArray[numpy.float64]], fixed_affine: numpy.typing.NDArray[numpy.float64], moving_steps: list[numpy.typing.NDArray[numpy.float64]], moving_affine: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
+    """
+    (flow (d, *grid), residual (*grid)): moving(x + flow(x)) = fixed(x) for two chains
     """
 def fit_bspline(sites: numpy.typing.NDArray[numpy.float64], values: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_levels: typing.SupportsInt | typing.SupportsIndex, affine: bool) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]:
     """
@@ -30,6 +46,10 @@ def fit_bspline(sites: numpy.typing.NDArray[numpy.float64], values: numpy.typing
 def invert(u: numpy.typing.NDArray[numpy.float32], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
     """
     (inverse (d, *grid), residual (*grid))
+    """
+def is_one_to_one(step: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], least: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+    """
+    whether the Jacobian determinant of a displacement (d, *nodes) exceeds `least` everywhere
     """
 def jacobian_determinant(u: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """

@@ -9,12 +9,13 @@ from modelaug import _checks
 __all__ = ["generator"]
 
 
-def generator(seed: int, index: int, attempt: int = 0) -> np.random.Generator:
+def generator(seed: int, index: int, attempt: int = 0, stream: int = 0) -> np.random.Generator:
     """Return the generator of one attempt at one sample, a pure function of its arguments.
 
-    Philox is a counter-based generator: `index` and `attempt` are the upper words of its counter, so the streams of
-    different samples never overlap and none depends on what was drawn before.
+    Philox is a counter-based generator: `index`, `attempt` and `stream` are the upper words of its counter, so the
+    streams of different samples never overlap and none depends on what was drawn before. What is optional in a sample
+    has a stream of its own, so that switching it on changes no other number.
     """
     key = np.random.SeedSequence(_checks.integer("seed", seed, minimum=0)).generate_state(2, np.uint64)
-    counter = [0, 0, attempt, _checks.integer("index", index, minimum=0, maximum=2**64 - 1)]
+    counter = [0, stream, attempt, _checks.integer("index", index, minimum=0, maximum=2**64 - 1)]
     return np.random.Generator(np.random.Philox(key=key, counter=np.array(counter, dtype=np.uint64)))

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from modelaug import _checks
 
-__all__ = ["Alignment", "Transform", "apply_pose", "pose_parameter_count", "procrustes"]
+__all__ = ["Alignment", "Transform", "apply_pose", "inverse_pose", "pose_parameter_count", "procrustes"]
 
 Transform = Literal["similarity", "rigid", "translation", "none"]
 _MAX_ITERATIONS = 100
@@ -114,6 +114,16 @@ def apply_pose(pose: npt.ArrayLike, center: npt.ArrayLike, points: npt.ArrayLike
     offsets = np.asarray(points, dtype=np.float64) - about
     rotated = sum(offsets[:, None, axis] * matrix[None, :, axis] for axis in range(d))
     return np.asarray(rotated + about + parameters[-d:])
+
+
+def inverse_pose(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
+    """Return the affine map (d, d + 1) that undoes `apply_pose`: points x go to ``matrix[:, :d] @ x + matrix[:, d]``."""
+    about = np.asarray(center, dtype=np.float64)
+    parameters = np.asarray(pose, dtype=np.float64)
+    d = len(about)
+    back = np.exp(-parameters[0]) * _rotation_matrix(parameters[1:-d]).T
+    moved = about + parameters[-d:]
+    return np.concatenate([back, (about - (back * moved).sum(axis=1))[:, None]], axis=1)
 
 
 def _rotation_matrix(rotation: Array) -> Array:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from modelaug import _checks, _core, locality
 from modelaug.alignment import Transform, apply_pose, pose_parameter_count, procrustes
 from modelaug.cohort import Cohort, LandmarkObject
+from modelaug.crossings import contour_pairs, count_crossings
 from modelaug.gaussian import GaussianModel
 from modelaug.io.models import read_model, write_model
 from modelaug.locality.merging import RESCALES, Rescale
@@ -133,6 +134,9 @@ class AppearanceModel:
         Range of the training images in each channel; drawn textures are clamped to it.
     background : ndarray, (c,), float32
         Intensity beyond the frame: the median of the training images' borders.
+    crossings : ndarray, (pairs,), int64
+        How often two contours cross at most, or one itself, in the training shapes and their mean; in the order of
+        `crossings.contour_pairs`.
     grid, spacing, objects
         As in the cohort.
     options : dict
@@ -151,6 +155,7 @@ class AppearanceModel:
     labels: npt.NDArray[np.integer[Any]] | None
     intensities: npt.NDArray[np.float32]
     background: npt.NDArray[np.float32]
+    crossings: npt.NDArray[np.int64]
     grid: tuple[int, ...]
     spacing: Array
     objects: tuple[LandmarkObject, ...]
@@ -238,6 +243,7 @@ class AppearanceModel:
                 [np.median([borders(image) for image in channel]) for channel in np.moveaxis(cohort.images, 1, 0)],
                 dtype=np.float32,
             ),
+            crossings=np.max([count_crossings(x, cohort.objects) for x in (*shapes, reference)], axis=0),
             grid=cohort.grid,
             spacing=cohort.spacing,
             objects=cohort.objects,
@@ -316,6 +322,17 @@ class AppearanceModel:
                 f"texture_coefficients has shape {self.texture_coefficients.shape} for {subjects} subjects and "
                 f"{len(self.texture.variances)} modes"
             )
+        self._check_frame()
+        if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
+            raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
+        if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
+            raise ValueError(f"intensities is {self.intensities.tolist()}")
+        ShapeOptions(**self.options["shape"])
+        TextureOptions(**self.options["texture"])
+        SplineOptions(**self.options["spline"])
+
+    def _check_frame(self) -> None:
+        m, d = self.reference.shape
         if d != len(self.grid) or self.center.shape != (d,):
             raise ValueError(f"reference has {d} coordinates for the grid {self.grid}")
         if self.spacing.shape != (d,) or self.spacing.min() <= 0:
@@ -324,13 +341,8 @@ class AppearanceModel:
             raise ValueError(f"reference leaves the grid {self.grid}")
         if sorted(i for o in self.objects for i in o.indices) != list(range(m)):
             raise ValueError("objects do not name every landmark once")
-        if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
-            raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
-        if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
-            raise ValueError(f"intensities is {self.intensities.tolist()}")
-        ShapeOptions(**self.options["shape"])
-        TextureOptions(**self.options["texture"])
-        SplineOptions(**self.options["spline"])
+        if self.crossings.shape != (len(contour_pairs(self.objects, d)),):
+            raise ValueError(f"crossings has shape {self.crossings.shape}, not one entry per pair of contours")
 
 
 def _shape_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from modelaug.cohort import Cohort
+from modelaug.maps import fit_map
 from modelaug.splines import SplineOptions
 from modelaug.warping import warp
 
@@ -46,7 +47,7 @@ def normalize(
     threads: int,
     progress: Progress | None = None,
 ) -> Normalized:
-    """Pull all images and labels of a cohort onto the mean shape.
+    """Pull all images and labels of a cohort onto the mean shape, by maps without folds.
 
     Where a subject's map looks beyond its own frame, its texture fades into the mean of the subjects that do not; where
     all do, into its own background: the median of its border.
@@ -69,11 +70,13 @@ def normalize(
     seen = np.empty((n, *cohort.grid), dtype=bool)
     labels = None if cohort.labels is None else np.empty_like(cohort.labels)
     residuals = np.zeros(n)
+    # What a texture is off by here, it is off by in every image.
+    closely = replace(spline, max_residual=spline.tolerance)
 
     def one(i: int) -> None:
-        fitted = spline.displacement(reference, cohort.landmarks[i], cohort.grid)
+        fitted = fit_map(reference, cohort.landmarks[i], closely, cohort.grid)
         residuals[i] = fitted.residuals.max()
-        field = fitted.on_grid(threads=1)
+        field = fitted.displacement()
         image = cohort.images[i]
         # A cubic spline keeps the sharpness that rendering, a second interpolation, would take; clamped, it does not
         # ring.

@@ -6,6 +6,7 @@ Visualization and Computer Graphics 3(3), 1997.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -157,28 +158,43 @@ def fit_bspline(
 
 @dataclass(frozen=True)
 class SplineOptions:
-    """How landmarks become dense maps, see `fit_bspline`.
+    """How landmarks become dense maps, see `fit_bspline` and `maps.fit_map`.
 
     Parameters
     ----------
     tolerance
-        Largest residual at a landmark, in voxels.
+        Residual at the landmarks at which no finer lattice is added, in voxels.
     max_levels
         Largest number of lattices.
+    finest
+        Smallest cell of a lattice, in voxels: a map must not do between voxels what no voxel shows.
+    max_steps
+        Largest number of steps, one spline each, in which landmarks are moved where a single one folds or does not get
+        near enough.
+    max_residual
+        Largest distance at which the steps may miss a landmark, in voxels.
     """
 
-    tolerance: float = 0.25
+    tolerance: float = 0.05
     max_levels: int = 8
+    finest: float = 1.0
+    max_steps: int = 16
+    max_residual: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerance", _checks.number("tolerance", self.tolerance, minimum=0.0))
         object.__setattr__(self, "max_levels", _checks.integer("max_levels", self.max_levels, minimum=1))
+        object.__setattr__(self, "finest", _checks.number("finest", self.finest, above=0.0))
+        object.__setattr__(self, "max_steps", _checks.integer("max_steps", self.max_steps, minimum=1))
+        object.__setattr__(self, "max_residual", _checks.number("max_residual", self.max_residual, minimum=0.0))
 
     def displacement(
         self, sites: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], grid: tuple[int, ...]
     ) -> BSpline:
         """Return the spline that moves `sites` to `targets`, both (m, d) in voxels."""
-        return fit_bspline(sites, targets - sites, grid, tolerance=self.tolerance, max_levels=self.max_levels)
+        cells = max(1.0, max(grid) / self.finest)
+        levels = min(self.max_levels, 1 + math.floor(math.log2(cells)))
+        return fit_bspline(sites, targets - sites, grid, tolerance=self.tolerance, max_levels=levels)
 
 
 def _check_sites(name: str, sites: npt.NDArray[np.float64], grid: tuple[int, ...], *, inside: bool) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["read_model", "write_model"]
 
 _FORMAT = "modelaug appearance model"
-_VERSION = 1
+_VERSION = 2
 _PARTS = ("shape", "texture", "pose")
 _ARRAYS = {  # number of axes and type
     "reference": (2, np.float64),
@@ -46,7 +46,7 @@ def write_model(path: str | Path, model: AppearanceModel) -> None:
     for name in _PARTS:
         part: GaussianModel = getattr(model, name)
         arrays |= {f"{name}_mean": part.mean, f"{name}_modes": part.basis.T, f"{name}_variances": part.variances}
-    arrays |= {name: getattr(model, name) for name in _ARRAYS}
+    arrays |= {name: getattr(model, name) for name in (*_ARRAYS, "crossings")}
     if model.labels is not None:
         arrays["labels"] = model.labels
     write_archive(path, arrays)
@@ -76,6 +76,7 @@ def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel
             **parts,
             **fixed,
             labels=arrays.get("labels"),
+            crossings=_counts(arrays["crossings"]),
             grid=_checks.grid_shape("grid", header["grid"]),
             objects=tuple(LandmarkObject(o["name"], tuple(o["indices"]), o["kind"]) for o in header["objects"]),
             options=header["options"],
@@ -86,3 +87,10 @@ def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is no valid appearance model ({reason}); fit the model again") from error
     return model
+
+
+def _counts(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the crossings of a model, of which there are none in space."""
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(f"crossings is an array of {array.dtype} with {array.ndim} axes")
+    return array.astype(np.int64)

@@ -1,0 +1,139 @@
+#include <pybind11/typing.h>
+
+#include "arrays.hpp"
+#include "modelaug/chain.hpp"
+
+namespace modelaug::bind {
+namespace {
+
+using Steps = std::vector<Array<double>>;
+using Solution = py::typing::Tuple<Array<double>, Array<double>>;
+using Correspondence = py::typing::Tuple<Array<float>, Array<float>>;
+
+void check_grid(const Extents& grid) {
+    for (index_t length : grid) require(length >= 1, "grid must be positive");
+}
+
+template <int D>
+Lattice<D> to_lattice(const Array<double>& coefficients, const Extents& grid) {
+    require(coefficients.ndim() == D + 1 && coefficients.shape(0) == D, "a step must have the shape (d, *nodes)");
+    Lattice<D> lattice{coefficients.data(), D, trailing_shape<D>(coefficients), to_shape<D>(grid)};
+    for (index_t& cells : lattice.cells) {
+        cells -= 3;
+        require(cells >= 1, "a step must have at least 4 nodes along each axis");
+    }
+    return lattice;
+}
+
+// The views are valid as long as the arrays are.
+template <int D>
+Chain<D> to_chain(const Steps& steps, const Array<double>& affine, const Extents& grid) {
+    check_grid(grid);
+    require(affine.ndim() == 2 && affine.shape(0) == D && affine.shape(1) == D + 1,
+            "affine must have the shape (d, d + 1)");
+    Chain<D> chain{};
+    for (const Array<double>& step : steps) chain.steps.push_back(to_lattice<D>(step, grid));
+    for (int i = 0; i < D; ++i) {
+        for (int j = 0; j < D; ++j) chain.matrix[i][j] = affine.at(i, j);
+        chain.offset[i] = affine.at(i, D);
+    }
+    return chain;
+}
+
+Solution bind_at(const Steps& steps, const Array<double>& affine, const Extents& grid, const Array<double>& points,
+                 int threads) {
+    return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
+        const Chain<D> chain = to_chain<D>(steps, affine, grid);
+        require(points.ndim() == 2 && points.shape(1) == D, "points must have the shape (p, d)");
+        const index_t count = points.shape(0);
+        Array<double> out({count, index_t{D}}), determinants(count);
+        const double* x = points.data();
+        double *values = out.mutable_data(), *dets = determinants.mutable_data();
+        {
+            py::gil_scoped_release release;
+            chain_at<D>(chain, x, count, values, dets, threads);
+        }
+        return Solution(py::make_tuple(out, determinants));
+    });
+}
+
+Array<float> bind_on_grid(const Steps& steps, const Array<double>& affine, const Extents& grid, int threads) {
+    return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
+        const Chain<D> chain = to_chain<D>(steps, affine, grid);
+        const Shape<D> shape = to_shape<D>(grid);
+        Array<float> out = new_array<float, D>({D}, shape);
+        float* target = out.mutable_data();
+        py::gil_scoped_release release;
+        chain_on_grid<D>(chain, shape, target, threads);
+        return out;
+    });
+}
+
+Solution bind_solve(const Steps& steps, const Array<double>& affine, const Extents& grid, const Array<double>& targets,
+                    const Array<double>& starts, double tolerance, int max_iterations, int threads) {
+    return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
+        const Chain<D> chain = to_chain<D>(steps, affine, grid);
+        require(targets.ndim() == 2 && targets.shape(1) == D, "targets must have the shape (p, d)");
+        require(starts.ndim() == 2 && starts.shape(0) == targets.shape(0) && starts.shape(1) == D,
+                "starts must have the shape of targets");
+        const index_t count = targets.shape(0);
+        Array<double> out({count, index_t{D}}), residuals(count);
+        std::copy(starts.data(), starts.data() + count * D, out.mutable_data());
+        const double* goal = targets.data();
+        double *y = out.mutable_data(), *left = residuals.mutable_data();
+        {
+            py::gil_scoped_release release;
+            chain_solve<D>(chain, goal, count, {tolerance, max_iterations}, y, left, threads);
+        }
+        return Solution(py::make_tuple(out, residuals));
+    });
+}
+
+Correspondence bind_correspond(const Steps& fixed_steps, const Array<double>& fixed_affine, const Steps& moving_steps,
+                               const Array<double>& moving_affine, const Extents& grid, double tolerance,
+                               int max_iterations, int threads) {
+    return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
+        const Chain<D> fixed = to_chain<D>(fixed_steps, fixed_affine, grid);
+        const Chain<D> moving = to_chain<D>(moving_steps, moving_affine, grid);
+        const Shape<D> shape = to_shape<D>(grid);
+        Array<float> flow = new_array<float, D>({D}, shape), residual = new_array<float, D>({}, shape);
+        float *target = flow.mutable_data(), *left = residual.mutable_data();
+        {
+            py::gil_scoped_release release;
+            correspond<D>(fixed, moving, shape, {tolerance, max_iterations}, target, left, threads);
+        }
+        return Correspondence(py::make_tuple(flow, residual));
+    });
+}
+
+bool bind_one_to_one(const Array<double>& step, const Extents& grid, double least) {
+    return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
+        check_grid(grid);
+        const Lattice<D> lattice = to_lattice<D>(step, grid);
+        py::gil_scoped_release release;
+        return is_one_to_one<D>(lattice, least);
+    });
+}
+
+}  // namespace
+
+void register_chain(py::module_& module) {
+    module.def(
+        "chain_at", &bind_at, py::arg("steps").noconvert(), py::arg("affine").noconvert(), py::arg("grid"),
+        py::arg("points").noconvert(), py::arg("threads"),
+        "(values (p, d), determinants (p,)) of a chain of displacements (d, *nodes) and an affine map (d, d + 1)");
+    module.def("chain_on_grid", &bind_on_grid, py::arg("steps").noconvert(), py::arg("affine").noconvert(),
+               py::arg("grid"), py::arg("threads"), "displacement (d, *grid) of a chain at all voxels");
+    module.def("chain_solve", &bind_solve, py::arg("steps").noconvert(), py::arg("affine").noconvert(), py::arg("grid"),
+               py::arg("targets").noconvert(), py::arg("starts").noconvert(), py::arg("tolerance"),
+               py::arg("max_iterations"), py::arg("threads"),
+               "(points (p, d) that a chain maps to targets, residuals (p,))");
+    module.def("correspond", &bind_correspond, py::arg("fixed_steps").noconvert(), py::arg("fixed_affine").noconvert(),
+               py::arg("moving_steps").noconvert(), py::arg("moving_affine").noconvert(), py::arg("grid"),
+               py::arg("tolerance"), py::arg("max_iterations"), py::arg("threads"),
+               "(flow (d, *grid), residual (*grid)): moving(x + flow(x)) = fixed(x) for two chains");
+    module.def("is_one_to_one", &bind_one_to_one, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
+               "whether the Jacobian determinant of a displacement (d, *nodes) exceeds `least` everywhere");
+}
+
+}  // namespace modelaug::bind

@@ -1,0 +1,161 @@
+"""One-to-one maps that move landmarks, and the correspondence of two images rendered by them.
+
+A single spline that moves landmarks far, or closely spaced ones apart, folds: several points go to the same place.
+Small displacements do not, and a chain of maps without folds has none. So landmarks are moved in as few steps as that
+takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _core
+from modelaug.splines import SplineOptions
+
+__all__ = ["LandmarkMap", "correspond", "fit_map"]
+
+Array = npt.NDArray[np.float64]
+
+_LEAST = 0.2  # Jacobian determinant that every step exceeds; the chain's is the product
+_SMALLEST = 1 / 64  # share of what is left that a step may be cut down to
+_PROGRESS = 0.9  # steps that leave more than this share of the largest residual lead nowhere
+_TOLERANCE = 1e-4  # voxels, of Newton's method
+_ITERATIONS = 10  # of Newton's method, in each of the stretches it may need
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkMap:
+    """A map of space, chi(x) = A f_K(... f_1(x)) + b with f_k(x) = x + r_k(x), each r_k a cubic B-spline.
+
+    Beyond the grid the outermost control points of a spline continue, so that the map is twice continuously
+    differentiable everywhere.
+
+    Attributes
+    ----------
+    steps : tuple of ndarray, (d, *nodes), float64
+        Control points of the displacements, in voxels.
+    affine : ndarray, (d, d + 1), float64
+        A and b, in voxels.
+    grid : tuple of int
+        Shape of the domain of all steps.
+    residuals : ndarray, (m,), float64
+        Distances in voxels by which the steps miss the landmarks' targets.
+    """
+
+    steps: tuple[Array, ...]
+    affine: Array
+    grid: tuple[int, ...]
+    residuals: Array
+
+    def at(self, points: Array, *, threads: int = 1) -> Array:
+        """Return chi at points (p, d), inside the grid or not."""
+        return _core.chain_at(self.steps, self.affine, self.grid, points, threads)[0]
+
+    def determinants(self, points: Array, *, threads: int = 1) -> Array:
+        """Return the determinant (p,) of the Jacobian at points (p, d)."""
+        return _core.chain_at(self.steps, self.affine, self.grid, points, threads)[1]
+
+    def displacement(self, *, threads: int = 1) -> npt.NDArray[np.float32]:
+        """Return chi(x) - x at all voxels, (d, *grid), float32."""
+        return _core.chain_on_grid(self.steps, self.affine, self.grid, threads)
+
+    def solve(self, targets: Array, starts: Array, *, threads: int = 1) -> tuple[Array, Array]:
+        """Return the points (p, d) that go to `targets` (p, d), sought from `starts`, and what they miss them by (p,).
+
+        Newton's method; where it does not converge, along the path of a target that moves in small steps. Without folds
+        there is exactly one such point.
+        """
+        return _core.chain_solve(self.steps, self.affine, self.grid, targets, starts, _TOLERANCE, _ITERATIONS, threads)
+
+    def is_one_to_one(self) -> bool:
+        """Return whether no step folds anywhere: by a bound, or at points at most a voxel apart where it fails."""
+        return all(_core.is_one_to_one(step, self.grid, 0.0) for step in self.steps)
+
+
+def fit_map(
+    sites: Array,
+    targets: Array,
+    options: SplineOptions,
+    grid: tuple[int, ...],
+    *,
+    affine: Array | None = None,
+    before: tuple[Array, ...] = (),
+    folds: bool = False,
+) -> LandmarkMap:
+    """Return a map whose steps move `sites` to `targets`, or as near as steps without folds get.
+
+    The first step is a spline from the sites to the targets. If it folds, it is cut down to half the way, and so on;
+    further steps go from where the landmarks are then, until none is farther than ``options.max_residual`` from its
+    target, or they come no nearer.
+
+    Parameters
+    ----------
+    sites, targets : ndarray, (m, d)
+        Voxels; the sites within the grid.
+    options
+        How splines are fitted.
+    grid
+        Shape of the domain.
+    affine : ndarray, (d, d + 1), optional
+        The affine map behind the steps; the identity by default.
+    before
+        Displacements (d, *nodes) that come before the steps; `sites` are where they end.
+    folds
+        Whether to take the first spline as it is, even if it folds.
+    """
+    d = len(grid)
+    identity = np.eye(d, d + 1)
+    upper = np.array(grid) - 1.0
+    steps: list[Array] = []
+    points, share, longest = sites, 1.0, np.inf
+    while True:
+        left = targets - points
+        residuals = np.sqrt((left**2).sum(axis=1))
+        worst = float(residuals.max())
+        stuck = share == 1.0 and worst > _PROGRESS * longest
+        if steps and (folds or worst <= options.max_residual or stuck or len(steps) == options.max_steps):
+            break
+        step, share = _step(np.clip(points, 0.0, upper), left, share, options, grid, folds=folds)
+        if step is None:
+            break
+        # A step that was cut down says nothing about how far whole ones get.
+        longest = worst if share == 1.0 else np.inf
+        steps.append(step)
+        points = _core.chain_at([step], identity, grid, points, 1)[0]
+        share = min(1.0, 2 * share)
+    return LandmarkMap((*before, *steps), identity if affine is None else affine, grid, residuals)
+
+
+def _step(
+    sites: Array, left: Array, share: float, options: SplineOptions, grid: tuple[int, ...], *, folds: bool
+) -> tuple[Array | None, float]:
+    """Return a displacement that moves sites by a share of what is left without folding, and the share it took."""
+    while share >= _SMALLEST:
+        step = options.displacement(sites, sites + share * left, grid).coefficients
+        if folds or _core.is_one_to_one(step, grid, _LEAST):
+            return step, share
+        share /= 2
+    return None, share
+
+
+def correspond(
+    fixed: LandmarkMap, moving: LandmarkMap, *, threads: int = 1
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the correspondence of two images rendered by two maps into one frame.
+
+    Every voxel x of the fixed image shows what lies at ``fixed(x)`` in the frame; its partner y in the moving image is
+    where ``moving(y) = fixed(x)``. Newton's method on the splines themselves solves for it.
+
+    Returns
+    -------
+    flow : ndarray, (d, *grid), float32
+        y - x, in voxels; smooth beyond the frame of the moving image as well.
+    residual : ndarray, (*grid), float32
+        |moving(x + flow(x)) - fixed(x)|, in voxels.
+    """
+    return _core.correspond(
+        fixed.steps, fixed.affine, moving.steps, moving.affine, fixed.grid, _TOLERANCE, _ITERATIONS, threads
+    )

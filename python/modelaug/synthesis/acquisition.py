@@ -1,0 +1,75 @@
+"""What a scanner does to an image: contrast, smooth brightness, noise. Never touches the geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core
+from modelaug.texture import FieldLattice
+
+__all__ = ["Acquisition", "AcquisitionOptions"]
+
+Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AcquisitionOptions:
+    """How the intensities of an image vary after rendering; every image of a pair is acquired on its own.
+
+    Intensities are scaled to [0, 1] by the model's range of each channel, changed in the order of the parameters, cut
+    off at 0 and 1, and scaled back. All 0 by default: nothing changes.
+
+    Parameters
+    ----------
+    gamma
+        Standard deviation of log gamma, the exponent of the intensities.
+    contrast
+        Standard deviation of the log contrast about the middle of the range.
+    bias
+        Standard deviation of the log of a smooth factor, the bias field, half of it common to the whole image.
+    noise
+        Standard deviation of white Gaussian noise, as a share of the range.
+    """
+
+    gamma: float = 0.0
+    contrast: float = 0.0
+    bias: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "contrast", "bias", "noise"):
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
+
+
+class Acquisition:
+    """Changes the intensities of images (c, *grid) within `ranges` (c, 2)."""
+
+    def __init__(
+        self, options: AcquisitionOptions, grid: tuple[int, ...], spacing: npt.NDArray[np.float64], ranges: Image
+    ) -> None:
+        self._options = options
+        self._lattice = FieldLattice(grid, spacing, 2)
+        low, high = (ranges[:, k].reshape(-1, *(1 for _ in grid)) for k in range(2))
+        self._low, self._span = low, high - low
+        self._scale = np.where(self._span > 0, self._span, 1.0).astype(np.float32)
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:
+        """Return what becomes of an image; its numbers are drawn always, in the same order, noise last."""
+        options = self._options
+        gamma, contrast = np.exp(np.array([options.gamma, options.contrast]) * rng.standard_normal(2)).tolist()
+        numbers = self._lattice.numbers(rng, 1)
+        x = np.clip((image - self._low) / self._scale, 0.0, 1.0)
+        if options.gamma > 0:
+            x = x ** np.float32(gamma)
+        if options.contrast > 0:
+            x = np.float32(0.5) + np.float32(contrast) * (x - np.float32(0.5))
+        if options.bias > 0:
+            nodes = self._lattice.coefficients(numbers).astype(np.float64)
+            field = _core.bspline_on_grid(nodes, self._lattice.grid, 1)[0] * self._lattice.inverse_deviation
+            x = x * np.exp(np.float32(options.bias) * field)
+        if options.noise > 0:
+            x = x + np.float32(options.noise) * rng.standard_normal(x.shape, dtype=np.float32)
+        return np.asarray(self._low + self._span * np.clip(x, 0.0, 1.0), dtype=np.float32)

@@ -1,0 +1,279 @@
+"""Where everything is in a pair: landmarks, render maps and flow, drawn until no map folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug._random import generator
+from modelaug.alignment import apply_pose, inverse_pose
+from modelaug.crossings import count_crossings
+from modelaug.fields import jacobian_determinant
+from modelaug.gaussian import GaussianModel
+from modelaug.maps import LandmarkMap, correspond, fit_map
+from modelaug.model import AppearanceModel
+from modelaug.synthesis.options import PairOptions
+from modelaug.synthesis.residual import residual_nodes, residual_step
+from modelaug.warping import warp_points
+
+__all__ = ["Geometry", "GeometrySource"]
+
+Array = npt.NDArray[np.float64]
+Field = npt.NDArray[np.float32]
+
+_ACCURACY = 0.01  # voxels; largest residual of the correspondence
+_RESIDUAL_STREAM = 1  # of random numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The geometry of a pair; the fixed image first, the moving one second.
+
+    A draw is valid if
+
+    - all landmarks are inside the frame;
+    - no two contours cross more often than in any training shape;
+    - both render maps are one-to-one, in steps if need be, and miss no landmark by more than
+      ``SplineOptions.max_residual``;
+    - the Jacobian determinants of both maps and of the flow are positive at all voxels, by finite differences;
+    - the flow solves for the correspondence to a hundredth of a voxel, and its interpolation at the fixed landmarks
+      misses no moving one by more than ``SplineOptions.max_residual``.
+
+    Attributes
+    ----------
+    landmarks : tuple of ndarray, (m, d), float64
+        Where the landmarks are in the images, in voxels: where the render maps have the mean shape.
+    maps : tuple of LandmarkMap
+        Render maps, from the voxels of an image to the mean frame.
+    displacements : tuple of ndarray, (d, *grid), float32
+        Those of the maps at all voxels.
+    flow : ndarray, (d, *grid), float32
+    info : dict
+        ``shape`` and ``pose``, the coefficients used (a row for each image), ``attempts``, ``rejected`` (why the
+        attempts before failed: ``"frame"``, ``"crossings"``, ``"map"``, ``"folds"`` or ``"flow"``), ``shrink`` (the
+        factor on all coefficients, 1 unless every attempt failed), ``steps`` (of each map), ``landmark_shift`` (largest
+        distance in voxels of a landmark from where the coefficients put it), ``landmark_error`` (at which a fixed
+        landmark plus the flow misses its moving one), ``residual`` (largest distance in voxels of what the fixed and
+        the moving image show at corresponding voxels, in the mean frame), ``outside`` (voxels whose partner is outside
+        the moving image; they do not count for the residual), ``folds`` (voxels at which the flow folds) and, with
+        ``flow="direct"``, ``disagreement`` (median, 95 % and largest of the distances behind ``residual``).
+    numbers : numpy.random.Generator
+        Behind the accepted attempt, where the textures' numbers come from.
+    """
+
+    landmarks: tuple[Array, Array]
+    maps: tuple[LandmarkMap, LandmarkMap]
+    displacements: tuple[Field, Field]
+    flow: Field
+    info: dict[str, Any]
+    numbers: np.random.Generator
+
+
+@dataclass(frozen=True, eq=False)
+class _Coefficients:
+    """What a geometry is made of: a row for the fixed and one for the moving image each."""
+
+    shape: Array
+    pose: Array
+    residual: Array | None
+
+
+class _Invalid(Exception):
+    """Says in one word why a draw is not valid."""
+
+
+@dataclass(eq=False)
+class GeometrySource:
+    """Draws geometries; number i is a pure function of (model, seed, options, i)."""
+
+    model: AppearanceModel
+    seed: int
+    options: PairOptions
+    _nodes: tuple[int, ...] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        residual = self.options.residual
+        if residual is not None:
+            self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
+
+    def draw(self, index: int) -> Geometry:
+        """Return the first valid geometry for `index`."""
+        rejected: list[str] = []
+        for coefficients, numbers, attempts, shrink in self._attempts(index):
+            info = {
+                "shape": coefficients.shape,
+                "pose": coefficients.pose,
+                "attempts": attempts,
+                "rejected": rejected[: attempts - 1] if shrink == 1.0 else rejected[:attempts],
+                "shrink": shrink,
+            }
+            try:
+                return self._geometry(coefficients, info, numbers)
+            except _Invalid as reason:
+                rejected.append(str(reason))
+        raise RuntimeError(f"the model's mean pose cannot be rendered ({rejected[-1]}); fit the model again")
+
+    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, np.random.Generator, int, float]]:
+        """Yield coefficients to try, with the number of the attempt and the shrinkage; in the end, the mean itself."""
+        for attempt in range(self.options.max_attempts):
+            numbers = generator(self.seed, index, attempt)
+            drawn = self._numbers(numbers, generator(self.seed, index, attempt, _RESIDUAL_STREAM))
+            yield drawn, numbers, attempt + 1, 1.0
+        shrink = 1.0
+        while shrink > 0.0:
+            shrink = shrink / 2 if shrink > 1e-3 else 0.0
+            residual = None if drawn.residual is None else shrink * drawn.residual
+            shrunk = _Coefficients(shrink * drawn.shape, shrink * drawn.pose, residual)
+            yield shrunk, numbers, self.options.max_attempts, shrink
+
+    def _numbers(self, numbers: np.random.Generator, optional: np.random.Generator) -> _Coefficients:
+        # Always all of them and in this order, before the textures', so that no option changes what another number is.
+        shape, pose = (
+            numbers.standard_normal((2, len(part.variances))) * np.sqrt(part.variances)
+            for part in (self.model.shape, self.model.pose)
+        )
+        if self.options.pose == "none":
+            pose[:] = 0.0
+        elif self.options.pose_limit is not None:
+            limit = self.options.pose_limit * np.sqrt(self.model.pose.variances)
+            pose = np.clip(pose, -limit, limit)
+        residual = None
+        if self._nodes is not None:
+            residual = optional.uniform(-1.0, 1.0, size=(2, len(self.model.grid), *self._nodes))
+        return _Coefficients(shape, pose, residual)
+
+    def _geometry(self, coefficients: _Coefficients, info: dict[str, Any], numbers: np.random.Generator) -> Geometry:
+        """Return the pair's geometry, or raise _Invalid."""
+        strict = not self.options.allow_folds
+        poses = [self._pose(coefficients, i) for i in range(2)]
+        drawn = [self._inside(self._landmarks(coefficients, i, poses[i]), 1e-9) for i in range(2)]
+        if strict and any((count_crossings(x, self.model.objects) > self.model.crossings).any() for x in drawn):
+            raise _Invalid("crossings")
+        rendered = [self._render_map(drawn[i], poses[i], coefficients, i) for i in range(2)]
+        (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
+        displacements = (fixed.displacement(), moving.displacement())
+        if strict and any(_folds(u) for u in displacements):
+            raise _Invalid("folds")
+        flow, facts = self._flow(fixed, moving, landmarks_fixed, landmarks_moving)
+        info |= {
+            "steps": np.array([len(fixed.steps), len(moving.steps)]),
+            "landmark_shift": max(_longest(rendered[i][0] - drawn[i]) for i in range(2)),
+            **facts,
+        }
+        return Geometry((landmarks_fixed, landmarks_moving), (fixed, moving), displacements, flow, info, numbers)
+
+    def _pose(self, coefficients: _Coefficients, i: int) -> Array | None:
+        if self.options.pose == "none":
+            return None
+        return _combine(self.model.pose, coefficients.pose[i])
+
+    def _landmarks(self, coefficients: _Coefficients, i: int, pose: Array | None) -> Array:
+        """Return the landmarks (m, d) in voxels that the coefficients of image `i` stand for."""
+        return self._posed(_combine(self.model.shape, coefficients.shape[i]).reshape(self.model.reference.shape), pose)
+
+    def _posed(self, points: Array, pose: Array | None) -> Array:
+        model = self.model
+        return points if pose is None else apply_pose(pose, model.center, points * model.spacing) / model.spacing
+
+    def _inside(self, landmarks: Array, slack: float) -> Array:
+        inside = np.clip(landmarks, 0, np.array(self.model.grid) - 1)
+        if np.abs(landmarks - inside).max() > slack:
+            raise _Invalid("frame")
+        return inside
+
+    def _render_map(
+        self, drawn: Array, pose: Array | None, coefficients: _Coefficients, i: int
+    ) -> tuple[Array, LandmarkMap]:
+        """Return the landmarks of image `i` and the map that renders it: residual deformation, shape, pose."""
+        model, options = self.model, self.options
+        d = len(model.grid)
+        affine = np.eye(d, d + 1)
+        if pose is not None:
+            mm = inverse_pose(pose, model.center)
+            affine[:, :d] = mm[:, :d] * model.spacing / model.spacing[:, None]
+            affine[:, d] = mm[:, d] / model.spacing
+        before: tuple[Array, ...] = ()
+        if coefficients.residual is not None and options.residual is not None:
+            before = (residual_step(options.residual, coefficients.residual[i], model.grid, model.spacing),)
+        # A render map pulls the mean frame onto an image: from drawn landmarks to the mean ones.
+        chi = fit_map(
+            drawn,
+            self._posed(model.reference, pose),
+            model.spline,
+            model.grid,
+            affine=affine,
+            before=before,
+            folds=options.allow_folds,
+        )
+        if not options.allow_folds and chi.residuals.max() > model.spline.max_residual:
+            raise _Invalid("map")
+        # What the image shows at the mean landmarks is the truth, not where a spline was to put them.
+        landmarks, missed = chi.solve(model.reference, drawn)
+        if missed.max() > _ACCURACY:
+            if not options.allow_folds:
+                raise _Invalid("map")
+            landmarks = drawn
+        return self._inside(landmarks, _ACCURACY), chi
+
+    def _flow(
+        self, fixed: LandmarkMap, moving: LandmarkMap, landmarks_fixed: Array, landmarks_moving: Array
+    ) -> tuple[Field, dict[str, Any]]:
+        """Return the flow and facts about it, or raise _Invalid."""
+        grid, spline = self.model.grid, self.model.spline
+        strict, composed = not self.options.allow_folds, self.options.flow == "composed"
+        facts: dict[str, Any] = {}
+        if composed:
+            flow, residual = correspond(fixed, moving)
+        else:
+            direct = fit_map(landmarks_fixed, landmarks_moving, spline, grid, folds=not strict)
+            flow = direct.displacement()
+            residual = _disagreement(fixed, moving, flow)
+        inside = _partner_inside(flow)
+        within = residual[inside] if inside.any() else np.zeros(1)
+        if not composed:
+            facts["disagreement"] = np.percentile(within, [50, 95, 100])
+        facts |= {
+            "landmark_error": _longest(warp_points(landmarks_fixed, flow) - landmarks_moving),
+            "residual": float(within.max()),
+            "outside": int((~inside).sum()),
+            "folds": int((jacobian_determinant(flow, threads=1) <= 0).sum()),
+        }
+        if strict and facts["folds"]:
+            raise _Invalid("folds")
+        if strict and (facts["landmark_error"] > spline.max_residual or (composed and residual.max() > _ACCURACY)):
+            raise _Invalid("flow")
+        return flow, facts
+
+
+def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field:
+    """Return |moving(x + flow(x)) - fixed(x)| at all voxels, (*grid)."""
+    voxels = np.indices(fixed.grid).reshape(len(flow), -1).T.astype(np.float64)
+    partners = voxels + flow.reshape(len(flow), -1).T
+    distances = np.sqrt(((moving.at(partners) - fixed.at(voxels)) ** 2).sum(axis=1))
+    return distances.astype(np.float32).reshape(fixed.grid)
+
+
+def _partner_inside(flow: Field) -> npt.NDArray[np.bool_]:
+    """Return at which voxels (*grid) the partner lies inside the grid."""
+    inside = np.ones(flow.shape[1:], dtype=bool)
+    for axis, length in enumerate(flow.shape[1:]):
+        target = np.arange(length, dtype=np.float64).reshape(-1, *(1,) * (flow.ndim - 2 - axis)) + flow[axis]
+        inside &= (target >= 0) & (target <= length - 1)
+    return inside
+
+
+def _folds(displacement: Field) -> bool:
+    return bool((jacobian_determinant(displacement, threads=1) <= 0).any())
+
+
+def _longest(vectors: Array) -> float:
+    return float(np.sqrt((vectors**2).sum(axis=-1)).max())
+
+
+def _combine(model: GaussianModel, coefficients: Array) -> Array:
+    """Return mean + P b. Not a BLAS product, whose rounding may depend on the number of its threads."""
+    return np.asarray(model.mean + np.einsum("pk,k->p", model.basis, coefficients))

@@ -1,0 +1,71 @@
+"""Small random deformations on top of the model's: what moves between the landmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+
+__all__ = ["ResidualOptions", "residual_nodes", "residual_step"]
+
+Array = npt.NDArray[np.float64]
+
+_INJECTIVE = 0.4
+"""Largest control displacement, in cells, at which a cubic B-spline lattice cannot fold: 0.4888 in the plane, 0.4033 in
+space (Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, 2000)."""
+
+
+@dataclass(frozen=True)
+class ResidualOptions:
+    """A smooth random displacement of each image, independent of its landmarks.
+
+    The control points of a cubic B-spline lattice are displaced by independent uniform numbers. Landmarks move along.
+
+    Parameters
+    ----------
+    amplitude
+        Largest displacement along an axis, in mm; typical ones are a quarter of it. At most 0.4 times `spacing`, so
+        that no draw folds.
+    spacing
+        Smallest distance of the control points, in mm.
+    """
+
+    amplitude: float
+    spacing: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "amplitude", _checks.number("amplitude", self.amplitude, minimum=0.0))
+        object.__setattr__(self, "spacing", _checks.number("spacing", self.spacing, above=0.0))
+        if self.amplitude > _INJECTIVE * self.spacing:
+            raise ValueError(
+                f"amplitude is {self.amplitude:g} mm; pass at most {_INJECTIVE:g} times the spacing "
+                f"({_INJECTIVE * self.spacing:g} mm), so that no draw folds"
+            )
+
+
+def residual_nodes(options: ResidualOptions, grid: tuple[int, ...], spacing: Array) -> tuple[int, ...]:
+    """Return the shape of the lattice on a grid with `spacing` (d,) mm per voxel.
+
+    Raises
+    ------
+    ValueError
+        If the image is so small that its only cell is narrower than the amplitude allows.
+    """
+    extent = (np.array(grid) - 1) * spacing
+    cells = np.maximum(np.floor(extent / options.spacing), 1).astype(int)
+    narrowest = float(np.min((extent / cells)[extent > 0], initial=np.inf))
+    if options.amplitude > _INJECTIVE * narrowest:
+        raise ValueError(
+            f"amplitude is {options.amplitude:g} mm, too large for an image of {narrowest:g} mm; pass at most "
+            f"{_INJECTIVE * narrowest:g} mm"
+        )
+    return tuple((cells + 3).tolist())
+
+
+def residual_step(options: ResidualOptions, numbers: Array, grid: tuple[int, ...], spacing: Array) -> Array:
+    """Return control points (d, *nodes) in voxels for numbers (d, *nodes) between -1 and 1."""
+    reach = np.where(np.array(grid) > 1, options.amplitude / spacing, 0.0)
+    return numbers * reach.reshape(-1, *(1 for _ in grid))
