@@ -117,7 +117,7 @@ def apply_pose(pose: npt.ArrayLike, center: npt.ArrayLike, points: npt.ArrayLike
 
 
 def inverse_pose(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
-    """Return the affine map (d, d + 1) that undoes `apply_pose`: points x go to ``matrix[:, :d] @ x + matrix[:, d]``."""
+    """Return the affine map (d, d + 1) that undoes `apply_pose`: x goes to ``matrix[:, :d] @ x + matrix[:, d]``."""
     about = np.asarray(center, dtype=np.float64)
     parameters = np.asarray(pose, dtype=np.float64)
     d = len(about)

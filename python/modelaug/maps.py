@@ -52,15 +52,15 @@ class LandmarkMap:
 
     def at(self, points: Array, *, threads: int = 1) -> Array:
         """Return chi at points (p, d), inside the grid or not."""
-        return _core.chain_at(self.steps, self.affine, self.grid, points, threads)[0]
+        return _core.chain_at(list(self.steps), self.affine, self.grid, np.ascontiguousarray(points), threads)[0]
 
     def determinants(self, points: Array, *, threads: int = 1) -> Array:
         """Return the determinant (p,) of the Jacobian at points (p, d)."""
-        return _core.chain_at(self.steps, self.affine, self.grid, points, threads)[1]
+        return _core.chain_at(list(self.steps), self.affine, self.grid, np.ascontiguousarray(points), threads)[1]
 
     def displacement(self, *, threads: int = 1) -> npt.NDArray[np.float32]:
         """Return chi(x) - x at all voxels, (d, *grid), float32."""
-        return _core.chain_on_grid(self.steps, self.affine, self.grid, threads)
+        return _core.chain_on_grid(list(self.steps), self.affine, self.grid, threads)
 
     def solve(self, targets: Array, starts: Array, *, threads: int = 1) -> tuple[Array, Array]:
         """Return the points (p, d) that go to `targets` (p, d), sought from `starts`, and what they miss them by (p,).
@@ -68,7 +68,9 @@ class LandmarkMap:
         Newton's method; where it does not converge, along the path of a target that moves in small steps. Without folds
         there is exactly one such point.
         """
-        return _core.chain_solve(self.steps, self.affine, self.grid, targets, starts, _TOLERANCE, _ITERATIONS, threads)
+        return _core.chain_solve(
+            list(self.steps), self.affine, self.grid, targets, starts, _TOLERANCE, _ITERATIONS, threads
+        )
 
     def is_one_to_one(self) -> bool:
         """Return whether no step folds anywhere: by a bound, or at points at most a voxel apart where it fails."""
@@ -157,5 +159,12 @@ def correspond(
         |moving(x + flow(x)) - fixed(x)|, in voxels.
     """
     return _core.correspond(
-        fixed.steps, fixed.affine, moving.steps, moving.affine, fixed.grid, _TOLERANCE, _ITERATIONS, threads
+        list(fixed.steps),
+        fixed.affine,
+        list(moving.steps),
+        moving.affine,
+        fixed.grid,
+        _TOLERANCE,
+        _ITERATIONS,
+        threads,
     )

@@ -253,8 +253,8 @@ def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field
     """Return |moving(x + flow(x)) - fixed(x)| at all voxels, (*grid)."""
     voxels = np.indices(fixed.grid).reshape(len(flow), -1).T.astype(np.float64)
     partners = voxels + flow.reshape(len(flow), -1).T
-    distances = np.sqrt(((moving.at(partners) - fixed.at(voxels)) ** 2).sum(axis=1))
-    return distances.astype(np.float32).reshape(fixed.grid)
+    distances: Array = np.sqrt(((moving.at(partners) - fixed.at(voxels)) ** 2).sum(axis=1))
+    return np.asarray(distances, dtype=np.float32).reshape(fixed.grid)
 
 
 def _partner_inside(flow: Field) -> npt.NDArray[np.bool_]:
