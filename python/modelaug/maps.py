@@ -69,7 +69,14 @@ class LandmarkMap:
         there is exactly one such point.
         """
         return _core.chain_solve(
-            list(self.steps), self.affine, self.grid, targets, starts, _TOLERANCE, _ITERATIONS, threads
+            list(self.steps),
+            self.affine,
+            self.grid,
+            np.ascontiguousarray(targets),
+            np.ascontiguousarray(starts),
+            _TOLERANCE,
+            _ITERATIONS,
+            threads,
         )
 
     def is_one_to_one(self) -> bool:
