@@ -50,14 +50,3 @@ def chain_at(steps: Sequence[Array], affine: Array, grid: tuple[int, ...], point
         values.append(affine[:, :d] @ x + affine[:, d])
         determinants.append(np.linalg.det(affine[:, :d] @ total))
     return np.array(values), np.array(determinants)
-
-
-def least_determinant(step: Array, grid: tuple[int, ...], per_voxel: int) -> float:
-    """Return the smallest determinant of a displacement at points 1 / per_voxel voxels apart, some beyond the grid."""
-    cells = np.array(step.shape[1:]) - 3
-    reach = [0 if n == 1 else int(np.ceil(3 * (n - 1) / c)) for n, c in zip(grid, cells, strict=True)]
-    axes = [
-        np.arange(-r * per_voxel, (n - 1 + r) * per_voxel + 1) / per_voxel for n, r in zip(grid, reach, strict=True)
-    ]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(grid))
-    return float(chain_at([step], np.eye(len(grid), len(grid) + 1), grid, points)[1].min())
