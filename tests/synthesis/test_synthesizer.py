@@ -207,7 +207,7 @@ for name in {[model.__name__ for model in MODELS]!r}:
     source.batch(range(3), threads=2)
     print(digest(source.draw(7)))
 """
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [digest(PairSynthesizer(model(), seed=4).draw(7)) for model in MODELS]

@@ -1,0 +1,62 @@
+"""Residual deformations: bounded, without folds, on the lattice they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelaug import PairOptions, PairSynthesizer, ResidualOptions
+from modelaug.maps import LandmarkMap
+from modelaug.synthesis.residual import residual_nodes, residual_step
+from tests.examples import one_line, plane_model
+from tests.properties.strategies import generator, grids, seeds
+
+
+@given(grids(smallest=2), seeds, st.floats(0.0, 1.0), st.sampled_from(["corners", "uniform"]))
+def test_no_draw_folds_or_goes_farther_than_its_amplitude(
+    grid: tuple[int, ...], seed: int, share: float, kind: str
+) -> None:
+    rng = generator(seed)
+    spacing = rng.uniform(0.5, 2.0, size=len(grid))
+    narrowest = ((np.array(grid) - 1) * spacing).min()
+    distance = rng.uniform(0.2, 1.0) * narrowest
+    options = ResidualOptions(amplitude=0.4 * share * distance, spacing=distance)
+    nodes = residual_nodes(options, grid, spacing)
+    numbers = rng.uniform(-1, 1, size=(len(grid), *nodes))
+    if kind == "corners":
+        numbers = np.sign(numbers)
+    step = residual_step(options, numbers, grid, spacing)
+    chi = LandmarkMap((step,), np.eye(len(grid), len(grid) + 1), grid, np.zeros(1))
+    assert chi.is_one_to_one()
+    moved = chi.displacement() * spacing.reshape(-1, *(1 for _ in grid))
+    assert np.abs(moved).max() <= options.amplitude + 1e-5
+
+
+def test_control_points_are_at_least_a_spacing_apart() -> None:
+    assert residual_nodes(ResidualOptions(1.0, 10.0), (101, 58, 1), np.array([1.0, 0.5, 3.0])) == (13, 5, 4)
+    assert residual_nodes(ResidualOptions(1.0, 10.0), (3, 9), np.array([4.0, 4.0])) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "spacing", "start"),
+    [
+        (-1, 10, "amplitude is -1"),
+        (1, 0, "spacing is 0"),
+        (4.1, 10, "amplitude is 4.1 mm"),
+        ("1", 10, "amplitude is '1'"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(amplitude: Any, spacing: Any, start: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        ResidualOptions(amplitude, spacing)
+    assert one_line(caught.value).startswith(start)
+
+
+def test_an_image_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"too large for an image of") as caught:
+        PairSynthesizer(plane_model(), options=PairOptions(residual=ResidualOptions(30.0, 100.0)))
+    one_line(caught.value)
