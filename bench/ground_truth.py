@@ -1,7 +1,6 @@
 """Whether the ground truth is true: folds, residuals, attempts, agreement of images, labels and landmarks.
 
     python bench/ground_truth.py [--cohort NAME_OR_FILE ...] [--pairs N] [--detail N] [--quick] [--json FILE]
-                                 [--picture FILE]
 
 A cohort is a file or one of heart, brain and blobs, the generated ones, which are the default. For every cohort a model
 with default options is fitted and the geometry of N pairs drawn: render maps and composed flow are checked by finite
@@ -198,16 +197,6 @@ def measure(name: str, model: AppearanceModel, pairs: int, details: int, workers
             return summary(name, model, draws, seconds) | detail(list(pool.map(check_detail, range(details))))
 
 
-def draw_picture(model: AppearanceModel, path: Path) -> None:
-    """Draw where the direct flow of the first pair is wrong."""
-    from modelaug import plots
-
-    figure = plots.plot_disagreement(
-        model, [PairSynthesizer(model, options=PairOptions(flow="direct")).geometry(i) for i in range(3)]
-    )
-    plots.save_figure(figure, path)
-
-
 def print_table(results: Iterable[dict[str, Any]]) -> None:
     rows = list(results)
     for key in rows[0]:
@@ -231,7 +220,6 @@ def main() -> None:
     parser.add_argument("--detail", type=int, default=100, help="pairs to measure in full")
     parser.add_argument("--quick", action="store_true", help="10 pairs, 4 in full")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--picture", type=Path, help="draw where the direct flow of the last cohort is wrong")
     arguments = parser.parse_args()
     pairs, details = (10, 4) if arguments.quick else (arguments.pairs, arguments.detail)
 
@@ -245,8 +233,6 @@ def main() -> None:
         if arguments.json:
             arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print_table(results)
-    if arguments.picture:
-        draw_picture(model, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -136,8 +136,9 @@ def wilder(model: AppearanceModel, factor: float) -> AppearanceModel:
 def arrays_of(pair: Pair) -> dict[str, npt.NDArray[np.generic]]:
     """Return all arrays of a pair by name, and the numbers of its info."""
     arrays = {name: getattr(pair, name) for name in Pair.__dataclass_fields__ if name != "info"}
+    arrays |= {key: np.asarray(value) for key, value in pair.info.items() if key != "rejected"}
     # Lists of reasons differ in length from pair to pair.
-    arrays |= {key: np.asarray(str(value) if key == "rejected" else value) for key, value in pair.info.items()}
+    arrays["rejected"] = np.frombuffer(str(pair.info["rejected"]).encode(), np.uint8)
     return {name: value for name, value in arrays.items() if value is not None}
 
 

@@ -22,7 +22,16 @@ pytest.importorskip("rich")
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from modelaug import AppearanceModel, PairSynthesizer, ShapeOptions, TextureOptions, warp
+from modelaug import (
+    AcquisitionOptions,
+    AppearanceModel,
+    PairOptions,
+    PairSynthesizer,
+    ResidualOptions,
+    ShapeOptions,
+    TextureOptions,
+    warp,
+)
 from modelaug.cli import _console, app
 from modelaug.cli.fit import parse_indices
 from modelaug.io import read_field, read_image, write_image
@@ -244,7 +253,27 @@ class TestSample:
         succeeds(*arguments, "-n", "4")
         assert {path: path.stat().st_mtime_ns for path in times} == times
         assert "seed 5, not 6" in fails(*arguments, "-n", "4", "--seed", "6")
-        assert "options" in fails(*arguments, "-n", "4", "--pose", "none")
+        assert "options" in fails(*arguments, "-n", "4", "--set", "pose=none")
+
+    def test_options_of_the_pairs(self, home: Path, tmp_path: Path) -> None:
+        settings = {"flow": "direct", "pose_limit": "1.5", "residual.amplitude": "1", "residual.spacing": "12"}
+        settings |= {"acquisition.noise": "0.02", "texture": "mixed", "shared_probability": "0.3"}
+        flags = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        succeeds("sample", home / "model.npz", "-n", "2", "-o", tmp_path / "p", "--threads", "1", *flags)
+        options = PairOptions(
+            flow="direct",
+            pose_limit=1.5,
+            residual=ResidualOptions(1, 12),
+            acquisition=AcquisitionOptions(noise=0.02),
+            texture="mixed",
+            shared_probability=0.3,
+        )
+        with np.load(tmp_path / "p" / "pairs-000000.npz") as shard:
+            expected = PairSynthesizer(heart_model(), options=options).draw(1)
+            np.testing.assert_array_equal(shard["fixed"][1], expected.fixed)
+            np.testing.assert_array_equal(shard["flow"][1], expected.flow)
+        manifest = json.loads((tmp_path / "p" / "manifest.json").read_text())
+        assert manifest["source"]["options"] == asdict(options)
 
     def test_figure(self, home: Path, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
@@ -253,7 +282,17 @@ class TestSample:
         assert figure.read_bytes()[:4] == b"\x89PNG"
 
     def test_bad_arguments(self, home: Path, tmp_path: Path) -> None:
-        assert "texture" in fails("sample", home / "model.npz", "-n", "1", "-o", tmp_path / "p", "--texture", "none")
+        sample = ("sample", home / "model.npz", "-n", "1", "-o", tmp_path / "p")
+        for setting, message in {
+            "texture=none": "texture is 'none'",
+            "texture": "names no option",
+            "tone=1": "one of flow, texture",
+            "residual=1": "names no option",
+            "residual.size=1": "one of amplitude, spacing",
+            "residual.amplitude=1": "residual needs amplitude and spacing",
+            "acquisition.noise=much": "noise is 'much'",
+        }.items():
+            assert message in fails(*sample, "--set", setting)
         assert modelaug("sample", home / "model.npz", "-n", "0", "-o", tmp_path / "p").exit_code == 2
         assert not list(tmp_path.iterdir())
 

@@ -147,7 +147,7 @@ def test_identity_of_a_synthesizer(tmp_path: Path) -> None:
     heart_model().save(tmp_path / "a.npz")
     first = describe_synthesizer(PairSynthesizer(heart_model(), seed=1), tmp_path / "a.npz")
     assert first["seed"] == 1
-    assert first["options"]["flow"] == "direct"
+    assert first["options"]["flow"] == "composed"
     assert len(first["model_sha256"]) == 64
     with open(tmp_path / "a.npz", "ab") as file:
         file.write(b"\0")

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelaug import PairSynthesizer
 from modelaug.synthesis import Pair
+from tests.examples import heart_model
 
 pytest.importorskip("torch")
 
@@ -83,6 +85,18 @@ def test_dataset_in_worker_processes(method: str) -> None:
     assert [len(batch["flow"]) for batch in batches] == [3, 3]
     for i in range(6):
         check_pair({name: tensor[i % 3] for name, tensor in batches[i // 3].items()}, source.draw(6 + i))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_synthesized_pairs_are_the_same_bits_in_worker_processes(method: str) -> None:
+    source = PairSynthesizer(heart_model(), seed=3)
+    loader = DataLoader(PairDataset(source, 4), batch_size=2, num_workers=2, multiprocessing_context=method)
+    for k, batch in enumerate(loader):
+        for i in range(2):
+            pair = source.draw(2 * k + i)
+            for name, array in (("image1", pair.fixed), ("image2", pair.moving), ("flow", pair.flow)):
+                assert np.array_equal(batch[name][i].numpy(), array)
 
 
 @pytest.mark.parametrize("source", [Translations((8, 8)), Batched()])

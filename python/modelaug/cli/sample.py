@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from modelaug import AppearanceModel, PairOptions, PairSynthesizer
+from modelaug import AppearanceModel, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption, out, progress
+from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.manifests import read_manifest
 from modelaug.io.shards import describe_synthesizer, write_shards
 
@@ -40,8 +41,7 @@ def sample(
             show_default=False,
         ),
     ] = None,
-    texture: Annotated[str, typer.Option(help="Textures of a pair: independent or shared.")] = "independent",
-    pose: Annotated[str, typer.Option(help="Poses of the images: cohort or none.")] = "cohort",
+    settings: PairSettings = None,
     figure: Annotated[
         Path | None, typer.Option(help="Also draw the first pairs, .png or .pdf.", show_default=False)
     ] = None,
@@ -53,8 +53,7 @@ def sample(
     A run on a folder that holds pairs of the same model, seed and options adds what is missing.
     """
     part = parse_part(shard)
-    options = PairOptions(texture=texture, pose=pose)  # type: ignore[arg-type]  # checked there
-    synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=options)
+    synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
     arguments: dict[str, Any] = {"shard_size": shard_size, "format": format, "part": part}
     started = time.perf_counter()
     with progress("drawing pairs") as report:

@@ -9,6 +9,7 @@ import typer
 
 from modelaug import AppearanceModel, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption, out
+from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.provenance import claim_folder
 from modelaug.io.shards import describe_synthesizer
 
@@ -22,6 +23,7 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
     width: Annotated[float, typer.Option(help="Width of the network; 1 is the published FlowNet-S.")] = 0.25,
     learning_rate: Annotated[float, typer.Option(help="Rate of Adam at the beginning.")] = 5e-4,
+    settings: PairSettings = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
@@ -32,7 +34,7 @@ def train(
     """
     from modelaug import learning
 
-    synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed)
+    synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
     options = learning.TrainOptions(
         steps=steps,
         batch_size=batch_size,

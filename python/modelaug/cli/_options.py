@@ -1,0 +1,65 @@
+"""``--set NAME=VALUE``: options of pairs on the command line, those within others by a dot."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from modelaug import AcquisitionOptions, PairOptions, ResidualOptions
+
+__all__ = ["PairSettings", "parse_pair_options"]
+
+PairSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="An option of the pairs, e.g. flow=direct, texture=shared, pose=none, residual.amplitude=2, "
+        "residual.spacing=20 or acquisition.noise=0.03; may be repeated.",
+        metavar="NAME=VALUE",
+        show_default=False,
+    ),
+]
+
+_NESTED: Final[dict[str, Any]] = {"residual": ResidualOptions, "acquisition": AcquisitionOptions}
+
+
+def parse_pair_options(settings: Sequence[str] | None) -> PairOptions:
+    """Return the options that settings such as ``"flow=direct"`` or ``"residual.amplitude=2"`` stand for.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is not of this form, or names no option, or its value does not fit.
+    """
+    plain: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for setting in settings or ():
+        name, equals, text = setting.partition("=")
+        group, dot, member = name.partition(".")
+        inside = bool(dot) and group in _NESTED
+        kind, field = (_NESTED[group], member) if inside else (PairOptions, name)
+        known = [each.name for each in dataclasses.fields(kind) if inside or each.name not in _NESTED]
+        if not equals or field not in known:
+            raise ValueError(f"--set {setting!r} names no option; pass NAME=VALUE with one of {', '.join(known)}")
+        (nested.setdefault(group, {}) if inside else plain)[field] = _value(text)
+    for group, members in nested.items():
+        kind = _NESTED[group]
+        needed = [each.name for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING]
+        missing = [each for each in needed if each not in members]
+        if missing:
+            raise ValueError(f"--set {group}.{missing[0]}=VALUE is missing; {group} needs {' and '.join(needed)}")
+        plain[group] = kind(**members)
+    return PairOptions(**plain)
+
+
+def _value(text: str) -> Any:
+    """Return a number, True, False or None where the text is one, else the text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if value is None or isinstance(value, (bool, int, float)) else text
