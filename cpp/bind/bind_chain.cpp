@@ -2,6 +2,7 @@
 
 #include "arrays.hpp"
 #include "modelaug/chain.hpp"
+#include "modelaug/injectivity.hpp"
 
 namespace modelaug::bind {
 namespace {

@@ -94,7 +94,7 @@ class TextureOptions:
     engine: Literal["fields", "basis", "patchwork"] = "patchwork"
     levels: int = 2
     coverage: float = 1.0
-    sharpness: float = 2.5
+    sharpness: float = 5.0
     taper: Taper = "wendland"
     rescale: Rescale = "total"
     max_modes: int = 1000

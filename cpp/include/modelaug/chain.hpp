@@ -45,10 +45,4 @@ template <int D>
 void correspond(const Chain<D>& fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
                 float* flow, float* residual, int threads);
 
-// Whether det(I + grad r) > least everywhere. First by a bound that holds for all points of a cell: derivatives are
-// within the range of the differences of the control points around. Where that is not conclusive, at points at most a
-// voxel apart.
-template <int D>
-bool is_one_to_one(const Lattice<D>& lattice, double least);
-
 }  // namespace modelaug
