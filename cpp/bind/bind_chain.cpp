@@ -90,18 +90,18 @@ Solution bind_solve(const Steps& steps, const Array<double>& affine, const Exten
     });
 }
 
-Correspondence bind_correspond(const Steps& fixed_steps, const Array<double>& fixed_affine, const Steps& moving_steps,
-                               const Array<double>& moving_affine, const Extents& grid, double tolerance,
-                               int max_iterations, int threads) {
-    return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
-        const Chain<D> fixed = to_chain<D>(fixed_steps, fixed_affine, grid);
-        const Chain<D> moving = to_chain<D>(moving_steps, moving_affine, grid);
-        const Shape<D> shape = to_shape<D>(grid);
+Correspondence bind_correspond(const Array<float>& fixed, const Steps& steps, const Array<double>& affine,
+                               double tolerance, int max_iterations, int threads) {
+    return with_dimension(fixed.ndim() - 1, [&]<int D>() {
+        require(fixed.shape(0) == D && fixed.size() > 0, "fixed must have the shape (d, *grid)");
+        const Shape<D> shape = trailing_shape<D>(fixed);
+        const Chain<D> moving = to_chain<D>(steps, affine, Extents(shape.begin(), shape.end()));
         Array<float> flow = new_array<float, D>({D}, shape), residual = new_array<float, D>({}, shape);
+        const float* shown = fixed.data();
         float *target = flow.mutable_data(), *left = residual.mutable_data();
         {
             py::gil_scoped_release release;
-            correspond<D>(fixed, moving, shape, {tolerance, max_iterations}, target, left, threads);
+            correspond<D>(shown, moving, shape, {tolerance, max_iterations}, target, left, threads);
         }
         return Correspondence(py::make_tuple(flow, residual));
     });
@@ -129,10 +129,10 @@ void register_chain(py::module_& module) {
                py::arg("targets").noconvert(), py::arg("starts").noconvert(), py::arg("tolerance"),
                py::arg("max_iterations"), py::arg("threads"),
                "(points (p, d) that a chain maps to targets, residuals (p,))");
-    module.def("correspond", &bind_correspond, py::arg("fixed_steps").noconvert(), py::arg("fixed_affine").noconvert(),
-               py::arg("moving_steps").noconvert(), py::arg("moving_affine").noconvert(), py::arg("grid"),
-               py::arg("tolerance"), py::arg("max_iterations"), py::arg("threads"),
-               "(flow (d, *grid), residual (*grid)): moving(x + flow(x)) = fixed(x) for two chains");
+    module.def("correspond", &bind_correspond, py::arg("fixed").noconvert(), py::arg("steps").noconvert(),
+               py::arg("affine").noconvert(), py::arg("tolerance"), py::arg("max_iterations"), py::arg("threads"),
+               "(flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a "
+               "chain");
     module.def("is_one_to_one", &bind_one_to_one, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
                "whether the Jacobian determinant of a displacement (d, *nodes) exceeds `least` everywhere");
 }

@@ -1,6 +1,7 @@
 #include <pybind11/typing.h>
 
 #include "arrays.hpp"
+#include "modelaug/simd.hpp"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -14,6 +15,7 @@ namespace {
 py::typing::Dict<py::str, py::object> build_config() {
     py::typing::Dict<py::str, py::object> config;
     config["version"] = MODELAUG_VERSION;
+    config["instruction_set"] = simd().name;
     config["compiler"] = MODELAUG_COMPILER;
     config["build_type"] = MODELAUG_BUILD_TYPE;
     config["flags"] = MODELAUG_FLAGS;

@@ -286,8 +286,9 @@ void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count,
 template <int D>
 void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
     const index_t pixels = volume<D>(lattice.grid), columns = lattice.grid[D - 1];
+    const std::vector<float> coefficients = float_coefficients<D>(lattice);
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        LatticeRows<D> rows(lattice);
+        LatticeRows<D> rows(coefficients.data(), lattice.components, lattice.cells, lattice.grid);
         for (index_t k = 0; k < lattice.components; ++k)
             for (index_t y = begin; y < end; ++y) rows.row(k, y, out + k * pixels + y * columns);
     });

@@ -3,13 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "modelaug/parallel.hpp"
 #include "modelaug/rows.hpp"
+#include "modelaug/simd.hpp"
 #include "modelaug/step.hpp"
 
 namespace modelaug {
 namespace {
+
+constexpr int kQuickSteps = 4;  // of Newton's method in single precision, before the careful one takes over
 
 template <int D>
 class Map {
@@ -108,32 +114,60 @@ class Map {
     Point<D> offset_;
 };
 
-// chi along rows of the grid: the first step is evaluated an axis at a time, the others point by point.
+// A chain, or what follows its first steps, as the inner loops want it: single precision, borders continued by a
+// margin.
 template <int D>
-class MapRows {
+class FloatChain {
   public:
-    MapRows(const Chain<D>& chain, const Map<D>& map, const Shape<D>& grid)
-        : map_(map), columns_(grid[D - 1]), first_(D * columns_) {
-        if (!chain.steps.empty()) rows_.emplace_back(chain.steps[0]);
-    }
-
-    // out[x] = chi at the voxels of a row.
-    void row(const Shape<D>& start, index_t y, Point<D>* out) {
-        for (std::size_t r = 0; r < rows_.size(); ++r)
-            for (index_t k = 0; k < D; ++k) rows_[r].row(k, y, first_.data() + k * columns_);
-        for (index_t x = 0; x < columns_; ++x) {
-            Point<D> point;
-            for (int k = 0; k < D; ++k) point[k] = static_cast<double>(start[k]) + first_[k * columns_ + x];
-            point[D - 1] += static_cast<double>(x);
-            out[x] = map_.value(point, rows_.size());
+    explicit FloatChain(const Chain<D>& chain, std::size_t first = 0) {
+        for (std::size_t s = first; s < chain.steps.size(); ++s) add(chain.steps[s]);
+        for (std::size_t s = 0; s < steps_.size(); ++s) steps_[s].nodes = nodes_[s].data();
+        for (int i = 0; i < D; ++i) {
+            for (int j = 0; j < D; ++j) view_.matrix[i][j] = static_cast<float>(chain.matrix[i][j]);
+            view_.offset[i] = static_cast<float>(chain.offset[i]);
         }
+        view_.steps = steps_.data();
+        view_.count = static_cast<index_t>(steps_.size());
     }
+    FloatChain(const FloatChain&) = delete;
+    FloatChain& operator=(const FloatChain&) = delete;
+
+    const ChainView& view() const { return view_; }
 
   private:
-    const Map<D>& map_;
-    index_t columns_;
-    std::vector<double> first_;
-    std::vector<LatticeRows<D>> rows_;  // of the first step, if there is one
+    static constexpr index_t kComponents = D == 2 ? 2 : 4;
+
+    void add(const Lattice<D>& lattice) {
+        constexpr index_t kMargin = StepView::kMargin;
+        const Shape<D> inner = lattice.nodes(), inner_strides = strides<D>(inner);
+        Shape<D> padded = inner;
+        for (index_t& length : padded) length += 2 * kMargin;
+        const Shape<D> padded_strides = strides<D>(padded);
+        const index_t total = volume<D>(inner);
+        StepView step{};
+        for (int axis = 0; axis < D; ++axis) {
+            step.per_voxel[axis] = lattice.grid[axis] > 1 ? static_cast<float>(lattice.cells[axis]) /
+                                                                static_cast<float>(lattice.grid[axis] - 1)
+                                                          : 0.0f;
+            // The last cell whose four control points exist; all of its are the border's.
+            step.highest[axis] = static_cast<float>(lattice.cells[axis] + 2 * kMargin - 1);
+            step.strides[axis] = padded_strides[axis] * kComponents;
+        }
+        std::vector<float> nodes(volume<D>(padded) * kComponents);
+        for_rows<D>(padded, 0, volume<D>(padded) / padded[D - 1], [&](const Shape<D>& node, index_t index) {
+            index_t source = 0;
+            for (int axis = 0; axis < D; ++axis)
+                source += inner_strides[axis] * std::clamp<index_t>(node[axis] - kMargin, 0, inner[axis] - 1);
+            for (int k = 0; k < D; ++k)
+                nodes[index * kComponents + k] = static_cast<float>(lattice.data[k * total + source]);
+        });
+        nodes_.push_back(std::move(nodes));
+        steps_.push_back(step);
+    }
+
+    std::vector<std::vector<float>> nodes_;
+    std::vector<StepView> steps_;
+    ChainView view_{};
 };
 
 // The first voxel of row y.
@@ -168,19 +202,20 @@ void chain_at(const Chain<D>& chain, const double* points, index_t count, double
 template <int D>
 void chain_on_grid(const Chain<D>& chain, const Shape<D>& grid, float* out, int threads) {
     const index_t pixels = volume<D>(grid), columns = grid[D - 1];
-    const Map<D> map(chain);
+    // The first step is evaluated an axis at a time, the others point by point.
+    const FloatChain<D> rest(chain, 1);
+    const bool any = !chain.steps.empty();
+    const std::vector<float> coefficients = any ? float_coefficients<D>(chain.steps[0]) : std::vector<float>{};
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        MapRows<D> rows(chain, map, grid);
-        std::vector<Point<D>> values(columns);
+        std::vector<LatticeRows<D>> rows;
+        if (any) rows.emplace_back(coefficients.data(), D, chain.steps[0].cells, grid);
+        std::vector<float> first(D * columns);
         for (index_t y = begin; y < end; ++y) {
-            Shape<D> position = row_start<D>(grid, y);
-            rows.row(position, y, values.data());
-            for (index_t x = 0; x < columns; ++x) {
-                position[D - 1] = x;
-                for (int k = 0; k < D; ++k)
-                    out[k * pixels + y * columns + x] =
-                        static_cast<float>(values[x][k] - static_cast<double>(position[k]));
-            }
+            for (int k = 0; any && k < D; ++k) rows[0].row(k, y, first.data() + k * columns);
+            const Shape<D> start = row_start<D>(grid, y);
+            DisplaceRow row{{}, first.data(), out + y * columns, pixels, columns};
+            for (int k = 0; k < D; ++k) row.start[k] = static_cast<float>(start[k]);
+            (D == 2 ? simd().displace_2d : simd().displace_3d)(rest.view(), row);
         }
     });
 }
@@ -201,41 +236,81 @@ void chain_solve(const Chain<D>& chain, const double* targets, index_t count, co
 }
 
 template <int D>
-void correspond(const Chain<D>& fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
+void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
                 float* flow, float* residual, int threads) {
+    constexpr index_t kTogether = SolveRow::kTogether;
     const index_t pixels = volume<D>(grid), columns = grid[D - 1];
-    const Map<D> fixed_map(fixed), moving_map(moving);
+    const Map<D> map(moving);
+    const FloatChain<D> chain(moving);
+    const auto shown = [&](const Shape<D>& position, index_t index) {
+        Point<D> target;
+        for (int k = 0; k < D; ++k)
+            target[k] = static_cast<double>(position[k]) + static_cast<double>(fixed[k * pixels + index]);
+        return target;
+    };
+    const auto store = [&](const Shape<D>& position, index_t index, const Point<D>& y, double length) {
+        for (int k = 0; k < D; ++k)
+            flow[k * pixels + index] = static_cast<float>(y[k] - static_cast<double>(position[k]));
+        residual[index] = static_cast<float>(length);
+    };
+    Matrix<D> inverse{};
+    for (int k = 0; k < D; ++k) {
+        Point<D> unit{}, column{};
+        unit[k] = 1.0;
+        solve<D>(moving.matrix, unit, column);
+        for (int i = 0; i < D; ++i) inverse[i][k] = column[i];
+    }
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        MapRows<D> rows(fixed, fixed_map, grid);
-        std::vector<Point<D>> targets(columns);
-        for (index_t row = begin; row < end; ++row) {
-            Shape<D> position = row_start<D>(grid, row);
-            rows.row(position, row, targets.data());
-            // A row starts where the affine parts lead, so that it does not depend on the rows before it; from then on
-            // the flow is continued along the row.
-            Point<D> y{}, before{}, start{}, shifted = targets[0];
-            for (int k = 0; k < D; ++k) {
-                start[k] = static_cast<double>(position[k]);
-                shifted[k] -= moving.offset[k];
-            }
-            if (!solve<D>(moving.matrix, shifted, y)) y = start;
-            for (index_t x = 0; x < columns; ++x) {
-                Point<D> guess = y;
-                if (x == 1) guess[D - 1] += 1.0;
-                if (x > 1)
-                    for (int k = 0; k < D; ++k) guess[k] += y[k] - before[k];
-                before = y;
-                double length = moving_map.newton(targets[x], options, guess);
-                if (length > options.tolerance) {
-                    guess = y;
-                    length = moving_map.solve(targets[x], options, guess);
+        std::vector<std::uint8_t> hard(kTogether * columns);
+        std::vector<float> targets(kTogether * D * columns);
+        SolveRow rows[kTogether];
+        for (index_t first = begin; first < end; first += kTogether) {
+            const index_t count = std::min(kTogether, end - first);
+            for (index_t r = 0; r < count; ++r) {
+                Shape<D> position = row_start<D>(grid, first + r);
+                const index_t index = (first + r) * columns;
+                float* target = targets.data() + r * D * columns;
+                // The affine part is undone in the targets, once and for all.
+                for (index_t x = 0; x < columns; ++x) {
+                    position[D - 1] = x;
+                    Point<D> goal = shown(position, index + x);
+                    for (int k = 0; k < D; ++k) goal[k] -= moving.offset[k];
+                    for (int i = 0; i < D; ++i) {
+                        double sum = -static_cast<double>(position[i]);
+                        for (int j = 0; j < D; ++j) sum += inverse[i][j] * goal[j];
+                        target[i * columns + x] = static_cast<float>(sum);
+                    }
                 }
-                y = guess;
-                const index_t index = row * columns + x;
-                position[D - 1] = x;
+                // A row starts where the affine part leads, so that it does not depend on the rows before it; from then
+                // on the flow is continued along the row.
+                position[D - 1] = 0;
+                Point<D> y;
                 for (int k = 0; k < D; ++k)
-                    flow[k * pixels + index] = static_cast<float>(y[k] - static_cast<double>(position[k]));
-                residual[index] = static_cast<float>(length);
+                    y[k] = static_cast<double>(position[k]) + static_cast<double>(target[k * columns]);
+                store(position, index, y, map.solve(shown(position, index), options, y));
+                rows[r] = {{}, {}, target, flow + index, residual + index, pixels};
+                for (int k = 0; k < D; ++k) {
+                    rows[r].start[k] = static_cast<float>(position[k]);
+                    rows[r].guess[k] = static_cast<float>(y[k]);
+                }
+            }
+            // The last rows may be fewer; the first takes the place of those that are missing.
+            for (index_t r = count; r < kTogether; ++r) rows[r] = rows[0];
+            (D == 2 ? simd().solve_2d : simd().solve_3d)(
+                chain.view(), rows, columns, static_cast<float>(options.tolerance), kQuickSteps, hard.data());
+            for (index_t r = 0; r < count; ++r) {
+                Shape<D> position = row_start<D>(grid, first + r);
+                for (index_t x = 0; x < columns; ++x) {
+                    if (!hard[r * columns + x]) continue;
+                    const index_t index = (first + r) * columns + x;
+                    position[D - 1] = x;
+                    const index_t from = x > 0 ? index - 1 : index;
+                    Point<D> y;
+                    for (int k = 0; k < D; ++k)
+                        y[k] = static_cast<double>(position[k]) + static_cast<double>(flow[k * pixels + from]);
+                    const double length = map.solve(shown(position, index), options, y);
+                    store(position, index, y, length);
+                }
             }
         }
     });
@@ -245,8 +320,8 @@ void correspond(const Chain<D>& fixed, const Chain<D>& moving, const Shape<D>& g
     template void chain_at<D>(const Chain<D>&, const double*, index_t, double*, double*, int);                         \
     template void chain_on_grid<D>(const Chain<D>&, const Shape<D>&, float*, int);                                     \
     template void chain_solve<D>(const Chain<D>&, const double*, index_t, const SolveOptions&, double*, double*, int); \
-    template void correspond<D>(const Chain<D>&, const Chain<D>&, const Shape<D>&, const SolveOptions&, float*,        \
-                                float*, int);
+    template void correspond<D>(const float*, const Chain<D>&, const Shape<D>&, const SolveOptions&, float*, float*,   \
+                                int);
 MODELAUG_INSTANTIATE(2)
 MODELAUG_INSTANTIATE(3)
 #undef MODELAUG_INSTANTIATE

@@ -1,11 +1,13 @@
 #include "modelaug/warp.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "modelaug/bspline.hpp"
 #include "modelaug/interpolate.hpp"
 #include "modelaug/parallel.hpp"
+#include "modelaug/simd.hpp"
 
 namespace modelaug {
 namespace {
@@ -135,12 +137,30 @@ void warp_nearest(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, i
 
 template <int D>
 void warp_linear(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
-    const index_t pixels = volume<D>(batch.shape);
-    const auto stencil = [&](const Point<D>& point) { return LinearStencil<D>(point, batch.shape); };
-    const auto read = [&](index_t channel, const LinearStencil<D>& at) {
-        return static_cast<float>(at.value(batch.images + channel * pixels));
-    };
-    warp_rows(batch, border.constant, static_cast<float>(border.fill), out, threads, stencil, read);
+    const index_t inputs = volume<D>(batch.shape), outputs = volume<D>(batch.out_shape);
+    const index_t columns = batch.out_shape[D - 1], rows = outputs / columns;
+    std::int32_t shape[D];
+    for (int axis = 0; axis < D; ++axis) shape[axis] = static_cast<std::int32_t>(batch.shape[axis]);
+    // Channels are the innermost loop: a row of the field is read once.
+    parallel_for(batch.count * rows, threads, [&](index_t begin, index_t end) {
+        for (index_t task = begin; task < end; ++task) {
+            const index_t image = task / rows, y = task % rows;
+            std::int32_t position[D] = {};
+            index_t rest = y;
+            for (int axis = D - 2; axis >= 0; --axis) {
+                position[axis] = static_cast<std::int32_t>(rest % batch.out_shape[axis]);
+                rest /= batch.out_shape[axis];
+            }
+            const float* field = batch.displacements + (batch.fields == 1 ? 0 : image) * D * outputs + y * columns;
+            for (index_t c = 0; c < batch.channels; ++c) {
+                const index_t channel = image * batch.channels + c;
+                const WarpRow row{
+                    batch.images + channel * inputs, shape, position, field, outputs, columns, border.constant,
+                    static_cast<float>(border.fill)};
+                (D == 2 ? simd().warp_linear_2d : simd().warp_linear_3d)(row, out + channel * outputs + y * columns);
+            }
+        }
+    });
 }
 
 template <int D>

@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 _LEAST = 0.2  # Jacobian determinant that every step exceeds; the chain's is the product
 _SMALLEST = 1 / 64  # share of what is left that a step may be cut down to
 _PROGRESS = 0.9  # steps that leave more than this share of the largest residual lead nowhere
-_TOLERANCE = 1e-4  # voxels, of Newton's method
+_TOLERANCE = 3e-4  # voxels, of Newton's method
 _ITERATIONS = 10  # of Newton's method, in each of the stretches it may need
 
 
@@ -151,27 +151,27 @@ def _step(
 
 
 def correspond(
-    fixed: LandmarkMap, moving: LandmarkMap, *, threads: int = 1
+    fixed: npt.NDArray[np.float32], moving: LandmarkMap, *, threads: int = 1
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the correspondence of two images rendered by two maps into one frame.
 
-    Every voxel x of the fixed image shows what lies at ``fixed(x)`` in the frame; its partner y in the moving image is
-    where ``moving(y) = fixed(x)``. Newton's method on the splines themselves solves for it.
+    Every voxel x of the fixed image shows what lies at ``x + fixed(x)`` in the frame; its partner y in the moving image
+    is where ``moving(y) = x + fixed(x)``. Newton's method on the splines themselves solves for it.
+
+    Parameters
+    ----------
+    fixed : ndarray, (d, *grid), float32
+        Displacement of the fixed image's map.
+    moving
+        The moving image's map.
+    threads
+        Threads to use.
 
     Returns
     -------
     flow : ndarray, (d, *grid), float32
         y - x, in voxels; smooth beyond the frame of the moving image as well.
     residual : ndarray, (*grid), float32
-        |moving(x + flow(x)) - fixed(x)|, in voxels.
+        |moving(x + flow(x)) - (x + fixed(x))|, in voxels.
     """
-    return _core.correspond(
-        list(fixed.steps),
-        fixed.affine,
-        list(moving.steps),
-        moving.affine,
-        fixed.grid,
-        _TOLERANCE,
-        _ITERATIONS,
-        threads,
-    )
+    return _core.correspond(fixed, list(moving.steps), moving.affine, _TOLERANCE, _ITERATIONS, threads)

@@ -39,10 +39,11 @@ template <int D>
 void chain_solve(const Chain<D>& chain, const double* targets, index_t count, const SolveOptions& options, double* y,
                  double* residuals, int threads);
 
-// The correspondence of two images rendered by the chains `fixed` and `moving`: flow (D, *grid) with
-// moving(x + flow(x)) = fixed(x), and the residual |moving(x + flow(x)) - fixed(x)|, (*grid).
+// The correspondence of two images rendered by chains: fixed (D, *grid) is the displacement of the fixed image's chain
+// at all voxels. flow (D, *grid): moving(x + flow(x)) = x + fixed(x), and the residual, (*grid), by which it misses.
+// Newton's method in single precision, in double precision where that does not reach the tolerance.
 template <int D>
-void correspond(const Chain<D>& fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
+void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
                 float* flow, float* residual, int threads);
 
 }  // namespace modelaug

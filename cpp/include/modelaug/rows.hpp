@@ -4,76 +4,78 @@
 #include <vector>
 
 #include "modelaug/bspline.hpp"
+#include "modelaug/simd.hpp"
 
 namespace modelaug {
 
-// For every voxel along an axis: its cell and the four weights there.
+// For every voxel along an axis: its cell and the four weights there, each weight contiguous.
 struct AxisTable {
-    std::vector<index_t> cells;
-    std::vector<double> weights;  // (voxels, 4)
+    std::vector<std::int32_t> cells;
+    std::vector<float> weights;  // (4, voxels)
 
     AxisTable(index_t voxels, index_t count) : cells(voxels), weights(4 * voxels) {
         for (index_t x = 0; x < voxels; ++x) {
             const Location where = locate(static_cast<double>(x), voxels, count);
-            cells[x] = where.cell;
-            cubic_weights(where.t, &weights[4 * x]);
+            double w[4];
+            cubic_weights(where.t, w);
+            cells[x] = static_cast<std::int32_t>(where.cell);
+            for (int tap = 0; tap < 4; ++tap) weights[tap * voxels + x] = static_cast<float>(w[tap]);
         }
     }
+
+    index_t voxels() const { return static_cast<index_t>(cells.size()); }
 
     // out[i] = the four slabs of `inner` values around voxel x, combined.
-    void collapse(index_t x, const double* lattice, index_t inner, double* out) const {
-        const double* w = &weights[4 * x];
-        const double* slab = lattice + cells[x] * inner;
-        for (index_t i = 0; i < inner; ++i)
-            out[i] = w[0] * slab[i] + w[1] * slab[i + inner] + w[2] * slab[i + 2 * inner] + w[3] * slab[i + 3 * inner];
+    void collapse(index_t x, const float* lattice, index_t inner, float* out) const {
+        simd().collapse(&weights[x], voxels(), lattice + cells[x] * inner, inner, out);
     }
 
-    // out[x] = the spline with the control points `row` at all voxels of the axis.
-    template <typename T>
-    void expand(const double* row, T* out) const {
-        for (std::size_t x = 0; x < cells.size(); ++x) {
-            const double* w = &weights[4 * x];
-            const double* c = row + cells[x];
-            out[x] = static_cast<T>(w[0] * c[0] + w[1] * c[1] + w[2] * c[2] + w[3] * c[3]);
-        }
+    // out[x] = the spline with the control points `line` at all voxels of the axis.
+    void expand(const float* line, float* out) const {
+        simd().expand({cells.data(), weights.data(), voxels()}, line, out);
     }
 };
 
-// Evaluates one component after the other along rows; each thread needs one of its own.
+// Evaluates splines with float control points (components, *nodes) along rows; each thread needs one of its own.
 template <int D>
 class LatticeRows {
   public:
-    explicit LatticeRows(const Lattice<D>& lattice) : lattice_(lattice), nodes_(lattice.nodes()) {
-        for (int axis = 0; axis < D; ++axis) tables_.emplace_back(lattice.grid[axis], lattice.cells[axis]);
+    LatticeRows(const float* data, index_t components, const Shape<D>& cells, const Shape<D>& grid)
+        : data_(data), grid_(grid), nodes_(Lattice<D>{nullptr, components, cells, grid}.nodes()) {
+        for (int axis = 0; axis < D; ++axis) tables_.emplace_back(grid[axis], cells[axis]);
         line_.resize(nodes_[D - 1]);
         if constexpr (D == 3) {
-            planes_.resize(lattice.components * nodes_[1] * nodes_[2]);
-            current_.assign(lattice.components, -1);
+            planes_.resize(components * nodes_[1] * nodes_[2]);
+            current_.assign(components, -1);
         }
     }
 
     // out[x] = component k along row y, numbered in memory order.
-    template <typename T>
-    void row(index_t k, index_t y, T* out) {
-        const double* coefficients = lattice_.data + k * volume<D>(nodes_);
+    void row(index_t k, index_t y, float* out) {
+        const float* lattice = data_ + k * volume<D>(nodes_);
         if constexpr (D == 2) {
-            tables_[0].collapse(y, coefficients, nodes_[1], line_.data());
+            tables_[0].collapse(y, lattice, nodes_[1], line_.data());
         } else {
-            const index_t plane = y / lattice_.grid[1], size = nodes_[1] * nodes_[2];
-            double* collapsed = planes_.data() + k * size;
-            if (current_[k] != plane) tables_[0].collapse(plane, coefficients, size, collapsed);
+            const index_t plane = y / grid_[1], size = nodes_[1] * nodes_[2];
+            float* collapsed = planes_.data() + k * size;
+            if (current_[k] != plane) tables_[0].collapse(plane, lattice, size, collapsed);
             current_[k] = plane;
-            tables_[1].collapse(y % lattice_.grid[1], collapsed, nodes_[2], line_.data());
+            tables_[1].collapse(y % grid_[1], collapsed, nodes_[2], line_.data());
         }
         tables_[D - 1].expand(line_.data(), out);
     }
 
   private:
-    Lattice<D> lattice_;
-    Shape<D> nodes_;
+    const float* data_;
+    Shape<D> grid_, nodes_;
     std::vector<AxisTable> tables_;
-    std::vector<double> line_, planes_;
+    std::vector<float> line_, planes_;
     std::vector<index_t> current_;  // the plane that each component was last collapsed to
 };
+
+template <int D>
+std::vector<float> float_coefficients(const Lattice<D>& lattice) {
+    return std::vector<float>(lattice.data, lattice.data + lattice.components * volume<D>(lattice.nodes()));
+}
 
 }  // namespace modelaug

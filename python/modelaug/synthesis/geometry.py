@@ -158,7 +158,7 @@ class GeometrySource:
         displacements = (fixed.displacement(), moving.displacement())
         if strict and any(_folds(u) for u in displacements):
             raise _Invalid("folds")
-        flow, facts = self._flow(fixed, moving, landmarks_fixed, landmarks_moving)
+        flow, facts = self._flow(displacements[0], rendered)
         info |= {
             "steps": np.array([len(fixed.steps), len(moving.steps)]),
             "landmark_shift": max(_longest(rendered[i][0] - drawn[i]) for i in range(2)),
@@ -219,15 +219,14 @@ class GeometrySource:
             landmarks = drawn
         return self._inside(landmarks, _ACCURACY), chi
 
-    def _flow(
-        self, fixed: LandmarkMap, moving: LandmarkMap, landmarks_fixed: Array, landmarks_moving: Array
-    ) -> tuple[Field, dict[str, Any]]:
-        """Return the flow and facts about it, or raise _Invalid."""
+    def _flow(self, shown: Field, rendered: list[tuple[Array, LandmarkMap]]) -> tuple[Field, dict[str, Any]]:
+        """Return the flow and facts about it, or raise _Invalid; `shown` is the displacement of the fixed image."""
+        (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
         grid, spline = self.model.grid, self.model.spline
         strict, composed = not self.options.allow_folds, self.options.flow == "composed"
         facts: dict[str, Any] = {}
         if composed:
-            flow, residual = correspond(fixed, moving)
+            flow, residual = correspond(shown, moving)
         else:
             direct = fit_map(landmarks_fixed, landmarks_moving, spline, grid, folds=not strict)
             flow = direct.displacement()

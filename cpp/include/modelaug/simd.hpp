@@ -1,0 +1,110 @@
+// Inner loops, compiled for several instruction sets; the best that this processor has is chosen when first used.
+//
+// The environment variable MODELAUG_ISA (baseline, v3 or v4, the x86-64 levels) chooses another one. On one instruction
+// set results do not depend on anything but the arguments; sets differ by rounding.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace modelaug {
+
+// For every voxel along an axis the cell it is in, and the four weights there, each weight contiguous: (4, voxels).
+struct AxisView {
+    const std::int32_t* cells;
+    const float* weights;
+    std::ptrdiff_t voxels;
+};
+
+// Images mixed along one row of voxels.
+struct MixtureRow {
+    const float* images;              // of the first subject and channel, at the row's first voxel
+    std::ptrdiff_t subject, channel;  // steps between subjects and channels
+    const float* inverse_deviation;   // (voxels)
+    std::ptrdiff_t count, channels, voxels;
+};
+
+// An image and a field that pulls it, at one row of the output.
+struct WarpRow {
+    const float* image;            // (*shape)
+    const std::int32_t* shape;     // D entries
+    const std::int32_t* position;  // D entries: the row's first voxel
+    const float* displacement;     // component 0 at the row's first voxel
+    std::ptrdiff_t component;      // step between components
+    std::ptrdiff_t voxels;
+    bool constant;  // beyond the image: fill, or its border
+    float fill;
+};
+
+// A displacement's control points, continued by kMargin on each side of every axis, the components of each side by
+// side: 2 in the plane, 4 (the last 0) in space.
+struct StepView {
+    static constexpr int kMargin = 4;
+    const float* nodes;
+    float per_voxel[3];         // cells per voxel; 0 along axes of one voxel
+    float highest[3];           // upper limit of a position, in cells and counted from the margin's first
+    std::ptrdiff_t strides[3];  // floats between nodes along an axis
+};
+
+// x -> matrix steps(x) + offset.
+struct ChainView {
+    const StepView* steps;
+    std::ptrdiff_t count;
+    float matrix[3][3], offset[3];
+};
+
+// A row of voxels and where a chain takes them, its first step already taken.
+struct DisplaceRow {
+    float start[3];            // the row's first voxel
+    const float* first;        // displacement of the first step along the row, (D, voxels)
+    float* out;                // displacement of the whole chain, component 0 at the row's first voxel
+    std::ptrdiff_t component;  // step between its components
+    std::ptrdiff_t voxels;
+};
+
+// A row to solve along. Rows are solved kTogether at a time; the same row may be given several times.
+struct SolveRow {
+    static constexpr int kTogether = 16;
+    float start[3];       // the row's first voxel
+    float guess[3];       // partner of it, roughly
+    const float* target;  // what the moving chain's steps are to make of the partners, less the voxels: (D, voxels)
+    float* flow;          // component 0 at the row's first voxel
+    float* residual;      // at the row's first voxel
+    std::ptrdiff_t component;  // step between components of both
+};
+
+struct Simd {
+    const char* name;
+
+    // out[i] = the four slabs of `inner` values, combined with the weights w[0], w[step], w[2 step], w[3 step].
+    void (*collapse)(const float* w, std::ptrdiff_t step, const float* slabs, std::ptrdiff_t inner, float* out);
+
+    // out[x] = the spline with control points `line` at all voxels of the axis.
+    void (*expand)(const AxisView& axis, const float* line, float* out);
+
+    // shares (count, voxels): fields on entry; on return the softmax over the first axis of sharpness * field *
+    // inverse_deviation, not yet divided by its sum, which goes to total (voxels).
+    void (*shares)(const MixtureRow& row, float sharpness, float* shares, float* total);
+
+    // out[x] = sum over k of factors[k, x] images[k, x] of channel c.
+    void (*mix)(const MixtureRow& row, std::ptrdiff_t c, const float* factors, float* out);
+
+    void (*warp_linear_2d)(const WarpRow& row, float* out);
+    void (*warp_linear_3d)(const WarpRow& row, float* out);
+
+    // Displacements of the chain's steps after the first.
+    void (*displace_2d)(const ChainView& rest, const DisplaceRow& row);
+    void (*displace_3d)(const ChainView& rest, const DisplaceRow& row);
+
+    // Newton's method for the partners of the voxels of SolveRow::kTogether rows of `voxels` voxels, each started from
+    // its neighbours' in the row. Where a residual is larger than `tolerance` after `iterations` steps, `hard` (rows,
+    // voxels) is 1 and the flow is a guess; else 0.
+    void (*solve_2d)(const ChainView& moving, const SolveRow* rows, std::ptrdiff_t voxels, float tolerance,
+                     int iterations, std::uint8_t* hard);
+    void (*solve_3d)(const ChainView& moving, const SolveRow* rows, std::ptrdiff_t voxels, float tolerance,
+                     int iterations, std::uint8_t* hard);
+};
+
+const Simd& simd();
+
+}  // namespace modelaug
