@@ -104,6 +104,7 @@ REFUSED: list[tuple[type[Exception], str, Callable[[], object]]] = [
     (ValueError, "greater than 0 and at most 1", lambda: _checks.number("thing", 0.0, above=0.0, maximum=1.0)),
     (ValueError, "at most 1", lambda: _checks.number("thing", 1.5, maximum=1.0)),
     (ValueError, "'a', 'b'", lambda: _checks.choice("thing", "c", ("a", "b"))),
+    (ValueError, "'a', 'b'", lambda: _checks.choice("thing", np.array(["a", "b"]), ("a", "b"))),  # type: ignore[arg-type]
 ]
 
 

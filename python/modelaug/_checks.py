@@ -100,7 +100,7 @@ def number(
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     """Return `value` if it is one of the allowed words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} is {value!r}; pass one of {', '.join(map(repr, allowed))}")
     return value
 

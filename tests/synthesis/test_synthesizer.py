@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import multiprocessing
 import pickle
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from scipy import ndimage
 
 import modelaug
-from modelaug import AppearanceModel, Cohort, Pair, PairOptions, PairSynthesizer
+from modelaug import AcquisitionOptions, AppearanceModel, Cohort, Pair, PairOptions, PairSynthesizer
 from modelaug._random import generator
 from modelaug.alignment import apply_pose
 from modelaug.synthesis import stack_pairs
@@ -435,12 +436,41 @@ def test_bad_seeds_are_refused(seed: Any) -> None:
         {"weight_width": float("inf")},
         {"max_attempts": 0},
         {"max_attempts": 1.5},
+        {"shared_probability": 1.01},
+        {"pose_limit": -1},
+        {"pose_limit": "none"},
+        {"weight_unit": "px"},
+        {"residual": {"amplitude": 1, "spacing": 10}},
+        {"acquisition": AcquisitionOptions},
+        {"allow_folds": 1},
     ],
 )
 def test_bad_options_are_refused_in_one_line(options: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         PairOptions(**options)
     assert one_line(caught.value).startswith(next(iter(options)))
+
+
+def test_options_of_numpy_numbers_are_those_of_plain_ones() -> None:
+    options = PairOptions(
+        shared_probability=np.float32(0.5),  # type: ignore[arg-type]
+        pose_limit=np.float32(2),  # type: ignore[arg-type]
+        weight_width=np.int64(3),  # type: ignore[arg-type]
+        max_attempts=np.int64(5),  # type: ignore[arg-type]
+    )
+    assert json.loads(json.dumps(asdict(options))) == asdict(
+        PairOptions(shared_probability=0.5, pose_limit=2, weight_width=3, max_attempts=5)
+    )
+
+
+def test_bad_models_and_options_are_refused() -> None:
+    for options in ({}, {"flow": "direct"}, "direct"):
+        with pytest.raises(TypeError, match=r"^options is ") as caught:
+            PairSynthesizer(plane_model(), options=options)  # type: ignore[arg-type]
+        one_line(caught.value)
+    with pytest.raises(TypeError, match=r"^model is str; ") as caught:
+        PairSynthesizer("model.npz")  # type: ignore[arg-type]
+    one_line(caught.value)
 
 
 def test_pairs_are_stacked() -> None:

@@ -63,16 +63,18 @@ class PairOptions:
     def __post_init__(self) -> None:
         _checks.choice("flow", self.flow, ("composed", "direct"))
         _checks.choice("texture", self.texture, ("independent", "shared", "mixed"))
-        _checks.number("shared_probability", self.shared_probability, minimum=0.0, maximum=1.0)
         _checks.choice("pose", self.pose, ("cohort", "none"))
+        # As plain numbers, which a manifest can hold.
+        share = _checks.number("shared_probability", self.shared_probability, minimum=0.0, maximum=1.0)
+        object.__setattr__(self, "shared_probability", share)
         if self.pose_limit is not None:
-            _checks.number("pose_limit", self.pose_limit, minimum=0.0)
-        _checks.number("weight_width", self.weight_width, above=0.0)
+            object.__setattr__(self, "pose_limit", _checks.number("pose_limit", self.pose_limit, minimum=0.0))
+        object.__setattr__(self, "weight_width", _checks.number("weight_width", self.weight_width, above=0.0))
         _checks.choice("weight_unit", self.weight_unit, ("spacing", "mm"))
         for name, kind in (("residual", ResidualOptions), ("acquisition", AcquisitionOptions)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} is {value!r}; pass {kind.__name__}(...) or None")
-        _checks.integer("max_attempts", self.max_attempts, minimum=1)
+        object.__setattr__(self, "max_attempts", _checks.integer("max_attempts", self.max_attempts, minimum=1))
         if not isinstance(self.allow_folds, bool):
             raise TypeError(f"allow_folds is {self.allow_folds!r}; pass True or False")
