@@ -325,6 +325,16 @@ def test_manifest_is_not_saved_after_every_shard_but_always_in_the_end(
     assert len(read_manifest(tmp_path)["shards"]) == 9
 
 
+@pytest.mark.parametrize(
+    "identity", [5, [], "seed", {"a": np.float32(1)}, {"a": float("nan")}, {(1, 2): 3}, {"a": {1, 2}}]
+)
+def test_identities_that_are_no_json_are_refused(tmp_path: Path, identity: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^identity .*; pass ") as caught:
+        write_shards(Source(), 2, tmp_path / "a", identity=identity)
+    one_line(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="no draw"):
         write_shards(object(), 4, tmp_path / "a")  # type: ignore[arg-type]

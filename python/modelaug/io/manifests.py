@@ -32,6 +32,7 @@ FORMAT: Final = "modelaug pairs"
 VERSION: Final = 2
 
 _PART: Final = re.compile(r"manifest-\d+-of-\d+\.json")
+_NAME: Final = re.compile(r"[\w%][\w%.-]{,99}", re.ASCII)
 _PLAN: Final = ("source", "modelaug", "first", "shard_size", "file_format", "intensities")
 
 
@@ -169,6 +170,14 @@ def _read_single(path: Path) -> dict[str, Any]:
         if not isinstance(manifest["source"], dict) or not isinstance(manifest["modelaug"], str):
             raise TypeError("source and modelaug must be an object and a version")
         _checks.choice("file_format", manifest["file_format"], FORMATS)
+        if "part" in manifest:
+            k, parts = manifest["part"]
+            _checks.integer("part[0]", k, minimum=1, maximum=_checks.integer("part[1]", parts, minimum=1))
+        if "intensities" in manifest:
+            lowest, highest = manifest["intensities"]
+            _checks.number("intensities[1]", highest, above=_checks.number("intensities[0]", lowest))
+        if not isinstance(manifest["shards"], list):
+            raise TypeError("shards is no list")
         for shard in manifest["shards"]:
             _check_shard(shard, manifest)
         if len({shard["first"] for shard in manifest["shards"]}) < len(manifest["shards"]):
@@ -188,7 +197,7 @@ def _check_shard(shard: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         raise ValueError("a shard has no files")
     for file in shard["files"]:
         # Names of files elsewhere would let a manifest point out of its folder.
-        if Path(file["file"]).name != file["file"] or file["file"] in ("", ".."):
+        if not _NAME.fullmatch(file["file"]):
             raise ValueError(f"file is {file['file']!r}; shards lie beside the manifest")
         _checks.integer("bytes", file["bytes"], minimum=0)
         if not isinstance(file["sha256"], str):

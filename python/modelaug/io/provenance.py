@@ -36,9 +36,21 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` in the form in which they come back from a JSON file."""
-    converted: dict[str, Any] = json.loads(json.dumps(values))
+def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` in the form in which they come back from a JSON file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no mapping, or hold what JSON cannot.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name} is {values!r}; pass a mapping")
+    try:
+        converted: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} cannot be written as JSON ({error}); pass plain numbers, words, lists and dicts") from None
     return converted
 
 
@@ -91,13 +103,13 @@ def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    ValueError
-        If the folder holds results of another source.
+    TypeError, ValueError
+        If `source` is no JSON, or the folder holds results of another one.
     ModelFileError
         If its note cannot be read.
     """
     path = Path(folder) / "source.json"
-    now = as_json(source)
+    now = as_json("source", source)
     if path.exists():
         refuse_other(Path(folder), read_json(path, format=_FORMAT, version=_VERSION).get("source") or {}, now)
     else:

@@ -235,7 +235,7 @@ def plan_shards(
         format=format,
         part=_checked_part(part),
         intensities=_intensities(source, intensities) if format == "chairs" else intensities,
-        identity=as_json(identity or {}),
+        identity=as_json("identity", {} if identity is None else identity),
     )
     files = plan.files
     if format == "chairs":  # the only one that does not take every pair
