@@ -56,6 +56,13 @@ def test_bad_options_are_refused_in_one_line(amplitude: Any, spacing: Any, start
     assert one_line(caught.value).startswith(start)
 
 
+@pytest.mark.parametrize("spacing", [1e-3, 1e-9, 1e-300])
+def test_a_lattice_that_is_too_fine_is_refused(spacing: float) -> None:
+    with pytest.raises(ValueError, match=r"^spacing is .* too small for an image of") as caught:
+        PairSynthesizer(plane_model(), options=PairOptions(residual=ResidualOptions(0.0, spacing)))
+    one_line(caught.value)
+
+
 def test_an_image_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match=r"too large for an image of") as caught:
         PairSynthesizer(plane_model(), options=PairOptions(residual=ResidualOptions(30.0, 100.0)))

@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float64]
 _INJECTIVE = 0.4
 """Largest control displacement, in cells, at which a cubic B-spline lattice cannot fold: 0.4888 in the plane, 0.4033 in
 space (Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, 2000)."""
+_MOST_NODES = 2.0**24
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,17 @@ def residual_nodes(options: ResidualOptions, grid: tuple[int, ...], spacing: Arr
     Raises
     ------
     ValueError
-        If the image is so small that its only cell is narrower than the amplitude allows.
+        If the image is so small that its only cell is narrower than the amplitude allows, or so large that the lattice
+        would have more than 2^24 control points.
     """
     extent = (np.array(grid) - 1) * spacing
-    cells = np.maximum(np.floor(extent / options.spacing), 1).astype(int)
+    with np.errstate(over="ignore"):
+        cells = np.maximum(np.floor(extent / options.spacing), 1)
+        if np.prod(cells + 3) > _MOST_NODES:
+            raise ValueError(
+                f"spacing is {options.spacing:g} mm, too small for an image of {extent.max():g} mm; pass a larger one"
+            )
+    cells = cells.astype(int)
     narrowest = float(np.min((extent / cells)[extent > 0], initial=np.inf))
     if options.amplitude > _INJECTIVE * narrowest:
         raise ValueError(
