@@ -81,6 +81,16 @@ def test_nothing_changes_without_any() -> None:
     np.testing.assert_allclose(acquire(image), image, atol=2e-5 * 200)
 
 
+@pytest.mark.parametrize("name", ["gamma", "contrast", "bias", "noise"])
+def test_images_stay_in_range_however_much_they_change(name: str) -> None:
+    image = grey(0.0).copy()
+    image[:, :20] = grey(0.5)[:, :20]
+    low, high = RANGES.T[:, :, None, None]
+    for seed in range(40):
+        changed = acquire(image, seed, **{name: 10.0})
+        assert ((changed >= low) & (changed <= high)).all()
+
+
 def test_a_channel_without_range_stays() -> None:
     acquisition = Acquisition(
         AcquisitionOptions(noise=0.1, bias=0.1), GRID, np.ones(2), np.array([[5.0, 5.0]], np.float32)
@@ -89,7 +99,7 @@ def test_a_channel_without_range_stays() -> None:
 
 
 @pytest.mark.parametrize("name", ["gamma", "contrast", "bias", "noise"])
-@pytest.mark.parametrize("value", [-0.1, float("nan"), "1", None])
+@pytest.mark.parametrize("value", [-0.1, 10.1, float("nan"), "1", None])
 def test_bad_options_are_refused_in_one_line(name: str, value: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=f"^{name} is ") as caught:
         AcquisitionOptions(**{name: value})

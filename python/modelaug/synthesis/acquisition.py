@@ -20,7 +20,8 @@ class AcquisitionOptions:
     """How the intensities of an image vary after rendering; every image of a pair is acquired on its own.
 
     Intensities are scaled to [0, 1] by the model's range of each channel, changed in the order of the parameters, cut
-    off at 0 and 1, and scaled back. All 0 by default: nothing changes.
+    off at 0 and 1, and scaled back. All 0 by default: nothing changes. At most 10 each, so that no number leaves
+    the range of float32.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class AcquisitionOptions:
 
     def __post_init__(self) -> None:
         for name in ("gamma", "contrast", "bias", "noise"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=10.0))
 
 
 class Acquisition:
