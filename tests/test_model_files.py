@@ -159,7 +159,7 @@ CHANGES: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 ARRAYS = [f"{part}_{name}" for part in ("shape", "texture", "pose") for name in ("mean", "modes", "variances")]
 
 
-OTHERS = ["reference", "center", "spacing", "intensities", "background", "texture_coefficients", "labels"]
+OTHERS = ["reference", "center", "spacing", "intensities", "background", "texture_coefficients", "labels", "crossings"]
 
 
 @pytest.mark.parametrize("name", [*ARRAYS, *OTHERS])
@@ -193,6 +193,10 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> Non
         ("texture_mean", lambda a: a.astype(np.float64)),
         ("shape_modes", lambda a: a.astype(np.float32)),
         ("pose_mean", lambda a: a.astype(int)),
+        ("crossings", lambda a: a - 1),
+        ("crossings", lambda a: a.astype(np.uint64) + np.uint64(2**63)),
+        ("crossings", lambda a: a.astype(bool)),
+        ("crossings", lambda a: a.astype(np.float64)),
     ],
 )
 def test_values_that_make_no_model_are_refused(

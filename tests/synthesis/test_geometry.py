@@ -143,6 +143,17 @@ def test_draws_that_no_map_can_render_are_shrunk() -> None:
         assert np.log2(info["shrink"]) % 1 == 0
 
 
+def test_landmarks_that_are_not_finite_are_outside_the_frame() -> None:
+    # Such as of a model file whose poses scale beyond all bounds.
+    model = plane_model()
+    variances = np.full_like(model.pose.variances, 1e300)
+    huge = replace(model, pose=replace(model.pose, variances=variances))
+    with np.errstate(all="ignore"):
+        info = PairSynthesizer(huge, options=PairOptions(max_attempts=3)).geometry(0).info
+    assert info["rejected"] == ["frame"] * 3
+    assert info["shrink"] < 1e-3
+
+
 def test_single_splines_on_request() -> None:
     # As the paper does: nothing is made anew, and info says what folds.
     source = PairSynthesizer(wilder(heart_model(), 3.0), options=PairOptions(allow_folds=True, flow="direct"))

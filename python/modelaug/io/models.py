@@ -90,7 +90,10 @@ def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel
 
 
 def _counts(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the crossings of a model, of which there are none in space."""
+    """Return the crossings of a model: an array that may be empty, as it is in space."""
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise TypeError(f"crossings is an array of {array.dtype} with {array.ndim} axes")
-    return array.astype(np.int64)
+    counts = array.astype(np.int64)
+    if (counts < 0).any():  # as numbers beyond 63 bits are, too
+        raise ValueError(f"crossings is {array.tolist()}, not all of them counts")
+    return counts

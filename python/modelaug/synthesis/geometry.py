@@ -181,7 +181,7 @@ class GeometrySource:
 
     def _inside(self, landmarks: Array, slack: float) -> Array:
         inside = np.clip(landmarks, 0, np.array(self.model.grid) - 1)
-        if np.abs(landmarks - inside).max() > slack:
+        if not (np.abs(landmarks - inside) <= slack).all():  # nor if they are NaN
             raise _Invalid("frame")
         return inside
 
