@@ -199,7 +199,7 @@ def measure(name: str, model: AppearanceModel, pairs: int, details: int, workers
 
 def print_table(results: Iterable[dict[str, Any]]) -> None:
     rows = list(results)
-    for key in rows[0]:
+    for key in dict.fromkeys(key for row in rows for key in row):
         print(f"{key:28}", *(f"{_text(row.get(key)):>24}" for row in rows))
 
 
