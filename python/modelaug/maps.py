@@ -80,7 +80,10 @@ class LandmarkMap:
         )
 
     def is_one_to_one(self) -> bool:
-        """Return whether no step folds anywhere: by a bound, or at points at most a voxel apart where it fails."""
+        """Return whether no step folds: by a bound for all points, or where it fails by points at most a voxel apart.
+
+        Between such points a step may still fold.
+        """
         return all(_core.is_one_to_one(step, self.grid, 0.0) for step in self.steps)
 
 

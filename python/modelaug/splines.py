@@ -167,7 +167,8 @@ class SplineOptions:
     max_levels
         Largest number of lattices.
     finest
-        Smallest cell of a lattice, in voxels: a map must not do between voxels what no voxel shows.
+        Smallest cell of a lattice along the grid's longest axis, in voxels: a map must not do between voxels what no
+        voxel shows. Every axis has as many cells, so they are smaller along shorter ones.
     max_steps
         Largest number of steps, one spline each, in which landmarks are moved where a single one folds or does not get
         near enough.
