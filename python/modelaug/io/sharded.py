@@ -114,7 +114,7 @@ def _read_shard(
 
 
 def _check(arrays: dict[str, npt.NDArray[Any]], count: int) -> None:
-    """Raise ValueError unless arrays are those of so many pairs."""
+    """Raise ValueError unless arrays are those of so many pairs, as this machine computes with them."""
     grid = arrays["weight"].shape[1:]
     d, points = len(grid), arrays["landmarks_fixed"].shape[1:2]
     channels = arrays["fixed"].shape[1:2]
@@ -124,5 +124,6 @@ def _check(arrays: dict[str, npt.NDArray[Any]], count: int) -> None:
     for name, array in arrays.items():
         expected = (count, *shapes.get(name, array.shape[1:]))
         kinds = "iu" if name in _LABELS else "f" if name in shapes else "fiub"
-        if d not in (2, 3) or array.shape != expected or array.dtype.kind not in kinds:
-            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not {expected}")
+        fits = d in (2, 3) and 0 not in (*grid, *channels) and array.shape == expected
+        if not fits or array.dtype.kind not in kinds or not array.dtype.isnative:
+            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not those of {count} pairs")
