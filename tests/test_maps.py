@@ -75,10 +75,10 @@ def test_flow_goes_on_smoothly_where_the_partner_is_outside() -> None:
     fixed = fit_map(around, around + philox(1).normal(scale=0.5, size=around.shape), SplineOptions(), grid)
     shifted = np.concatenate([np.eye(2), [[20.0], [-15.0]]], axis=1)
     moving = LandmarkMap(fixed.steps, shifted, grid, fixed.residuals)
-    flow, residual = correspond(fixed, moving)
+    flow, residual = correspond(fixed.displacement(), moving)
     target = np.indices(grid) + flow
     assert ((target < 0) | (target > 47)).any(axis=0).mean() > 0.3
-    assert residual.max() <= 1e-4
+    assert residual.max() <= 1e-3
     assert np.isfinite(flow).all()
     assert (jacobian_determinant(flow) > 0).all()
 
@@ -92,7 +92,7 @@ def test_newton_finds_its_way_from_far_away() -> None:
     chi = fit_map(sites, targets, SplineOptions(), grid)
     voxels = np.indices(grid).reshape(2, -1).T.astype(np.float64)
     found, residual = chi.solve(chi.at(voxels), np.zeros_like(voxels))
-    assert residual.max() <= 1e-4
+    assert residual.max() <= 3e-4
     np.testing.assert_allclose(found, voxels, atol=5e-3)
 
 
@@ -104,7 +104,7 @@ def test_a_fold_is_told_by_the_residual() -> None:
     folded = LandmarkMap((step,), np.eye(2, 3), grid, np.zeros(1))
     assert not folded.is_one_to_one()
     identity = LandmarkMap((), np.eye(2, 3), grid, np.zeros(1))
-    _, residual = correspond(identity, folded)
+    _, residual = correspond(identity.displacement(), folded)
     assert residual.max() > 1e-2
 
 
@@ -126,3 +126,13 @@ def test_bad_options_are_refused_in_one_line(options: dict[str, float]) -> None:
     with pytest.raises((TypeError, ValueError), match=f"^{next(iter(options))} is ") as caught:
         SplineOptions(**options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("grid", [(160, 160, 160), (512, 512, 12), (20000, 16), (100000, 9)])
+def test_large_grids_with_coarse_lattices_take_no_memory(grid: tuple[int, ...]) -> None:
+    # What an affine map of the landmarks gives: a single cell.
+    d = len(grid)
+    step = np.zeros((d, *(4,) * d))
+    assert LandmarkMap((step,), np.eye(d, d + 1), grid, np.zeros(1)).is_one_to_one()
+    step[0] = np.linspace(1, -2, 4).reshape(-1, *(1,) * (d - 1)) * 1.5 * grid[0]
+    assert not LandmarkMap((step,), np.eye(d, d + 1), grid, np.zeros(1)).is_one_to_one()

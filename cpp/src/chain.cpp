@@ -194,7 +194,7 @@ void chain_at(const Chain<D>& chain, const double* points, index_t count, double
             Matrix<D> jacobian;
             const Point<D> value = map.value(x, jacobian);
             std::copy_n(value.begin(), D, out + p * D);
-            if (determinants) determinants[p] = determinant(jacobian);
+            determinants[p] = determinant(jacobian);
         }
     });
 }

@@ -7,68 +7,16 @@
 #include <vector>
 
 #include "modelaug/linear.hpp"
-#include "modelaug/step.hpp"
 
 namespace modelaug {
 namespace {
 
-// The lattice with its border continued by three control points on each side of every axis of more than one voxel, then
-// refined until a cell is at most `widest` voxels wide: bounds by control points get tighter.
+constexpr int kNodes2 = 16, kNodes3 = 64;
+
 template <int D>
-struct Continued {
-    Shape<D> cells, grid;
-    Point<D> per_voxel;
-    std::vector<double> coefficients;
+constexpr int kPatchNodes = D == 2 ? kNodes2 : kNodes3;
 
-    Continued(const Lattice<D>& lattice, double widest) : cells(lattice.cells), grid(lattice.grid) {
-        const Shape<D> inner = lattice.nodes();
-        for (int axis = 0; axis < D; ++axis) {
-            per_voxel[axis] =
-                grid[axis] > 1 ? static_cast<double>(cells[axis]) / static_cast<double>(grid[axis] - 1) : 0.0;
-            if (grid[axis] > 1) cells[axis] += 6;
-        }
-        const Shape<D> nodes = shape();
-        const Shape<D> step = strides<D>(inner);
-        coefficients.resize(D * volume<D>(nodes));
-        for (int k = 0; k < D; ++k)
-            for_rows<D>(nodes, 0, volume<D>(nodes) / nodes[D - 1], [&](const Shape<D>& node, index_t index) {
-                index_t source = k * volume<D>(inner);
-                for (int axis = 0; axis < D; ++axis)
-                    source +=
-                        step[axis] * std::clamp<index_t>(node[axis] - (grid[axis] > 1 ? 3 : 0), 0, inner[axis] - 1);
-                coefficients[k * volume<D>(nodes) + index] = lattice.data[source];
-            });
-        const auto wide = [&] {
-            for (int axis = 0; axis < D; ++axis)
-                if (grid[axis] > 1 && per_voxel[axis] * widest < 1.0) return true;
-            return false;
-        };
-        while (wide()) {
-            coefficients = refine<D>(std::move(coefficients), D, cells, grid);
-            for (int axis = 0; axis < D; ++axis)
-                if (grid[axis] > 1) {
-                    cells[axis] *= 2;
-                    per_voxel[axis] *= 2.0;
-                }
-        }
-    }
-
-    Shape<D> shape() const { return Lattice<D>{nullptr, D, cells, grid}.nodes(); }
-};
-
-// Replaces values by the lowest (or highest) of 3 or 4 neighbours from there on along an axis, (outer, nodes, inner);
-// the last ones keep what is left of theirs. Pairs first, then pairs of pairs.
-template <bool Lowest>
-void slide(std::vector<double>& values, index_t outer, index_t nodes, index_t inner, index_t length) {
-    for (const index_t shift : {index_t{1}, length - 2})
-        for (index_t o = 0; o < outer; ++o) {
-            double* target = values.data() + o * nodes * inner;
-            const double* other = target + shift * inner;
-            for (index_t x = 0; x < (nodes - shift) * inner; ++x)
-                target[x] = Lowest ? std::min(target[x], other[x]) : std::max(target[x], other[x]);
-        }
-}
-
+// A range that holds a number.
 struct Range {
     double low, high;
 };
@@ -113,35 +61,167 @@ double lowest_determinant(const Ranges<3>& m) {
         .low;
 }
 
-// For the cells of a box, small enough to stay in the cache: the range of each derivative over the control points of a
-// cell, by the differences of neighbours along its axis.
 template <int D>
-class DerivativeRanges {
+bool exceeds(const Ranges<D>& jacobian, double least) {
+    return dominance<D>(jacobian) > least || lowest_determinant(jacobian) > least;
+}
+
+// A displacement's control points, looked up beyond the border as well, where the outermost ones continue.
+template <int D>
+class Continued {
   public:
-    DerivativeRanges(const Continued<D>& fine, const Shape<D>& first, const Shape<D>& cells) {
-        const Shape<D> all = fine.shape(), all_strides = strides<D>(all);
-        Shape<D> nodes;
-        for (int axis = 0; axis < D; ++axis) nodes[axis] = cells[axis] + 3;
-        strides_ = strides<D>(nodes);
-        const index_t total = volume<D>(nodes);
-        std::vector<double> control(total);
+    explicit Continued(const Lattice<D>& lattice)
+        : data_(lattice.data), nodes_(lattice.nodes()), strides_(strides<D>(nodes_)), total_(volume<D>(nodes_)) {
+        for (int axis = 0; axis < D; ++axis) {
+            const bool moves = lattice.grid[axis] > 1;
+            per_voxel[axis] =
+                moves ? static_cast<double>(lattice.cells[axis]) / static_cast<double>(lattice.grid[axis] - 1) : 0.0;
+            // Four control points beyond the border nothing changes any more.
+            first[axis] = moves ? -3 : 0;
+            cells[axis] = moves ? lattice.cells[axis] + 6 : 1;
+            if (!moves) collapse(axis);
+        }
+    }
+
+    double operator()(int k, const Shape<D>& node) const {
+        index_t source = k * total_;
+        for (int axis = 0; axis < D; ++axis)
+            source += strides_[axis] * std::clamp<index_t>(node[axis] + first[axis], 0, nodes_[axis] - 1);
+        return data_[source];
+    }
+
+    Point<D> per_voxel{};       // cells per voxel; 0 along axes of one voxel
+    Shape<D> first{}, cells{};  // of all cells in which the displacement may vary
+
+  private:
+    // Along an axis of one voxel only the spline's value there counts: it takes the place of the four control points.
+    void collapse(int axis) {
+        if (collapsed_.empty()) collapsed_.assign(data_, data_ + D * total_);
+        data_ = collapsed_.data();
+        const index_t step = strides_[axis];
+        for (index_t i = 0; i < D * total_; ++i) {
+            if (i / step % nodes_[axis] != 0) continue;
+            double* c = &collapsed_[i];
+            const double value = (c[0] + 4.0 * c[step] + c[2 * step]) / 6.0;
+            for (index_t tap = 0; tap < nodes_[axis]; ++tap) c[tap * step] = value;
+        }
+    }
+
+    const double* data_;
+    std::vector<double> collapsed_;
+    Shape<D> nodes_, strides_;
+    index_t total_;
+};
+
+// The control points of one cell, or of a part of it. The range of their differences holds the derivatives.
+template <int D>
+struct Patch {
+    std::array<std::array<double, kPatchNodes<D>>, D> nodes;  // (D, 4, ..., 4)
+    Point<D> per_voxel;
+
+    static constexpr int stride(int axis) { return axis == D - 1 ? 1 : axis == D - 2 ? 4 : 16; }
+
+    Ranges<D> jacobian() const {
+        Ranges<D> result;
+        for (int k = 0; k < D; ++k)
+            for (int axis = 0; axis < D; ++axis) {
+                const int step = stride(axis);
+                double low = INFINITY, high = -INFINITY;
+                for (int node = 0; node < kPatchNodes<D>; ++node) {
+                    if (node / step % 4 == 3) continue;
+                    const double slope = nodes[k][node + step] - nodes[k][node];
+                    low = std::min(low, slope);
+                    high = std::max(high, slope);
+                }
+                const double diagonal = k == axis ? 1.0 : 0.0;
+                result[k][axis] = {diagonal + low * per_voxel[axis], diagonal + high * per_voxel[axis]};
+            }
+        return result;
+    }
+
+    double determinant_in_the_middle() const {
+        constexpr double weights[4] = {1.0 / 48, 23.0 / 48, 23.0 / 48, 1.0 / 48};
+        constexpr double slopes[4] = {-1.0 / 8, -5.0 / 8, 5.0 / 8, 1.0 / 8};
+        Matrix<D> jacobian = identity<D>();
+        for (int node = 0; node < kPatchNodes<D>; ++node)
+            for (int axis = 0; axis < D; ++axis) {
+                double factor = per_voxel[axis];
+                for (int other = 0; other < D; ++other)
+                    factor *= (other == axis ? slopes : weights)[node / stride(other) % 4];
+                for (int k = 0; k < D; ++k) jacobian[k][axis] += factor * nodes[k][node];
+            }
+        return determinant(jacobian);
+    }
+
+    // The lower or upper half along an axis, on a lattice twice as dense there (two-scale relation).
+    Patch half(int axis, bool upper) const {
+        Patch result = *this;
+        result.per_voxel[axis] *= 2.0;
+        const int step = stride(axis);
+        for (int k = 0; k < D; ++k)
+            for (int node = 0; node < kPatchNodes<D>; ++node) {
+                if (node / step % 4 != 0) continue;
+                const double *c = &nodes[k][node], a = c[0], b = c[step], d = c[2 * step], e = c[3 * step];
+                const double fine[5] = {0.5 * (a + b), 0.125 * (a + 6.0 * b + d), 0.5 * (b + d),
+                                        0.125 * (b + 6.0 * d + e), 0.5 * (d + e)};
+                for (int i = 0; i < 4; ++i) result.nodes[k][node + i * step] = fine[i + (upper ? 1 : 0)];
+            }
+        return result;
+    }
+};
+
+// Whether the determinant exceeds `least` in all of a patch. Halves get tighter bounds, four times so for each halving
+// of all axes; what is not decided after `depth` of them is taken for folded.
+template <int D>
+bool exceeds_everywhere(const Patch<D>& patch, double least, int depth, int axis) {
+    if (exceeds<D>(patch.jacobian(), least)) return true;
+    if (depth == 0 || !(patch.determinant_in_the_middle() > least)) return false;
+    while (patch.per_voxel[axis] == 0.0) axis = (axis + 1) % D;
+    const int next = (axis + 1) % D;
+    return exceeds_everywhere<D>(patch.half(axis, false), least, depth - 1, next) &&
+           exceeds_everywhere<D>(patch.half(axis, true), least, depth - 1, next);
+}
+
+// Replaces values by the lowest (or highest) of 3 or 4 neighbours from there on along an axis, (outer, nodes, inner);
+// the last ones keep what is left of theirs. Pairs first, then pairs of pairs.
+template <bool Lowest>
+void slide(std::vector<double>& values, index_t outer, index_t nodes, index_t inner, index_t length) {
+    for (const index_t shift : {index_t{1}, length - 2})
+        for (index_t o = 0; o < outer; ++o) {
+            double* target = values.data() + o * nodes * inner;
+            const double* other = target + shift * inner;
+            for (index_t x = 0; x < (nodes - shift) * inner; ++x)
+                target[x] = Lowest ? std::min(target[x], other[x]) : std::max(target[x], other[x]);
+        }
+}
+
+// The first bound of all cells of a box, small enough to stay in the cache: as of Patch, but each difference is looked
+// at once for all cells around.
+template <int D>
+class Box {
+  public:
+    Box(const Continued<D>& control, const Shape<D>& first, const Shape<D>& cells) {
+        for (int axis = 0; axis < D; ++axis) nodes_[axis] = cells[axis] + 3;
+        strides_ = strides<D>(nodes_);
+        const index_t total = volume<D>(nodes_);
         for (int k = 0; k < D; ++k) {
-            for_rows<D>(nodes, 0, total / nodes[D - 1], [&](const Shape<D>& node, index_t index) {
-                index_t source = k * volume<D>(all);
-                for (int axis = 0; axis < D; ++axis) source += (first[axis] + node[axis]) * all_strides[axis];
-                control[index] = fine.coefficients[source];
+            control_[k].resize(total);
+            for_rows<D>(nodes_, 0, total / nodes_[D - 1], [&](const Shape<D>& node, index_t index) {
+                Shape<D> at;
+                for (int axis = 0; axis < D; ++axis) at[axis] = first[axis] + node[axis];
+                control_[k][index] = control(k, at);
             });
             for (int axis = 0; axis < D; ++axis) {
                 std::vector<double> slope(total);
                 for (index_t i = 0; i + strides_[axis] < total; ++i)
-                    slope[i] = (control[i + strides_[axis]] - control[i]) * fine.per_voxel[axis];
+                    slope[i] = (control_[k][i + strides_[axis]] - control_[k][i]) * control.per_voxel[axis];
                 auto& [low, high] = limits_[k][axis];
                 low = slope;
                 high = std::move(slope);
                 for (int other = 0; other < D; ++other) {
-                    const index_t outer = total / (strides_[other] * nodes[other]), length = other == axis ? 3 : 4;
-                    slide<true>(low, outer, nodes[other], strides_[other], length);
-                    slide<false>(high, outer, nodes[other], strides_[other], length);
+                    const index_t outer = total / (strides_[other] * nodes_[other]), length = other == axis ? 3 : 4;
+                    slide<true>(low, outer, nodes_[other], strides_[other], length);
+                    slide<false>(high, outer, nodes_[other], strides_[other], length);
                 }
             }
         }
@@ -149,8 +229,7 @@ class DerivativeRanges {
 
     // The Jacobian of x + r(x) in a cell, counted from the box's first.
     Ranges<D> jacobian(const Shape<D>& cell) const {
-        index_t node = 0;
-        for (int axis = 0; axis < D; ++axis) node += cell[axis] * strides_[axis];
+        const index_t node = offset(cell);
         Ranges<D> result;
         for (int k = 0; k < D; ++k)
             for (int axis = 0; axis < D; ++axis) {
@@ -160,61 +239,55 @@ class DerivativeRanges {
         return result;
     }
 
+    Patch<D> patch(const Shape<D>& cell, const Point<D>& per_voxel) const {
+        Patch<D> result;
+        result.per_voxel = per_voxel;
+        for (int k = 0; k < D; ++k)
+            for (int node = 0; node < kPatchNodes<D>; ++node) {
+                Shape<D> at = cell;
+                for (int axis = 0; axis < D; ++axis) at[axis] += node / Patch<D>::stride(axis) % 4;
+                result.nodes[k][node] = control_[k][offset(at)];
+            }
+        return result;
+    }
+
   private:
-    Shape<D> strides_{};
+    index_t offset(const Shape<D>& node) const {
+        index_t result = 0;
+        for (int axis = 0; axis < D; ++axis) result += node[axis] * strides_[axis];
+        return result;
+    }
+
+    Shape<D> nodes_{}, strides_{};
+    std::array<std::vector<double>, D> control_;
     std::array<std::array<std::array<std::vector<double>, 2>, D>, D> limits_;
 };
-
-// Whether the determinant exceeds `least` at the corners of a cell and at points between them, at most a voxel apart.
-template <int D>
-bool exceeds_within(const Step<D>& step, const Lattice<D>& lattice, const Continued<D>& fine, const Shape<D>& cell,
-                    double least) {
-    Shape<D> samples;
-    for (int axis = 0; axis < D; ++axis)
-        samples[axis] = fine.grid[axis] == 1 ? 1 : 1 + static_cast<index_t>(std::ceil(1.0 / fine.per_voxel[axis]));
-    bool exceeds = true;
-    for_rows<D>(samples, 0, volume<D>(samples) / samples[D - 1], [&](const Shape<D>& sample, index_t) {
-        Point<D> x{};
-        for (int axis = 0; axis < D; ++axis) {
-            if (fine.grid[axis] == 1) continue;
-            const double t = static_cast<double>(sample[axis]) / static_cast<double>(samples[axis] - 1);
-            // Three cells of the lattice as it came lie before the first voxel.
-            const double before =
-                3.0 * static_cast<double>(fine.cells[axis]) / static_cast<double>(lattice.cells[axis] + 6);
-            x[axis] = (static_cast<double>(cell[axis]) + t - before) / fine.per_voxel[axis];
-        }
-        Matrix<D> jacobian;
-        step.template apply<true>(x, jacobian);
-        exceeds = exceeds && determinant(jacobian) > least;
-    });
-    return exceeds;
-}
 
 }  // namespace
 
 template <int D>
 bool is_one_to_one(const Lattice<D>& lattice, double least) {
     constexpr index_t kBox = D == 2 ? 64 : 16;
-    const Continued<D> fine(lattice, 4.0);
-    const Step<D> step(lattice);
+    const Continued<D> control(lattice);
+    // Down to a sixteenth of a voxel, and at least four halvings of every axis.
+    int depth = 0;
+    for (int axis = 0; axis < D; ++axis)
+        if (control.per_voxel[axis] > 0.0)
+            depth += 4 + std::max(0, static_cast<int>(std::ceil(-std::log2(control.per_voxel[axis]))));
     Shape<D> boxes;
-    for (int axis = 0; axis < D; ++axis) boxes[axis] = (fine.cells[axis] + kBox - 1) / kBox;
+    for (int axis = 0; axis < D; ++axis) boxes[axis] = (control.cells[axis] + kBox - 1) / kBox;
     bool folded = false;
-    for_rows<D>(boxes, 0, volume<D>(boxes) / boxes[D - 1], [&](const Shape<D>& box, index_t) {
+    for_rows<D>(boxes, 0, volume<D>(boxes) / boxes[D - 1], [&](const Shape<D>& position, index_t) {
         if (folded) return;
         Shape<D> first, cells;
         for (int axis = 0; axis < D; ++axis) {
-            first[axis] = box[axis] * kBox;
-            cells[axis] = std::min(kBox, fine.cells[axis] - first[axis]);
+            first[axis] = position[axis] * kBox;
+            cells[axis] = std::min(kBox, control.cells[axis] - first[axis]);
         }
-        const DerivativeRanges<D> ranges(fine, first, cells);
-        for_rows<D>(cells, 0, volume<D>(cells) / cells[D - 1], [&](const Shape<D>& offset, index_t) {
-            if (folded) return;
-            const Ranges<D> jacobian = ranges.jacobian(offset);
-            if (dominance<D>(jacobian) > least || lowest_determinant(jacobian) > least) return;
-            Shape<D> cell;
-            for (int axis = 0; axis < D; ++axis) cell[axis] = first[axis] + offset[axis];
-            folded = !exceeds_within<D>(step, lattice, fine, cell, least);
+        const Box<D> box(control, first, cells);
+        for_rows<D>(cells, 0, volume<D>(cells) / cells[D - 1], [&](const Shape<D>& cell, index_t) {
+            if (folded || exceeds<D>(box.jacobian(cell), least)) return;
+            folded = !exceeds_everywhere<D>(box.patch(cell, control.per_voxel), least, depth, 0);
         });
     });
     return !folded;

@@ -35,9 +35,9 @@ def compose(u: numpy.typing.NDArray[numpy.float32], v: numpy.typing.NDArray[nump
     """
     v(x) + u(x + v(x)), (d, *grid)
     """
-def correspond(fixed_steps: list[numpy.typing.NDArray[numpy.float64]], fixed_affine: numpy.typing.NDArray[numpy.float64], moving_steps: list[numpy.typing.NDArray[numpy.float64]], moving_affine: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
+def correspond(fixed: numpy.typing.NDArray[numpy.float32], steps: list[numpy.typing.NDArray[numpy.float64]], affine: numpy.typing.NDArray[numpy.float64], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
     """
-    (flow (d, *grid), residual (*grid)): moving(x + flow(x)) = fixed(x) for two chains
+    (flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a chain
     """
 def fit_bspline(sites: numpy.typing.NDArray[numpy.float64], values: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_levels: typing.SupportsInt | typing.SupportsIndex, affine: bool) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]:
     """

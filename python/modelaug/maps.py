@@ -52,11 +52,11 @@ class LandmarkMap:
 
     def at(self, points: Array, *, threads: int = 1) -> Array:
         """Return chi at points (p, d), inside the grid or not."""
-        return _core.chain_at(list(self.steps), self.affine, self.grid, np.ascontiguousarray(points), threads)[0]
+        return _core.chain_at(list(self.steps), self.affine, self.grid, _points(points), threads)[0]
 
     def determinants(self, points: Array, *, threads: int = 1) -> Array:
         """Return the determinant (p,) of the Jacobian at points (p, d)."""
-        return _core.chain_at(list(self.steps), self.affine, self.grid, np.ascontiguousarray(points), threads)[1]
+        return _core.chain_at(list(self.steps), self.affine, self.grid, _points(points), threads)[1]
 
     def displacement(self, *, threads: int = 1) -> npt.NDArray[np.float32]:
         """Return chi(x) - x at all voxels, (d, *grid), float32."""
@@ -72,19 +72,23 @@ class LandmarkMap:
             list(self.steps),
             self.affine,
             self.grid,
-            np.ascontiguousarray(targets),
-            np.ascontiguousarray(starts),
+            _points(targets),
+            _points(starts),
             _TOLERANCE,
             _ITERATIONS,
             threads,
         )
 
     def is_one_to_one(self) -> bool:
-        """Return whether no step folds: by a bound for all points, or where it fails by points at most a voxel apart.
+        """Return whether no step folds anywhere, by a bound that holds for all points.
 
-        Between such points a step may still fold.
+        A step whose determinant is hardly positive somewhere may be taken for folded.
         """
         return all(_core.is_one_to_one(step, self.grid, 0.0) for step in self.steps)
+
+
+def _points(values: npt.ArrayLike) -> Array:
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def fit_map(
@@ -122,7 +126,7 @@ def fit_map(
     identity = np.eye(d, d + 1)
     upper = np.array(grid) - 1.0
     steps: list[Array] = []
-    points, share, longest = sites, 1.0, np.inf
+    points, share, longest = _points(sites), 1.0, np.inf
     while True:
         left = targets - points
         residuals = np.sqrt((left**2).sum(axis=1))

@@ -19,7 +19,7 @@ struct Chain {
     Point<D> offset;
 };
 
-// chi (count, D) and, unless null, the determinant of its Jacobian (count) at points (count, D).
+// chi (count, D) and the determinant of its Jacobian (count) at points (count, D).
 template <int D>
 void chain_at(const Chain<D>& chain, const double* points, index_t count, double* out, double* determinants,
               int threads);

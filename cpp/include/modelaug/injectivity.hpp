@@ -5,9 +5,9 @@
 
 namespace modelaug {
 
-// Whether det(I + grad r) > least everywhere. First by a bound that holds for all points of a cell: derivatives are
-// within the range of the differences of the control points around. Where that is not conclusive, at points at most a
-// voxel apart.
+// Whether det(I + grad r) > least everywhere, beyond the grid as well. True is certain: derivatives are within the
+// range of the differences of the control points around, and where that does not decide, halves and halves of halves of
+// a cell are looked at. False where the determinant is not larger, or hardly.
 template <int D>
 bool is_one_to_one(const Lattice<D>& lattice, double least);
 

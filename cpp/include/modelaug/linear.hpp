@@ -35,24 +35,26 @@ Matrix<D> product(const Matrix<D>& a, const Matrix<D>& b) {
     return c;
 }
 
+template <int D>
+double norm(const Point<D>& x) {
+    double squared = 0.0;
+    for (double component : x) squared += component * component;
+    return std::sqrt(squared);
+}
+
 // Solution of m x = b by Cramer's rule; false if m is singular to working precision.
 template <int D>
 bool solve(const Matrix<D>& m, const Point<D>& b, Point<D>& x) {
     const double det = determinant(m);
-    if (!(std::abs(det) > 1e-9)) return false;
+    double scale = 1.0;
+    for (const Point<D>& row : m) scale *= norm<D>(row);
+    if (!(std::abs(det) > 1e-9 * scale)) return false;
     for (int column = 0; column < D; ++column) {
         Matrix<D> replaced = m;
         for (int row = 0; row < D; ++row) replaced[row][column] = b[row];
         x[column] = determinant(replaced) / det;
     }
     return true;
-}
-
-template <int D>
-double norm(const Point<D>& x) {
-    double squared = 0.0;
-    for (double component : x) squared += component * component;
-    return std::sqrt(squared);
 }
 
 }  // namespace modelaug

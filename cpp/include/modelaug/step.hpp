@@ -34,7 +34,8 @@ class Step {
         for (int axis = 0; axis < D; ++axis) {
             // Four cells beyond the domain all control points are the same.
             const double cells = static_cast<double>(cells_[axis]);
-            const double scaled = std::clamp(x[axis] * per_voxel_[axis], -4.0, cells + 4.0);
+            const double position = x[axis] * per_voxel_[axis];
+            const double scaled = position > -4.0 ? std::min(position, cells + 4.0) : -4.0;  // so that NaN is no index
             const double floor = std::floor(scaled);
             const index_t cell = static_cast<index_t>(floor);
             cubic_weights(scaled - floor, w[axis]);

@@ -153,6 +153,11 @@ inline Position locate(std::int32_t at, float displacement, std::int32_t length)
     return {low, t, outside};
 }
 
+// Exactly a at t = 0 and b at t = 1.
+inline float between(float a, float b, float t) {
+    return (1.0f - t) * a + t * b;
+}
+
 void warp_linear_2d(const WarpRow& row, float* MODELAUG_RESTRICT out) {
     const float* MODELAUG_RESTRICT image = row.image;
     const float *MODELAUG_RESTRICT down = row.displacement, *MODELAUG_RESTRICT across = down + row.component;
@@ -164,9 +169,9 @@ void warp_linear_2d(const WarpRow& row, float* MODELAUG_RESTRICT out) {
     for (std::int32_t x = 0; x < voxels; ++x) {
         const Position r = locate(y, down[x], h), c = locate(first + x, across[x], w);
         const std::int32_t at = r.low * w + c.low;
-        const float top = image[at] + c.t * (image[at + right] - image[at]);
-        const float bottom = image[at + below] + c.t * (image[at + below + right] - image[at + below]);
-        const float value = top + r.t * (bottom - top);
+        const float top = between(image[at], image[at + right], c.t);
+        const float bottom = between(image[at + below], image[at + below + right], c.t);
+        const float value = between(top, bottom, r.t);
         out[x] = constant & (r.outside | c.outside) ? fill : value;
     }
 }
@@ -184,12 +189,12 @@ void warp_linear_3d(const WarpRow& row, float* MODELAUG_RESTRICT out) {
     for (std::int32_t x = 0; x < voxels; ++x) {
         const Position p = locate(z, deep[x], n), r = locate(y, down[x], h), c = locate(first + x, across[x], w);
         const std::int32_t at = (p.low * h + r.low) * w + c.low, far = at + behind;
-        const float a = image[at] + c.t * (image[at + right] - image[at]);
-        const float b = image[at + below] + c.t * (image[at + below + right] - image[at + below]);
-        const float e = image[far] + c.t * (image[far + right] - image[far]);
-        const float f = image[far + below] + c.t * (image[far + below + right] - image[far + below]);
-        const float near = a + r.t * (b - a), other = e + r.t * (f - e);
-        const float value = near + p.t * (other - near);
+        const float a = between(image[at], image[at + right], c.t);
+        const float b = between(image[at + below], image[at + below + right], c.t);
+        const float e = between(image[far], image[far + right], c.t);
+        const float f = between(image[far + below], image[far + below + right], c.t);
+        const float near = between(a, b, r.t), other = between(e, f, r.t);
+        const float value = between(near, other, p.t);
         out[x] = constant & (p.outside | r.outside | c.outside) ? fill : value;
     }
 }
@@ -279,7 +284,7 @@ inline void apply(const StepView& step, PerRow (&x)[2], PerRow (&gradient)[2][2]
     for (int axis = 0; axis < 2; ++axis)
         for (int r = 0; r < kRows; ++r) {
             float scaled = x[axis][r] * step.per_voxel[axis] + static_cast<float>(StepView::kMargin);
-            scaled = scaled < 0.0f ? 0.0f : scaled;
+            scaled = scaled > 0.0f ? scaled : 0.0f;  // NaN is no index
             scaled = scaled > step.highest[axis] ? step.highest[axis] : scaled;
             cells[axis][r] = static_cast<std::int32_t>(scaled);
             t[axis][r] = scaled - static_cast<float>(cells[axis][r]);
@@ -321,7 +326,7 @@ inline void apply(const StepView& step, PerRow (&x)[3], PerRow (&gradient)[3][3]
         float t[3];
         for (int axis = 0; axis < 3; ++axis) {
             float scaled = x[axis][r] * step.per_voxel[axis] + static_cast<float>(StepView::kMargin);
-            scaled = scaled < 0.0f ? 0.0f : scaled;
+            scaled = scaled > 0.0f ? scaled : 0.0f;  // NaN is no index
             scaled = scaled > step.highest[axis] ? step.highest[axis] : scaled;
             const std::int32_t cell = static_cast<std::int32_t>(scaled);
             t[axis] = scaled - static_cast<float>(cell);
