@@ -96,6 +96,7 @@ def test_build_config_says_what_was_built() -> None:
         "sanitizers": str,
         "cplusplus": int,
         "eigen": str,
+        "instruction_set": str,
         "pybind11": str,
         "threading": str,
         "max_threads": int,

@@ -12,10 +12,12 @@
 namespace modelaug {
 namespace {
 
+constexpr double kSlack = 1e-3;  // voxels beyond the outermost ones that are not yet outside: fields are not exact
+
 template <int D>
 bool outside(const Point<D>& point, const Shape<D>& shape) {
     for (int axis = 0; axis < D; ++axis)
-        if (!(point[axis] >= 0.0 && point[axis] <= static_cast<double>(shape[axis] - 1))) return true;
+        if (!(point[axis] >= -kSlack && point[axis] <= static_cast<double>(shape[axis] - 1) + kSlack)) return true;
     return false;
 }
 

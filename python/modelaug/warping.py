@@ -35,7 +35,8 @@ def warp(
         0: nearest voxel, half rounded up, the type of `image` is kept (for labels); 1: linear; 3: interpolating cubic
         B-spline, mirrored about the centres of the border voxels.
     border
-        Beyond the centres of the outermost voxels: ``"edge"`` continues the border, ``"constant"`` gives `fill`.
+        Beyond the centres of the outermost voxels, by more than a thousandth of a voxel: ``"edge"`` continues the
+        border, ``"constant"`` gives `fill`.
     fill
         The value outside with ``border="constant"``.
     threads

@@ -96,10 +96,11 @@ def test_tar(tmp_path: Path, model: Any) -> None:
         pair = synthesizer.draw(i)
         info = json.loads(found.pop(f"{i:09d}.json"))
         assert info.keys() == pair.info.keys()
+        assert info.pop("rejected") == pair.info["rejected"]
         for name, value in arrays_of(pair).items():
             if name in info:
                 np.testing.assert_array_equal(info[name], value)
-            else:
+            elif name != "rejected":
                 stored = np.load(io.BytesIO(found.pop(f"{i:09d}.{name}.npy")), allow_pickle=False)
                 assert stored.dtype == value.dtype
                 np.testing.assert_array_equal(stored, value)

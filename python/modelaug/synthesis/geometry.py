@@ -26,6 +26,7 @@ Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 
 _ACCURACY = 0.01  # voxels; largest residual of the correspondence
+_SLACK = 1e-3  # voxels beyond the outermost ones that are not yet outside, as of `warp`
 _RESIDUAL_STREAM = 1  # of random numbers
 
 
@@ -257,11 +258,11 @@ def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field
 
 
 def _partner_inside(flow: Field) -> npt.NDArray[np.bool_]:
-    """Return at which voxels (*grid) the partner lies inside the grid."""
+    """Return at which voxels (*grid) the partner lies inside the grid, as `warp` sees it."""
     inside = np.ones(flow.shape[1:], dtype=bool)
     for axis, length in enumerate(flow.shape[1:]):
         target = np.arange(length, dtype=np.float64).reshape(-1, *(1,) * (flow.ndim - 2 - axis)) + flow[axis]
-        inside &= (target >= 0) & (target <= length - 1)
+        inside &= (target >= -_SLACK) & (target <= length - 1 + _SLACK)
     return inside
 
 

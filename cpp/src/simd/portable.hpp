@@ -1,0 +1,28 @@
+// What compilers spell differently.
+#pragma once
+
+#include <math.h>
+
+#include <cstddef>
+
+#if defined(_MSC_VER)
+#define MODELAUG_RESTRICT __restrict
+#else
+#define MODELAUG_RESTRICT __restrict__
+#endif
+
+namespace modelaug {
+namespace {
+
+using size = std::ptrdiff_t;
+
+inline float square_root(float x) {
+#if defined(__GNUC__)
+    return __builtin_sqrtf(x);
+#else
+    return static_cast<float>(sqrt(static_cast<double>(x)));
+#endif
+}
+
+}  // namespace
+}  // namespace modelaug
