@@ -64,7 +64,7 @@ sanitize: $(VENV)/.developed
 	cp -r python/modelaug build/asan-ubsan/package/ && cp build/asan-ubsan/_core*.so build/asan-ubsan/package/modelaug/
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/asan-ubsan/package \
-	$(BIN)/python -c "$$PYTEST_WITHOUT_EDITABLE" -q tests/test_splines.py tests/test_fields.py tests/test_warping.py tests/properties -k 'not fork'
+	$(BIN)/python -c "$$PYTEST_WITHOUT_EDITABLE" -q tests/test_splines.py tests/test_fields.py tests/test_warping.py tests/test_maps.py tests/properties -k 'not fork'
 
 tsan: $(VENV)/.developed
 	$(call PRESET,tsan)

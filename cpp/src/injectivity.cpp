@@ -146,8 +146,10 @@ struct Patch {
         for (int node = 0; node < kPatchNodes<D>; ++node)
             for (int axis = 0; axis < D; ++axis) {
                 double factor = per_voxel[axis];
-                for (int other = 0; other < D; ++other)
-                    factor *= (other == axis ? slopes : weights)[node / stride(other) % 4];
+                for (int other = 0; other < D; ++other) {
+                    const double* table = other == axis ? slopes : weights;
+                    factor *= table[node / stride(other) % 4];
+                }
                 for (int k = 0; k < D; ++k) jacobian[k][axis] += factor * nodes[k][node];
             }
         return determinant(jacobian);

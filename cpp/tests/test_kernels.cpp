@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "modelaug/bspline.hpp"
+#include "modelaug/chain.hpp"
 #include "modelaug/field.hpp"
+#include "modelaug/injectivity.hpp"
 #include "modelaug/parallel.hpp"
 #include "modelaug/render.hpp"
 #include "modelaug/warp.hpp"
@@ -154,6 +156,96 @@ void test_render() {
     for (index_t i = 0; i < pixels; ++i) CHECK(one[i] == 4.0f && one[pixels + i] == 4.5f);
 }
 
+// Two steps whose control points move by at most 0.3 cells, which cannot fold, and an affine map.
+template <int D>
+void test_chains(const Shape<D>& grid) {
+    Numbers numbers;
+    std::vector<std::vector<double>> nodes;
+    Chain<D> chain{};
+    for (index_t count : {3, 5}) {
+        Lattice<D> lattice{nullptr, D, {}, grid};
+        for (int axis = 0; axis < D; ++axis) lattice.cells[axis] = grid[axis] > 1 ? count : 1;
+        const index_t total = volume<D>(lattice.nodes());
+        std::vector<double> control;
+        for (int k = 0; k < D; ++k)
+            for (index_t node = 0; node < total; ++node)
+                control.push_back((numbers.next() - 0.5) * 0.6 * static_cast<double>(grid[k] - 1) /
+                                  static_cast<double>(lattice.cells[k]));
+        nodes.push_back(control);
+        chain.steps.push_back(lattice);
+    }
+    for (std::size_t step = 0; step < nodes.size(); ++step) {
+        chain.steps[step].data = nodes[step].data();
+        CHECK(is_one_to_one<D>(chain.steps[step], 0.0));
+        CHECK(!is_one_to_one<D>(chain.steps[step], 2.0));
+    }
+    for (int k = 0; k < D; ++k) {
+        chain.matrix[k][k] = 1.1;
+        chain.matrix[k][(k + 1) % D] = 0.2;
+        chain.offset[k] = 3.0 - k;
+    }
+    const index_t pixels = volume<D>(grid);
+    const SolveOptions options{3e-4, 10};
+    Chain<D> identity{};
+    for (int k = 0; k < D; ++k) identity.matrix[k][k] = 1.0;
+    for (const Chain<D>& fixed : {identity, chain}) {
+        std::vector<float> shown(D * pixels), flow(D * pixels), again(D * pixels), residual(pixels);
+        chain_on_grid<D>(fixed, grid, shown.data(), 1);
+        correspond<D>(shown.data(), chain, grid, options, flow.data(), residual.data(), 1);
+        for (int threads : {2, 3}) {
+            correspond<D>(shown.data(), chain, grid, options, again.data(), residual.data(), threads);
+            CHECK(again == flow);
+        }
+        for_rows<D>(grid, 0, pixels / grid[D - 1], [&](const Shape<D>& position, index_t index) {
+            CHECK(residual[index] <= 4e-4f);
+            double partner[D], reached[D], determinant = 0.0;
+            for (int k = 0; k < D; ++k)
+                partner[k] = static_cast<double>(position[k]) + static_cast<double>(flow[k * pixels + index]);
+            chain_at<D>(chain, partner, 1, reached, &determinant, 1);
+            CHECK(determinant > 0.0);
+            for (int k = 0; k < D; ++k)
+                CHECK(std::abs(reached[k] - static_cast<double>(position[k]) -
+                               static_cast<double>(shown[k * pixels + index])) < 1e-3);
+        });
+    }
+    // Points far beyond the grid, and none that is a number.
+    std::vector<double> points, targets, missed(3);
+    for (double x : {-1e6, 1e6, std::nan("")})
+        for (int k = 0; k < D; ++k) points.push_back(x);
+    std::vector<double> values(points.size()), determinants(3);
+    chain_at<D>(chain, points.data(), 3, values.data(), determinants.data(), 1);
+    chain_solve<D>(chain, values.data(), 3, options, points.data(), missed.data(), 2);
+    CHECK(missed[0] < 1e-3 && missed[1] < 1e-3);
+}
+
+// Mixtures of images by fields, in the plane and in space.
+template <int D>
+void test_mixtures(const Shape<D>& grid) {
+    Numbers numbers;
+    const index_t pixels = volume<D>(grid), count = 6, channels = 2;
+    Shape<D> cells;
+    cells.fill(2);
+    std::vector<float> images, deviation(pixels, 1.0f), mean(channels * pixels, 0.5f), coefficients;
+    for (index_t i = 0; i < count * channels * pixels; ++i) images.push_back(static_cast<float>(numbers.next()));
+    const std::vector<float> ranges{0.0f, 1.0f, 0.0f, 1.0f}, gain{1.0f, 1.0f}, bias{0.0f, 0.0f};
+    const FieldMixture<D> mixture{images.data(), deviation.data(), ranges.data(), count, channels, grid, cells};
+    for (index_t i = 0; i < count * mixture.nodes(); ++i)
+        coefficients.push_back(static_cast<float>(numbers.next() - 0.5));
+    std::vector<float> once(channels * pixels), again(channels * pixels);
+    for (bool patchwork : {false, true}) {
+        const auto render = [&](float* out, int threads) {
+            if (patchwork)
+                render_patchwork<D>(mixture, 3.0f, gain.data(), bias.data(), coefficients.data(), out, threads);
+            else
+                render_fields<D>(mixture, mean.data(), coefficients.data(), out, threads);
+        };
+        render(once.data(), 1);
+        render(again.data(), 3);
+        CHECK(once == again);
+        for (float value : once) CHECK(value >= 0.0f && value <= 1.0f);
+    }
+}
+
 void test_parallel() {
     for (const index_t count : {0, 1, 2, 7})
         for (const int threads : {-1, 1, 2, 16}) {
@@ -182,12 +274,16 @@ int main() {
     for (const Shape<2>& grid : {Shape<2>{17, 23}, Shape<2>{1, 9}, Shape<2>{8, 1}, Shape<2>{1, 1}, Shape<2>{2, 3}}) {
         test_bspline<2>(grid);
         test_fields<2>(grid);
+        test_chains<2>(grid);
+        test_mixtures<2>(grid);
         test_warps<2>(grid, grid);
         test_warps<2>(grid, {5, 6});
     }
     for (const Shape<3>& grid : {Shape<3>{7, 6, 9}, Shape<3>{1, 4, 5}, Shape<3>{5, 1, 1}, Shape<3>{2, 2, 2}}) {
         test_bspline<3>(grid);
         test_fields<3>(grid);
+        test_chains<3>(grid);
+        test_mixtures<3>(grid);
         test_warps<3>(grid, grid);
         test_warps<3>(grid, {3, 4, 2});
     }
