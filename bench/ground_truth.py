@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10 pairs, 4 in full")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
-    pairs, details = (10, 4) if arguments.quick else (arguments.pairs, arguments.detail)
+    pairs, details = (10, 4) if arguments.quick else (max(arguments.pairs, 1), max(arguments.detail, 1))
 
     results = []
     for name in arguments.cohort:

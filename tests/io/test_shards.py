@@ -340,6 +340,8 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         write_shards(object(), 4, tmp_path / "a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count is 0"):
         write_shards(Source(), 0, tmp_path / "a")
+    with pytest.raises(ValueError, match=r"^first is 18446744073709551614 and count 3; "):
+        write_shards(Source(), 3, tmp_path / "a", first=2**64 - 2)
     with pytest.raises(ValueError, match="shard_size is 0"):
         write_shards(Source(), 1, tmp_path / "a", shard_size=0)
     assert not (tmp_path / "a").exists()

@@ -410,6 +410,22 @@ def test_numpy_integers_are_indices(index: Any) -> None:
     _same(source.batch(np.array([3, 4])), source.batch(range(3, 5)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("indices", [None, 3, iter([1, 2])])
+def test_a_batch_of_no_sequence_is_refused(indices: Any) -> None:
+    with pytest.raises(TypeError, match=r"^indices is ") as caught:
+        PairSynthesizer(plane_model()).batch(indices)
+    one_line(caught.value)
+
+
+def test_pairs_of_different_kinds_are_not_stacked() -> None:
+    pair = PairSynthesizer(plane_model()).draw(0)
+    for other in (replace(pair, labels_fixed=None), replace(pair, info=pair.info | {"more": 1})):
+        for pairs in ([pair, other], [other, pair]):
+            with pytest.raises(ValueError, match=r"^pairs\[1\] and pairs\[0\] do not both have ") as caught:
+                stack_pairs(pairs)
+            one_line(caught.value)
+
+
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^indices is empty; "):
         PairSynthesizer(plane_model()).batch([])
@@ -483,3 +499,32 @@ def test_pairs_are_stacked() -> None:
     bare: list[npt.NDArray[Any] | None] = [replace(p, labels_fixed=None).labels_fixed for p in pairs]
     assert bare == [None] * 3
     assert stack_pairs([replace(p, labels_fixed=None) for p in pairs]).labels_fixed is None
+
+
+# Textures and weights --------------------------------------------------------------------------------
+
+
+def test_textures_are_shared_as_often_as_asked() -> None:
+    still = wilder(plane_model(), 0.0)
+    for probability in (0.0, 0.3, 1.0):
+        options = PairOptions(texture="mixed", shared_probability=probability, pose="none")
+        source = PairSynthesizer(still, seed=5, options=options)
+        shared = []
+        for index in range(150 if probability == 0.3 else 5):
+            pair = source.draw(index)
+            # On the mean shape in the mean pose, images with one texture are equal.
+            assert np.allclose(pair.fixed, pair.moving, atol=1e-3 * np.ptp(pair.fixed)) == pair.info["shared"]
+            shared.append(pair.info["shared"])
+        assert abs(np.mean(shared) - probability) <= 0.12
+
+
+def test_weights_end_where_the_width_says() -> None:
+    model = wilder(plane_model(), 0.0)
+    pair = PairSynthesizer(model, options=PairOptions(pose="none", weight_width=6.0, weight_unit="mm")).draw(0)
+    assert pair.labels_fixed is not None
+    away = ndimage.distance_transform_edt(pair.weight < 0.999, sampling=model.spacing)
+    # Pixels are up to 2 mm wide.
+    assert (pair.weight[away > 8.0] == 0).all()
+    assert (pair.weight[away < 4.0] > 0).all()
+    middle = pair.weight[(away > 2.5) & (away < 3.5)]
+    assert 0.2 < middle.mean() < 0.8

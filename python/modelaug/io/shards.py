@@ -237,6 +237,8 @@ def plan_shards(
         intensities=_intensities(source, intensities) if format == "chairs" else intensities,
         identity=as_json("identity", {} if identity is None else identity),
     )
+    if plan.first + plan.count > 2**64:
+        raise ValueError(f"first is {plan.first} and count {plan.count}; pass indices below 2^64")
     files = plan.files
     if format == "chairs":  # the only one that does not take every pair
         files.check(source.draw(plan.first))

@@ -55,6 +55,10 @@ def stack_pairs(pairs: Sequence[Pair]) -> Pair:
     """Return one `Pair` whose arrays are those of `pairs`, stacked; ``info`` holds a list per key."""
     if not pairs:
         raise ValueError("pairs is empty; pass at least one pair")
+    for i, pair in enumerate(pairs):
+        if _parts(pair) != _parts(pairs[0]):
+            odd = ", ".join(sorted(_parts(pair) ^ _parts(pairs[0])))
+            raise ValueError(f"pairs[{i}] and pairs[0] do not both have {odd}; stack pairs of one source")
 
     def stack(name: str) -> Any:
         values = [getattr(pair, name) for pair in pairs]
@@ -62,3 +66,8 @@ def stack_pairs(pairs: Sequence[Pair]) -> Pair:
 
     arrays = {name: stack(name) for name in Pair.__dataclass_fields__ if name != "info"}
     return Pair(**arrays, info={key: [pair.info[key] for pair in pairs] for key in pairs[0].info})
+
+
+def _parts(pair: Pair) -> set[str]:
+    """Return the names of the arrays and facts that a pair has."""
+    return {name for name in Pair.__dataclass_fields__ if getattr(pair, name) is not None} | set(pair.info)

@@ -111,6 +111,8 @@ class PairSynthesizer:
         threads
             Pairs to draw at the same time; None means as many as there are cores.
         """
+        if not hasattr(indices, "__len__") or not hasattr(indices, "__getitem__"):
+            raise TypeError(f"indices is {indices!r}; pass a sequence of integers")
         if len(indices) == 0:
             raise ValueError("indices is empty; name at least one pair")
         count = min(_checks.thread_count(threads), len(indices))
