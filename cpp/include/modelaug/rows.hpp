@@ -11,7 +11,8 @@ namespace modelaug {
 // For every voxel along an axis: its cell and the four weights there, each weight contiguous.
 struct AxisTable {
     std::vector<std::int32_t> cells;
-    std::vector<float> weights;  // (4, voxels)
+    std::vector<float> weights;      // (4, voxels)
+    std::vector<std::int32_t> runs;  // first voxels of the runs within one cell, and the end of the last
 
     AxisTable(index_t voxels, index_t count) : cells(voxels), weights(4 * voxels) {
         for (index_t x = 0; x < voxels; ++x) {
@@ -20,7 +21,9 @@ struct AxisTable {
             cubic_weights(where.t, w);
             cells[x] = static_cast<std::int32_t>(where.cell);
             for (int tap = 0; tap < 4; ++tap) weights[tap * voxels + x] = static_cast<float>(w[tap]);
+            if (x == 0 || cells[x] != cells[x - 1]) runs.push_back(static_cast<std::int32_t>(x));
         }
+        runs.push_back(static_cast<std::int32_t>(voxels));
     }
 
     index_t voxels() const { return static_cast<index_t>(cells.size()); }
@@ -32,7 +35,8 @@ struct AxisTable {
 
     // out[x] = the spline with the control points `line` at all voxels of the axis.
     void expand(const float* line, float* out) const {
-        simd().expand({cells.data(), weights.data(), voxels()}, line, out);
+        simd().expand({cells.data(), weights.data(), voxels(), runs.data(), static_cast<index_t>(runs.size()) - 1},
+                      line, out);
     }
 };
 

@@ -14,6 +14,8 @@ struct AxisView {
     const std::int32_t* cells;
     const float* weights;
     std::ptrdiff_t voxels;
+    const std::int32_t* runs;  // first voxels of the runs within one cell, and the end of the last
+    std::ptrdiff_t run_count;
 };
 
 // Images mixed along one row of voxels.

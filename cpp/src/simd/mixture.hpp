@@ -19,7 +19,7 @@ void expand(const AxisView& axis, const float* MODELAUG_RESTRICT line, float* MO
     const float *MODELAUG_RESTRICT w0 = axis.weights, *MODELAUG_RESTRICT w1 = w0 + axis.voxels,
                                    *MODELAUG_RESTRICT w2 = w1 + axis.voxels, *MODELAUG_RESTRICT w3 = w2 + axis.voxels;
     const size voxels = axis.voxels;
-    if (cells[voxels - 1] + 1 > voxels / 6) {
+    if (axis.run_count > voxels / 6) {
         // Few voxels in a cell: look the control points up for each.
         for (size x = 0; x < voxels; ++x) {
             const std::int32_t cell = cells[x];
@@ -27,13 +27,10 @@ void expand(const AxisView& axis, const float* MODELAUG_RESTRICT line, float* MO
         }
         return;
     }
-    for (size begin = 0; begin < voxels;) {
-        const std::int32_t cell = cells[begin];
-        size end = begin + 1;
-        while (end < voxels && cells[end] == cell) ++end;
+    for (size run = 0; run < axis.run_count; ++run) {
+        const std::int32_t begin = axis.runs[run], end = axis.runs[run + 1], cell = cells[begin];
         const float a = line[cell], b = line[cell + 1], c = line[cell + 2], d = line[cell + 3];
-        for (size x = begin; x < end; ++x) out[x] = a * w0[x] + b * w1[x] + c * w2[x] + d * w3[x];
-        begin = end;
+        for (std::int32_t x = begin; x < end; ++x) out[x] = a * w0[x] + b * w1[x] + c * w2[x] + d * w3[x];
     }
 }
 
