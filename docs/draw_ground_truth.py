@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from modelaug import AppearanceModel, Cohort, PairOptions, PairSynthesizer, phantoms, warp
 from modelaug.plots import save_figure
+from modelaug.plots.figures import draw_landmarks
 
 IMAGES = Path(__file__).parent / "images"
 SHOWN = 3  # px, the end of the scale
@@ -62,9 +63,7 @@ def main() -> None:
         for ax, source, name in ((row[3], sources[0], "direct"), (row[4], sources[1], "composed")):
             picture = show(ax, disagreement(source, index), f"flow error, {name} (px)", **heat)
         for ax in row:
-            for member in model.objects:
-                points = direct.landmarks_fixed[[*member.indices, *member.indices[: member.kind == "closed"]]]
-                ax.plot(points[:, 1], points[:, 0], color="tab:green", lw=0.5)
+            draw_landmarks(ax, direct.landmarks_fixed, model.objects, color="tab:green", line_width=0.5, dots=False)
         figure.colorbar(picture, ax=row[4], shrink=0.8)
     save_figure(figure, IMAGES / f"disagreement_{arguments.name}.png", dpi=80)
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from modelaug import AppearanceModel, Cohort, PairSynthesizer, ShapeOptions, TextureOptions, phantoms
 from modelaug.plots import save_figure
+from modelaug.plots.figures import draw_landmarks
 
 IMAGES = Path(__file__).parent / "images"
 ENGINES = {
@@ -38,9 +39,7 @@ def draw(path: Path, models: dict[str, AppearanceModel]) -> None:
             pair = source.draw(i)
             high = np.quantile(pair.fixed, 0.995)
             ax.imshow(pair.fixed[0], cmap="gray", vmin=model.intensities[0, 0], vmax=high)
-            for member in model.objects:
-                points = pair.landmarks_fixed[[*member.indices, *member.indices[: member.kind == "closed"]]]
-                ax.plot(points[:, 1], points[:, 0], color="tab:orange", lw=0.7)
+            draw_landmarks(ax, pair.landmarks_fixed, model.objects, color="tab:orange", line_width=0.7, dots=False)
             ax.set_axis_off()
         axes[0].set_title(name, loc="left", fontsize=8)
     save_figure(figure, path, dpi=80)

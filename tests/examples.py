@@ -142,6 +142,15 @@ def arrays_of(pair: Pair) -> dict[str, npt.NDArray[np.generic]]:
     return {name: value for name, value in arrays.items() if value is not None}
 
 
+def same_pairs(a: Pair, b: Pair) -> None:
+    """Check that two pairs, or stacks of them, are equal, bit for bit."""
+    left, right = arrays_of(a), arrays_of(b)
+    assert left.keys() == right.keys()
+    for name, array in left.items():
+        assert array.dtype == right[name].dtype, name
+        assert np.array_equal(array, right[name]), name
+
+
 def digest(pair: Pair) -> str:
     """Return a hash of all that a pair holds."""
     total = hashlib.sha256()

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "modelaug/bspline.hpp"
 #include "modelaug/grid.hpp"
 
 namespace modelaug::bind {
@@ -45,6 +46,19 @@ template <typename T, int D>
 Array<T> new_array(Extents leading, const Shape<D>& grid) {
     leading.insert(leading.end(), grid.begin(), grid.end());
     return Array<T>(leading);
+}
+
+// Control points (k, *nodes) on the domain of a grid.
+template <int D>
+Lattice<D> to_lattice(const Array<double>& coefficients, const Extents& grid) {
+    require(coefficients.ndim() == D + 1, "coefficients must have the shape (k, *nodes)");
+    Lattice<D> lattice{coefficients.data(), coefficients.shape(0), trailing_shape<D>(coefficients), to_shape<D>(grid)};
+    for (int axis = 0; axis < D; ++axis) {
+        lattice.cells[axis] -= 3;
+        require(lattice.cells[axis] >= 1, "coefficients must have at least 4 nodes along each axis");
+        require(lattice.grid[axis] >= 1, "grid must be positive");
+    }
+    return lattice;
 }
 
 // Calls body.template operator()<D>() for D = 2 or 3.

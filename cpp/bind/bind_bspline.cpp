@@ -9,18 +9,6 @@ namespace {
 using Fit = py::typing::Tuple<Array<double>, Array<double>, int, bool>;
 
 template <int D>
-Lattice<D> to_lattice(const Array<double>& coefficients, const Extents& grid) {
-    require(coefficients.ndim() == D + 1, "coefficients must have the shape (k, *nodes)");
-    Lattice<D> lattice{coefficients.data(), coefficients.shape(0), trailing_shape<D>(coefficients), to_shape<D>(grid)};
-    for (int axis = 0; axis < D; ++axis) {
-        lattice.cells[axis] -= 3;
-        require(lattice.cells[axis] >= 1, "coefficients must have at least 4 nodes along each axis");
-        require(lattice.grid[axis] >= 1, "grid must be positive");
-    }
-    return lattice;
-}
-
-template <int D>
 Fit fit(const Array<double>& sites, const Array<double>& values, const std::optional<Array<double>>& weights,
         const Extents& grid, const FitOptions& options) {
     const index_t count = sites.shape(0), components = values.shape(1);

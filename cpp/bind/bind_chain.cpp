@@ -11,29 +11,20 @@ using Steps = std::vector<Array<double>>;
 using Solution = py::typing::Tuple<Array<double>, Array<double>>;
 using Correspondence = py::typing::Tuple<Array<float>, Array<float>>;
 
-void check_grid(const Extents& grid) {
-    for (index_t length : grid) require(length >= 1, "grid must be positive");
-}
-
 template <int D>
-Lattice<D> to_lattice(const Array<double>& coefficients, const Extents& grid) {
+Lattice<D> to_step(const Array<double>& coefficients, const Extents& grid) {
     require(coefficients.ndim() == D + 1 && coefficients.shape(0) == D, "a step must have the shape (d, *nodes)");
-    Lattice<D> lattice{coefficients.data(), D, trailing_shape<D>(coefficients), to_shape<D>(grid)};
-    for (index_t& cells : lattice.cells) {
-        cells -= 3;
-        require(cells >= 1, "a step must have at least 4 nodes along each axis");
-    }
-    return lattice;
+    return to_lattice<D>(coefficients, grid);
 }
 
 // The views are valid as long as the arrays are.
 template <int D>
 Chain<D> to_chain(const Steps& steps, const Array<double>& affine, const Extents& grid) {
-    check_grid(grid);
+    for (index_t length : grid) require(length >= 1, "grid must be positive");
     require(affine.ndim() == 2 && affine.shape(0) == D && affine.shape(1) == D + 1,
             "affine must have the shape (d, d + 1)");
     Chain<D> chain{};
-    for (const Array<double>& step : steps) chain.steps.push_back(to_lattice<D>(step, grid));
+    for (const Array<double>& step : steps) chain.steps.push_back(to_step<D>(step, grid));
     for (int i = 0; i < D; ++i) {
         for (int j = 0; j < D; ++j) chain.matrix[i][j] = affine.at(i, j);
         chain.offset[i] = affine.at(i, D);
@@ -109,8 +100,7 @@ Correspondence bind_correspond(const Array<float>& fixed, const Steps& steps, co
 
 bool bind_one_to_one(const Array<double>& step, const Extents& grid, double least) {
     return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
-        check_grid(grid);
-        const Lattice<D> lattice = to_lattice<D>(step, grid);
+        const Lattice<D> lattice = to_step<D>(step, grid);
         py::gil_scoped_release release;
         return is_one_to_one<D>(lattice, least);
     });

@@ -88,8 +88,6 @@ std::vector<double> refine_axis(const std::vector<double>& coarse, index_t outer
     return fine;
 }
 
-}  // namespace
-
 template <int D>
 std::vector<double> refine(std::vector<double> coefficients, index_t components, const Shape<D>& cells,
                            const Shape<D>& grid) {
@@ -105,8 +103,6 @@ std::vector<double> refine(std::vector<double> coefficients, index_t components,
     }
     return coefficients;
 }
-
-namespace {
 
 // Sites, values and weights in the order of their coordinates.
 struct Data {
@@ -294,11 +290,10 @@ void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
     });
 }
 
-#define MODELAUG_INSTANTIATE(D)                                                                             \
-    template FitResult<D> fit_bspline<D>(const double*, const double*, const double*, index_t, index_t,     \
-                                         const Shape<D>&, const FitOptions&);                               \
-    template void evaluate_at<D>(const Lattice<D>&, const double*, index_t, bool, double*, int);            \
-    template std::vector<double> refine<D>(std::vector<double>, index_t, const Shape<D>&, const Shape<D>&); \
+#define MODELAUG_INSTANTIATE(D)                                                                         \
+    template FitResult<D> fit_bspline<D>(const double*, const double*, const double*, index_t, index_t, \
+                                         const Shape<D>&, const FitOptions&);                           \
+    template void evaluate_at<D>(const Lattice<D>&, const double*, index_t, bool, double*, int);        \
     template void evaluate_on_grid<D>(const Lattice<D>&, float*, int);
 MODELAUG_INSTANTIATE(2)
 MODELAUG_INSTANTIATE(3)

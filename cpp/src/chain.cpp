@@ -24,10 +24,10 @@ class Map {
         for (const Lattice<D>& lattice : chain.steps) steps_.emplace_back(lattice);
     }
 
-    // chi(x), where the first `done` steps are already taken.
-    Point<D> value(Point<D> x, std::size_t done = 0) const {
+    // chi(x).
+    Point<D> value(Point<D> x) const {
         Matrix<D> unused;
-        for (std::size_t k = done; k < steps_.size(); ++k) steps_[k].template apply<false>(x, unused);
+        for (const Step<D>& step : steps_) step.template apply<false>(x, unused);
         return affine(x);
     }
 

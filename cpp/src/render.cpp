@@ -38,7 +38,6 @@ MixtureRow mixture_row(const FieldMixture<D>& mixture, index_t y) {
             pixels,
             mixture.inverse_deviation + y * columns,
             mixture.count,
-            mixture.channels,
             columns};
 }
 

@@ -14,7 +14,7 @@ import pytest
 from modelaug import ModelFileError, PairSynthesizer
 from modelaug.io import ShardedPairs, write_shards
 from modelaug.io.archives import read_archive
-from tests.examples import arrays_of, heart_model, one_line, volume_model
+from tests.examples import heart_model, one_line, same_pairs, volume_model
 
 END = 2**40
 
@@ -28,23 +28,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "p"
 
 
-def same(a: Any, b: Any) -> None:
-    left, right = arrays_of(a), arrays_of(b)
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        assert value.dtype == right[name].dtype
-        np.testing.assert_array_equal(value, right[name])
-
-
 @pytest.mark.parametrize("verify", [False, True])
 def test_pairs_are_those_that_were_drawn(folder: Path, verify: bool) -> None:
     pairs, synthesizer = ShardedPairs(folder, held_out=3, verify=verify), PairSynthesizer(heart_model(), seed=1)
     assert len(pairs) == 11
     for i in range(20):
-        same(pairs.draw(i), synthesizer.draw(3 + i % 8))
+        same_pairs(pairs.draw(i), synthesizer.draw(3 + i % 8))
     for k in range(3):
-        same(pairs.draw(END - 3 + k), synthesizer.draw(11 + k))
-    same(pickle.loads(pickle.dumps(pairs)).draw(9), synthesizer.draw(4))
+        same_pairs(pairs.draw(END - 3 + k), synthesizer.draw(11 + k))
+    same_pairs(pickle.loads(pickle.dumps(pairs)).draw(9), synthesizer.draw(4))
 
 
 def test_volumes_in_parts(tmp_path: Path) -> None:
@@ -52,7 +44,7 @@ def test_volumes_in_parts(tmp_path: Path) -> None:
     for k in (2, 1):
         write_shards(synthesizer, 3, tmp_path, shard_size=1, part=(k, 2), threads=1)
     for i in range(3):
-        same(ShardedPairs(tmp_path, held_out=0).draw(i), synthesizer.draw(i))
+        same_pairs(ShardedPairs(tmp_path, held_out=0).draw(i), synthesizer.draw(i))
 
 
 def test_a_pair_may_be_changed(folder: Path) -> None:
@@ -60,7 +52,7 @@ def test_a_pair_may_be_changed(folder: Path) -> None:
     pair = pairs.draw(1)
     pair.flow[:] = 0
     pair.info["shape"] = None
-    same(pairs.draw(1), PairSynthesizer(heart_model(), seed=1).draw(4))
+    same_pairs(pairs.draw(1), PairSynthesizer(heart_model(), seed=1).draw(4))
 
 
 @pytest.mark.parametrize("index", [-1, END, END - 4, END // 2, 1.0, True])

@@ -10,16 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from modelaug import AcquisitionOptions, Pair, PairOptions, PairSynthesizer
+from modelaug import AcquisitionOptions, PairOptions, PairSynthesizer
 from modelaug.synthesis import stack_pairs
-from tests.examples import arrays_of, one_line, plane_model
-
-
-def _same(a: Pair, b: Pair) -> None:
-    left, right = arrays_of(a), arrays_of(b)
-    assert left.keys() == right.keys()
-    for name, array in left.items():
-        assert np.array_equal(array, right[name]), name
+from tests.examples import one_line, plane_model, same_pairs
 
 
 @pytest.mark.parametrize(
@@ -36,8 +29,8 @@ def test_bad_indices_are_refused(index: Any, kind: type[Exception]) -> None:
 @pytest.mark.parametrize("index", [np.int64(3), np.uint8(3)])
 def test_numpy_integers_are_indices(index: Any) -> None:
     source = PairSynthesizer(plane_model())
-    _same(source.draw(index), source.draw(3))
-    _same(source.batch(np.array([3, 4])), source.batch(range(3, 5)))  # type: ignore[arg-type]
+    same_pairs(source.draw(index), source.draw(3))
+    same_pairs(source.batch(np.array([3, 4])), source.batch(range(3, 5)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("indices", [None, 3, iter([1, 2])])

@@ -25,7 +25,6 @@ from modelaug.synthesis import stack_pairs
 from modelaug.texture import texture_engine
 from tests.examples import (
     MODELS,
-    arrays_of,
     basis_model,
     dice,
     digest,
@@ -35,17 +34,10 @@ from tests.examples import (
     philox,
     plane,
     plane_model,
+    same_pairs,
     volume_model,
     wilder,
 )
-
-
-def _same(a: Pair, b: Pair) -> None:
-    left, right = arrays_of(a), arrays_of(b)
-    assert left.keys() == right.keys()
-    for name, array in left.items():
-        assert array.dtype == right[name].dtype, name
-        assert np.array_equal(array, right[name]), name
 
 
 @functools.cache
@@ -179,9 +171,9 @@ def test_purity_in_batches(model: Callable[[], AppearanceModel], threads: int) -
     alone = {i: source.draw(i) for i in (0, 3, 9, 4)}
     for indices in ([9, 3, 0, 4], [3], [4, 4, 0]):
         batch = source.batch(indices, threads=threads)
-        _same(batch, stack_pairs([alone[i] for i in indices]))
+        same_pairs(batch, stack_pairs([alone[i] for i in indices]))
         assert batch.fixed.shape == (len(indices), *alone[0].fixed.shape)
-    _same(source.draw(3), alone[3])
+    same_pairs(source.draw(3), alone[3])
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -192,7 +184,7 @@ def test_purity_after_save_load_and_pickling(tmp_path: Path, model: Callable[[],
         PairSynthesizer(AppearanceModel.load(tmp_path / "model.npz"), seed=4),
         pickle.loads(pickle.dumps(source)),
     ):
-        _same(other.draw(7), source.draw(7))
+        same_pairs(other.draw(7), source.draw(7))
 
 
 def test_purity_in_another_process(tmp_path: Path) -> None:
@@ -336,7 +328,7 @@ def test_draws_that_leave_the_frame_are_made_anew() -> None:
             assert ((landmarks >= 0) & (landmarks <= 47)).all()
         _replays(_crowded(), pair)
     again = attempts.index(max(attempts))
-    _same(source.batch([0, again], threads=2), stack_pairs([pairs[0], pairs[again]]))
+    same_pairs(source.batch([0, again], threads=2), stack_pairs([pairs[0], pairs[again]]))
 
 
 def test_after_the_last_attempt_a_draw_is_shrunk() -> None:
@@ -353,7 +345,7 @@ def test_after_the_last_attempt_a_draw_is_shrunk() -> None:
     # A draw that stays inside at once is the same however many attempts are allowed.
     many = PairSynthesizer(_crowded(), options=PairOptions(max_attempts=50))
     inside = next(i for i, pair in enumerate(pairs) if pair.info["shrink"] == 1)
-    _same(many.draw(inside), pairs[inside])
+    same_pairs(many.draw(inside), pairs[inside])
 
 
 def test_coefficients_of_a_shrunk_draw_replay_it_whatever_the_mean_pose() -> None:

@@ -77,11 +77,6 @@ template <int D>
 FitResult<D> fit_bspline(const double* sites, const double* values, const double* weights, index_t count,
                          index_t components, const Shape<D>& grid, const FitOptions& options);
 
-// The control points of the same spline on a lattice with twice the cells along each axis of more than one voxel.
-template <int D>
-std::vector<double> refine(std::vector<double> coefficients, index_t components, const Shape<D>& cells,
-                           const Shape<D>& grid);
-
 // Values at points, (count, components). A point outside the domain gets the value at the nearest point of the domain,
 // plus, if `extrapolate`, the gradient there times the offset.
 template <int D>

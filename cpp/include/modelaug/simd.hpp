@@ -23,7 +23,7 @@ struct MixtureRow {
     const float* images;              // of the first subject and channel, at the row's first voxel
     std::ptrdiff_t subject, channel;  // steps between subjects and channels
     const float* inverse_deviation;   // (voxels)
-    std::ptrdiff_t count, channels, voxels;
+    std::ptrdiff_t count, voxels;
 };
 
 // An image and a field that pulls it, at one row of the output.

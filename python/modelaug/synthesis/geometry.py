@@ -18,7 +18,7 @@ from modelaug.maps import LandmarkMap, correspond, fit_map
 from modelaug.model import AppearanceModel
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.residual import residual_nodes, residual_step
-from modelaug.warping import warp_points
+from modelaug.warping import warp, warp_points
 
 __all__ = ["Geometry", "GeometrySource"]
 
@@ -26,7 +26,6 @@ Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 
 _ACCURACY = 0.01  # voxels; largest residual of the correspondence
-_SLACK = 1e-3  # voxels beyond the outermost ones that are not yet outside, as of `warp`
 _RESIDUAL_STREAM = 1  # of random numbers
 
 
@@ -53,6 +52,8 @@ class Geometry:
     displacements : tuple of ndarray, (d, *grid), float32
         Those of the maps at all voxels.
     flow : ndarray, (d, *grid), float32
+    inside : ndarray, (*grid), bool
+        Voxels of the fixed image whose partner lies inside the moving one.
     info : dict
         ``shape`` and ``pose``, the coefficients used (a row for each image), ``attempts``, ``rejected`` (why the
         attempts before failed: ``"frame"``, ``"crossings"``, ``"map"``, ``"folds"`` or ``"flow"``), ``shrink`` (the
@@ -70,6 +71,7 @@ class Geometry:
     maps: tuple[LandmarkMap, LandmarkMap]
     displacements: tuple[Field, Field]
     flow: Field
+    inside: npt.NDArray[np.bool_]
     info: dict[str, Any]
     numbers: np.random.Generator
 
@@ -159,13 +161,15 @@ class GeometrySource:
         displacements = (fixed.displacement(), moving.displacement())
         if strict and any(_folds(u) for u in displacements):
             raise _Invalid("folds")
-        flow, facts = self._flow(displacements[0], rendered)
+        flow, inside, facts = self._flow(displacements[0], rendered)
         info |= {
             "steps": np.array([len(fixed.steps), len(moving.steps)]),
             "landmark_shift": max(_longest(rendered[i][0] - drawn[i]) for i in range(2)),
             **facts,
         }
-        return Geometry((landmarks_fixed, landmarks_moving), (fixed, moving), displacements, flow, info, numbers)
+        return Geometry(
+            (landmarks_fixed, landmarks_moving), (fixed, moving), displacements, flow, inside, info, numbers
+        )
 
     def _pose(self, coefficients: _Coefficients, i: int) -> Array | None:
         if self.options.pose == "none":
@@ -220,8 +224,13 @@ class GeometrySource:
             landmarks = drawn
         return self._inside(landmarks, _ACCURACY), chi
 
-    def _flow(self, shown: Field, rendered: list[tuple[Array, LandmarkMap]]) -> tuple[Field, dict[str, Any]]:
-        """Return the flow and facts about it, or raise _Invalid; `shown` is the displacement of the fixed image."""
+    def _flow(
+        self, shown: Field, rendered: list[tuple[Array, LandmarkMap]]
+    ) -> tuple[Field, npt.NDArray[np.bool_], dict[str, Any]]:
+        """Return the flow, where its partners are inside, and facts about it, or raise _Invalid.
+
+        `shown` is the displacement of the fixed image.
+        """
         (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
         grid, spline = self.model.grid, self.model.spline
         strict, composed = not self.options.allow_folds, self.options.flow == "composed"
@@ -232,7 +241,7 @@ class GeometrySource:
             direct = fit_map(landmarks_fixed, landmarks_moving, spline, grid, folds=not strict)
             flow = direct.displacement()
             residual = _disagreement(fixed, moving, flow)
-        inside = _partner_inside(flow)
+        inside = warp(np.ones(grid, dtype=np.uint8), flow, order=0, border="constant", threads=1) > 0
         within = residual[inside] if inside.any() else np.zeros(1)
         if not composed:
             facts["disagreement"] = np.percentile(within, [50, 95, 100])
@@ -246,7 +255,7 @@ class GeometrySource:
             raise _Invalid("folds")
         if strict and (facts["landmark_error"] > spline.max_residual or (composed and residual.max() > _ACCURACY)):
             raise _Invalid("flow")
-        return flow, facts
+        return flow, inside, facts
 
 
 def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field:
@@ -255,15 +264,6 @@ def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field
     partners = voxels + flow.reshape(len(flow), -1).T
     distances: Array = np.sqrt(((moving.at(partners) - fixed.at(voxels)) ** 2).sum(axis=1))
     return np.asarray(distances, dtype=np.float32).reshape(fixed.grid)
-
-
-def _partner_inside(flow: Field) -> npt.NDArray[np.bool_]:
-    """Return at which voxels (*grid) the partner lies inside the grid, as `warp` sees it."""
-    inside = np.ones(flow.shape[1:], dtype=bool)
-    for axis, length in enumerate(flow.shape[1:]):
-        target = np.arange(length, dtype=np.float64).reshape(-1, *(1,) * (flow.ndim - 2 - axis)) + flow[axis]
-        inside &= (target >= -_SLACK) & (target <= length - 1 + _SLACK)
-    return inside
 
 
 def _folds(displacement: Field) -> bool:

@@ -86,14 +86,12 @@ class PairSynthesizer:
             None if model.labels is None else warp(model.labels, u, order=0, border="constant", threads=1)
             for u in geometry.displacements
         ]
-        # A voxel whose partner lies outside the moving image teaches nothing.
-        inside = np.ones(model.grid, dtype=np.float32)
-        visible = warp(inside, geometry.flow, order=0, border="constant", threads=1)
         return Pair(
             fixed,
             moving,
             geometry.flow,
-            weight=visible * warp(self._weight, geometry.displacements[0], threads=1),
+            # A voxel whose partner lies outside the moving image teaches nothing.
+            weight=geometry.inside * warp(self._weight, geometry.displacements[0], threads=1),
             landmarks_fixed=geometry.landmarks[0],
             landmarks_moving=geometry.landmarks[1],
             labels_fixed=labels[0],
