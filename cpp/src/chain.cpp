@@ -114,6 +114,17 @@ class Map {
     Point<D> offset_;
 };
 
+// The first voxel of row y.
+template <int D>
+Shape<D> row_start(const Shape<D>& grid, index_t y) {
+    Shape<D> start{};
+    for (int axis = D - 2; axis >= 0; --axis) {
+        start[axis] = y % grid[axis];
+        y /= grid[axis];
+    }
+    return start;
+}
+
 // A chain, or what follows its first steps, as the inner loops want it: single precision, borders continued by a
 // margin.
 template <int D>
@@ -126,6 +137,15 @@ class FloatChain {
             for (int j = 0; j < D; ++j) view_.matrix[i][j] = static_cast<float>(chain.matrix[i][j]);
             view_.offset[i] = static_cast<float>(chain.offset[i]);
         }
+        double scale = 0.0;
+        for (int k = 0; k < D; ++k) {
+            Point<D> unit{}, column{};
+            unit[k] = 1.0;
+            solve<D>(chain.matrix, unit, column);
+            for (int i = 0; i < D; ++i) view_.inverse[i][k] = static_cast<float>(column[i]);
+            scale += norm<D>(chain.matrix[k]) * norm<D>(chain.matrix[k]);
+        }
+        view_.curvature = static_cast<float>(std::sqrt(scale) * curvature_);
         view_.steps = steps_.data();
         view_.count = static_cast<index_t>(steps_.size());
     }
@@ -154,32 +174,67 @@ class FloatChain {
             step.strides[axis] = padded_strides[axis] * kComponents;
         }
         std::vector<float> nodes(volume<D>(padded) * kComponents);
-        for_rows<D>(padded, 0, volume<D>(padded) / padded[D - 1], [&](const Shape<D>& node, index_t index) {
+        const index_t columns = inner[D - 1];
+        for (index_t line = 0; line < volume<D>(padded) / padded[D - 1]; ++line) {
+            Shape<D> at = row_start<D>(padded, line);
             index_t source = 0;
-            for (int axis = 0; axis < D; ++axis)
-                source += inner_strides[axis] * std::clamp<index_t>(node[axis] - kMargin, 0, inner[axis] - 1);
-            for (int k = 0; k < D; ++k)
-                nodes[index * kComponents + k] = static_cast<float>(lattice.data[k * total + source]);
-        });
+            for (int axis = 0; axis < D - 1; ++axis)
+                source += inner_strides[axis] * std::clamp<index_t>(at[axis] - kMargin, 0, inner[axis] - 1);
+            float* out = nodes.data() + line * padded[D - 1] * kComponents;
+            for (int k = 0; k < D; ++k) {
+                const double* c = lattice.data + k * total + source;
+                for (index_t x = 0; x < kMargin; ++x) {
+                    out[x * kComponents + k] = static_cast<float>(c[0]);
+                    out[(kMargin + columns + x) * kComponents + k] = static_cast<float>(c[columns - 1]);
+                }
+                for (index_t x = 0; x < columns; ++x) out[(kMargin + x) * kComponents + k] = static_cast<float>(c[x]);
+            }
+        }
+        bound(nodes, padded, padded_strides, step);
         nodes_.push_back(std::move(nodes));
         steps_.push_back(step);
     }
 
+    // Derivatives of a spline are averages of its control points' differences: the longest of those bounds how far a
+    // step stretches, and how fast its derivative changes. Bounds of the chain so far follow by the chain rule.
+    void bound(const std::vector<float>& nodes, const Shape<D>& padded, const Shape<D>& steps, const StepView& step) {
+        // Of differences along axis i, and along axis j of those (-1: none).
+        const auto longest = [&](int i, int j) {
+            Shape<D> count = padded;
+            --count[i];
+            if (j >= 0) --count[j];
+            const index_t a = steps[i] * kComponents, b = j >= 0 ? steps[j] * kComponents : 0;
+            float squares[16] = {};
+            for (index_t plane = 0; plane < (D == 3 ? count[0] : 1); ++plane)
+                simd().steepest(nodes.data() + plane * (D == 3 ? steps[0] * kComponents : 0), count[D - 2],
+                                steps[D - 2] * kComponents, count[D - 1] * kComponents, a, b, squares);
+            float sum = 0.0f;
+            for (index_t k = 0; k < kComponents; ++k) {
+                float highest = 0.0f;
+                for (index_t lane = k; lane < 16; lane += kComponents) highest = std::max(highest, squares[lane]);
+                sum += highest;
+            }
+            return static_cast<double>(sum);
+        };
+        double first = 0.0, second = 0.0;
+        for (int i = 0; i < D; ++i) {
+            const double scale = static_cast<double>(step.per_voxel[i]) * static_cast<double>(step.per_voxel[i]);
+            if (scale == 0.0) continue;
+            first += scale * longest(i, -1);
+            for (int j = 0; j < D; ++j)
+                second += scale * static_cast<double>(step.per_voxel[j]) * static_cast<double>(step.per_voxel[j]) *
+                          longest(i, j);
+        }
+        const double stretch = 1.0 + std::sqrt(first);
+        curvature_ = std::sqrt(second) * stretch_ * stretch_ + stretch * curvature_;
+        stretch_ *= stretch;
+    }
+
     std::vector<std::vector<float>> nodes_;
     std::vector<StepView> steps_;
+    double stretch_ = 1.0, curvature_ = 0.0;
     ChainView view_{};
 };
-
-// The first voxel of row y.
-template <int D>
-Shape<D> row_start(const Shape<D>& grid, index_t y) {
-    Shape<D> start{};
-    for (int axis = D - 2; axis >= 0; --axis) {
-        start[axis] = y % grid[axis];
-        y /= grid[axis];
-    }
-    return start;
-}
 
 }  // namespace
 
@@ -238,80 +293,53 @@ void chain_solve(const Chain<D>& chain, const double* targets, index_t count, co
 template <int D>
 void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
                 float* flow, float* residual, int threads) {
-    constexpr index_t kTogether = SolveRow::kTogether;
-    const index_t pixels = volume<D>(grid), columns = grid[D - 1];
+    constexpr index_t kVoxels = SolveStrip::kVoxels;
+    const index_t pixels = volume<D>(grid), columns = grid[D - 1], rows = grid[D - 2];
+    const index_t strips = (columns + kVoxels - 1) / kVoxels;
     const Map<D> map(moving);
     const FloatChain<D> chain(moving);
-    const auto shown = [&](const Shape<D>& position, index_t index) {
-        Point<D> target;
-        for (int k = 0; k < D; ++k)
-            target[k] = static_cast<double>(position[k]) + static_cast<double>(fixed[k * pixels + index]);
-        return target;
-    };
-    const auto store = [&](const Shape<D>& position, index_t index, const Point<D>& y, double length) {
+    // Improves the flow at a voxel in double precision.
+    const auto solve_carefully = [&](const Shape<D>& position, index_t index) {
+        Point<D> target, y;
+        for (int k = 0; k < D; ++k) {
+            const double x = static_cast<double>(position[k]);
+            target[k] = x + static_cast<double>(fixed[k * pixels + index]);
+            y[k] = x + static_cast<double>(flow[k * pixels + index]);
+        }
+        const double length = map.solve(target, options, y);
         for (int k = 0; k < D; ++k)
             flow[k * pixels + index] = static_cast<float>(y[k] - static_cast<double>(position[k]));
         residual[index] = static_cast<float>(length);
     };
-    Matrix<D> inverse{};
-    for (int k = 0; k < D; ++k) {
-        Point<D> unit{}, column{};
-        unit[k] = 1.0;
-        solve<D>(moving.matrix, unit, column);
-        for (int i = 0; i < D; ++i) inverse[i][k] = column[i];
-    }
-    parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        std::vector<std::uint8_t> hard(kTogether * columns);
-        std::vector<float> targets(kTogether * D * columns);
-        SolveRow rows[kTogether];
-        for (index_t first = begin; first < end; first += kTogether) {
-            const index_t count = std::min(kTogether, end - first);
-            for (index_t r = 0; r < count; ++r) {
-                Shape<D> position = row_start<D>(grid, first + r);
-                const index_t index = (first + r) * columns;
-                float* target = targets.data() + r * D * columns;
-                // The affine part is undone in the targets, once and for all.
-                for (index_t x = 0; x < columns; ++x) {
-                    position[D - 1] = x;
-                    Point<D> goal = shown(position, index + x);
-                    for (int k = 0; k < D; ++k) goal[k] -= moving.offset[k];
-                    for (int i = 0; i < D; ++i) {
-                        double sum = -static_cast<double>(position[i]);
-                        for (int j = 0; j < D; ++j) sum += inverse[i][j] * goal[j];
-                        target[i * columns + x] = static_cast<float>(sum);
-                    }
+    // Every strip of every plane starts from where the affine part leads, so that it depends on no other; from then on
+    // the flow is continued from row to row.
+    parallel_for(pixels / (rows * columns) * strips, threads, [&](index_t begin, index_t end) {
+        std::vector<std::uint8_t> hard(rows * kVoxels);
+        const auto solve_rows = [&](Shape<D> position, index_t count, index_t known, index_t voxels) {
+            const Shape<D> step = strides<D>(grid);
+            index_t first = 0;
+            for (int axis = 0; axis < D; ++axis) first += position[axis] * step[axis];
+            SolveStrip strip{{}, fixed + first, flow + first, residual + first, pixels, columns, count, voxels, known};
+            for (int k = 0; k < D; ++k) strip.start[k] = static_cast<float>(position[k]);
+            (D == 2 ? simd().solve_2d : simd().solve_3d)(chain.view(), strip, static_cast<float>(options.tolerance),
+                                                         kQuickSteps, hard.data());
+            const Shape<D> origin = position;
+            for (index_t y = 0; y < count; ++y)
+                for (index_t x = 0; x < voxels; ++x) {
+                    if (!hard[y * kVoxels + x]) continue;
+                    position[D - 2] = origin[D - 2] + y;
+                    position[D - 1] = origin[D - 1] + x;
+                    solve_carefully(position, first + y * columns + x);
                 }
-                // A row starts where the affine part leads, so that it does not depend on the rows before it; from then
-                // on the flow is continued along the row.
-                position[D - 1] = 0;
-                Point<D> y;
-                for (int k = 0; k < D; ++k)
-                    y[k] = static_cast<double>(position[k]) + static_cast<double>(target[k * columns]);
-                store(position, index, y, map.solve(shown(position, index), options, y));
-                rows[r] = {{}, {}, target, flow + index, residual + index, pixels};
-                for (int k = 0; k < D; ++k) {
-                    rows[r].start[k] = static_cast<float>(position[k]);
-                    rows[r].guess[k] = static_cast<float>(y[k]);
-                }
-            }
-            // The last rows may be fewer; the first takes the place of those that are missing.
-            for (index_t r = count; r < kTogether; ++r) rows[r] = rows[0];
-            (D == 2 ? simd().solve_2d : simd().solve_3d)(
-                chain.view(), rows, columns, static_cast<float>(options.tolerance), kQuickSteps, hard.data());
-            for (index_t r = 0; r < count; ++r) {
-                Shape<D> position = row_start<D>(grid, first + r);
-                for (index_t x = 0; x < columns; ++x) {
-                    if (!hard[r * columns + x]) continue;
-                    const index_t index = (first + r) * columns + x;
-                    position[D - 1] = x;
-                    const index_t from = x > 0 ? index - 1 : index;
-                    Point<D> y;
-                    for (int k = 0; k < D; ++k)
-                        y[k] = static_cast<double>(position[k]) + static_cast<double>(flow[k * pixels + from]);
-                    const double length = map.solve(shown(position, index), options, y);
-                    store(position, index, y, length);
-                }
-            }
+        };
+        for (index_t task = begin; task < end; ++task) {
+            Shape<D> position{};
+            if constexpr (D == 3) position[0] = task / strips;
+            position[D - 1] = task % strips * kVoxels;
+            const index_t voxels = std::min(kVoxels, columns - position[D - 1]);
+            solve_rows(position, 1, 0, voxels);
+            position[D - 2] = 1;
+            if (rows > 1) solve_rows(position, rows - 1, 1, voxels);
         }
     });
 }

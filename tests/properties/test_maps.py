@@ -126,7 +126,9 @@ def test_correspondence(grid: tuple[int, ...], seed: int, fixed_steps: int, movi
     reached, _ = reference.chain_at(moving.steps, moving.affine, grid, partners)
     missed = np.linalg.norm(reached - target, axis=1)
     assert missed.max() <= 4e-4
-    np.testing.assert_allclose(residual.ravel(), missed, atol=5e-5)
+    # An upper bound, up to rounding.
+    assert (residual.ravel() >= missed - 5e-5).all()
+    assert residual.max() <= 4e-4
     for threads in (2, 7):
         again = correspond(fixed.displacement(), moving, threads=threads)
         assert np.array_equal(again[0], flow)

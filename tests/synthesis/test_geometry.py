@@ -37,7 +37,7 @@ def test_both_images_show_the_same_at_corresponding_voxels(
         missed = np.linalg.norm(moving.at(partner) - fixed.at(x), axis=1)
         assert missed.max() < 1e-3
         inside = ((partner >= 0) & (partner <= np.array(model().grid) - 1)).all(axis=1)
-        assert geometry.info["residual"] == pytest.approx(missed[inside].max(), abs=2e-5)
+        assert missed[inside].max() - 5e-5 <= geometry.info["residual"] <= 4e-4
         assert abs(geometry.info["outside"] - (~inside).sum()) <= 0.01 * inside.size
         assert np.isfinite(geometry.flow).all()
         # The landmarks of both images are where the maps have the mean shape.

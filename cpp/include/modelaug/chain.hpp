@@ -40,8 +40,9 @@ void chain_solve(const Chain<D>& chain, const double* targets, index_t count, co
                  double* residuals, int threads);
 
 // The correspondence of two images rendered by chains: fixed (D, *grid) is the displacement of the fixed image's chain
-// at all voxels. flow (D, *grid): moving(x + flow(x)) = x + fixed(x), and the residual, (*grid), by which it misses.
-// Newton's method in single precision, in double precision where that does not reach the tolerance.
+// at all voxels. flow (D, *grid): moving(x + flow(x)) = x + fixed(x), and a bound of the residual, (*grid), by which it
+// misses. Newton's method in single precision, in double precision where that does not reach the tolerance. Where a
+// bound of the second derivatives tells that a step ends within the tolerance, no evaluation is spent on seeing it.
 template <int D>
 void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
                 float* flow, float* residual, int threads);

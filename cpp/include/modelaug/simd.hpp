@@ -53,6 +53,8 @@ struct ChainView {
     const StepView* steps;
     std::ptrdiff_t count;
     float matrix[3][3], offset[3];
+    float inverse[3][3];  // of the matrix
+    float curvature;      // bound of the second derivative: |chi(x + v) - chi(x) - chi'(x) v| <= curvature |v|^2 / 2
 };
 
 // A row of voxels and where a chain takes them, its first step already taken.
@@ -64,15 +66,17 @@ struct DisplaceRow {
     std::ptrdiff_t voxels;
 };
 
-// A row to solve along. Rows are solved kTogether at a time; the same row may be given several times.
-struct SolveRow {
-    static constexpr int kTogether = 16;
-    float start[3];       // the row's first voxel
-    float guess[3];       // partner of it, roughly
-    const float* target;  // what the moving chain's steps are to make of the partners, less the voxels: (D, voxels)
-    float* flow;          // component 0 at the row's first voxel
-    float* residual;      // at the row's first voxel
-    std::ptrdiff_t component;  // step between components of both
+// Up to kVoxels voxels side by side, solved row by row, each row started from the rows before it.
+struct SolveStrip {
+    static constexpr int kVoxels = 16;
+    float start[3];               // the first voxel of the first row
+    const float* fixed;           // displacement of the fixed image's chain, component 0 at the first voxel
+    float* flow;                  // component 0 at the first voxel
+    float* residual;              // at the first voxel; an upper bound
+    std::ptrdiff_t component;     // step between components of both
+    std::ptrdiff_t row;           // step between rows, which are neighbours along the axis before the last
+    std::ptrdiff_t rows, voxels;  // of the strip
+    std::ptrdiff_t known;         // rows before the first that hold their flow already
 };
 
 struct Simd {
@@ -94,17 +98,23 @@ struct Simd {
     void (*warp_linear_2d)(const WarpRow& row, float* out);
     void (*warp_linear_3d)(const WarpRow& row, float* out);
 
+    // The largest squares of differences c[a] - c[0], or, if b > 0, c[a + b] - c[b] - (c[a] - c[0]), over rows of
+    // `length` numbers, `row` apart; the components side by side, of which there must be 2 or 4, are told apart:
+    // squares (16) goes on from what it holds.
+    void (*steepest)(const float* c, std::ptrdiff_t rows, std::ptrdiff_t row, std::ptrdiff_t length, std::ptrdiff_t a,
+                     std::ptrdiff_t b, float* squares);
+
     // Displacements of the chain's steps after the first.
     void (*displace_2d)(const ChainView& rest, const DisplaceRow& row);
     void (*displace_3d)(const ChainView& rest, const DisplaceRow& row);
 
-    // Newton's method for the partners of the voxels of SolveRow::kTogether rows of `voxels` voxels, each started from
-    // its neighbours' in the row. Where a residual is larger than `tolerance` after `iterations` steps, `hard` (rows,
-    // voxels) is 1 and the flow is a guess; else 0.
-    void (*solve_2d)(const ChainView& moving, const SolveRow* rows, std::ptrdiff_t voxels, float tolerance,
-                     int iterations, std::uint8_t* hard);
-    void (*solve_3d)(const ChainView& moving, const SolveRow* rows, std::ptrdiff_t voxels, float tolerance,
-                     int iterations, std::uint8_t* hard);
+    // Newton's method for the partners of a strip's voxels. Where neither the residual nor what the last step leaves of
+    // it at most is within `tolerance` after `iterations` steps, `hard` (rows, kVoxels) is 1 and the flow is that of
+    // the row before; else 0.
+    void (*solve_2d)(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
+                     std::uint8_t* hard);
+    void (*solve_3d)(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
+                     std::uint8_t* hard);
 };
 
 const Simd& simd();

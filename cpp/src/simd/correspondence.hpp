@@ -1,52 +1,58 @@
 // Chains of displacements, and Newton's method on them. A part of kernels.cpp.
 #pragma once
 
+#include "lanes.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 
 namespace modelaug {
 namespace {
 
-// Lanes of a vector; compilers with vector types keep them in registers of whatever width there is.
+// Control points side by side; compilers with vector types keep them in registers of whatever width there is.
 #if defined(__GNUC__)
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
-inline Four sum_of_halves(Eight v) {
-    return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+// Two components side by side, four of each: their sums.
+inline void sum_of_pairs(Eight a, float* out) {
+    const Four both = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    out[0] = both[0] + both[2];
+    out[1] = both[1] + both[3];
 }
 #else
 template <int N>
-struct Lanes {
+struct Several {
     float v[N];
     float& operator[](int i) { return v[i]; }
     float operator[](int i) const { return v[i]; }
 };
 template <int N>
-inline Lanes<N> operator*(float a, Lanes<N> b) {
+inline Several<N> operator*(float a, Several<N> b) {
     for (int i = 0; i < N; ++i) b.v[i] *= a;
     return b;
 }
 template <int N>
-inline Lanes<N> operator*(Lanes<N> a, Lanes<N> b) {
+inline Several<N> operator*(Several<N> a, Several<N> b) {
     for (int i = 0; i < N; ++i) a.v[i] *= b.v[i];
     return a;
 }
 template <int N>
-inline Lanes<N> operator+(Lanes<N> a, Lanes<N> b) {
+inline Several<N> operator+(Several<N> a, Several<N> b) {
     for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
     return a;
 }
 template <int N>
-inline Lanes<N>& operator+=(Lanes<N>& a, Lanes<N> b) {
+inline Several<N>& operator+=(Several<N>& a, Several<N> b) {
     for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
     return a;
 }
-using Eight = Lanes<8>;
-using Four = Lanes<4>;
+using Eight = Several<8>;
+using Four = Several<4>;
 
-inline Four sum_of_halves(Eight v) {
-    return {v[0] + v[4], v[1] + v[5], v[2] + v[6], v[3] + v[7]};
+// Two components side by side, four of each: their sums.
+inline void sum_of_pairs(Eight a, float* out) {
+    out[0] = (a[0] + a[4]) + (a[2] + a[6]);
+    out[1] = (a[1] + a[5]) + (a[3] + a[7]);
 }
 #endif
 
@@ -78,68 +84,67 @@ inline Eight double_slopes(float t) {
     return c1 + t * (c2 + t * c3);
 }
 
-// Points side by side, a row of voxels each: what they do alike, in vectors; what each looks up, one after the other,
-// which leaves the processor free to overlap them.
-constexpr int kRows = SolveRow::kTogether;
-typedef float PerRow[kRows];
+// Cells and fractions along an axis.
+inline Lanes locate(const StepView& step, int axis, Lanes x, IntLanes& cells) {
+    Lanes scaled = step.per_voxel[axis] * x + lanes(static_cast<float>(StepView::kMargin));
+    scaled = lowest(highest(scaled, lanes(0.0f)), lanes(step.highest[axis]));  // NaN becomes 0
+    cells = truncated(scaled);
+    return scaled - converted(cells);
+}
 
-// x -> x + r(x), and the gradient of r.
-inline void apply(const StepView& step, PerRow (&x)[2], PerRow (&gradient)[2][2]) {
-    std::int32_t cells[2][kRows];
-    PerRow t[2], w[4], d[4];
-    for (int axis = 0; axis < 2; ++axis)
-        for (int r = 0; r < kRows; ++r) {
-            float scaled = x[axis][r] * step.per_voxel[axis] + static_cast<float>(StepView::kMargin);
-            scaled = scaled > 0.0f ? scaled : 0.0f;  // NaN is no index
-            scaled = scaled > step.highest[axis] ? step.highest[axis] : scaled;
-            cells[axis][r] = static_cast<std::int32_t>(scaled);
-            t[axis][r] = scaled - static_cast<float>(cells[axis][r]);
-        }
-    for (int r = 0; r < kRows; ++r) {
-        const float u = t[0][r], v = 1.0f - u;
-        w[0][r] = v * v * v * (1.0f / 6);
-        w[1][r] = (4.0f / 6) + u * u * (0.5f * u - 1.0f);
-        w[2][r] = (4.0f / 6) + v * v * (0.5f * v - 1.0f);
-        w[3][r] = u * u * u * (1.0f / 6);
-        d[0][r] = -0.5f * v * v;
-        d[1][r] = u * (1.5f * u - 2.0f);
-        d[2][r] = v * (2.0f - 1.5f * v);
-        d[3][r] = 0.5f * u * u;
-    }
-    const size stride = step.strides[0];
-    for (int r = 0; r < kRows; ++r) {
+// x -> x + r(x), and the gradient of r: what points do alike, in vectors; what each looks up, one after the other,
+// which leaves the processor free to overlap them.
+inline void apply(const StepView& step, Lanes (&x)[2], Lanes (&gradient)[2][2]) {
+    std::int32_t offsets[kLanes];
+    float w[4][kLanes], d[4][kLanes], across[kLanes], found[4][kLanes][2];
+    const std::int32_t stride = static_cast<std::int32_t>(step.strides[0]);
+    IntLanes rows, columns;
+    const Lanes u = locate(step, 0, x[0], rows), v = 1.0f - u;
+    store(locate(step, 1, x[1], columns), across);
+    store(stride * rows + 2 * columns, offsets);
+    store((1.0f / 6) * (v * v * v), w[0]);
+    store(4.0f / 6 + u * u * (0.5f * u - 1.0f), w[1]);
+    store(4.0f / 6 + v * v * (0.5f * v - 1.0f), w[2]);
+    store((1.0f / 6) * (u * u * u), w[3]);
+    store(-0.5f * (v * v), d[0]);
+    store(u * (1.5f * u - 2.0f), d[1]);
+    store(v * (2.0f - 1.5f * v), d[2]);
+    store(0.5f * (u * u), d[3]);
+    for (int r = 0; r < kLanes; ++r) {
         // Four control points of two components along the row, summed over the rows.
-        const float* nodes = step.nodes + cells[0][r] * stride + cells[1][r] * 2;
+        const float* nodes = step.nodes + offsets[r];
         const Eight a0 = *reinterpret_cast<const Eight*>(nodes), a1 = *reinterpret_cast<const Eight*>(nodes + stride),
                     a2 = *reinterpret_cast<const Eight*>(nodes + 2 * stride),
                     a3 = *reinterpret_cast<const Eight*>(nodes + 3 * stride);
-        const Eight across = double_weights(t[1][r]), slope = double_slopes(t[1][r]);
+        const Eight weight = double_weights(across[r]), slope = double_slopes(across[r]);
         const Eight value = (w[0][r] * a0 + w[1][r] * a1) + (w[2][r] * a2 + w[3][r] * a3);
         const Eight down = (d[0][r] * a0 + d[1][r] * a1) + (d[2][r] * a2 + d[3][r] * a3);
-        const Four moved = sum_of_halves(across * value), g0 = sum_of_halves(across * down),
-                   g1 = sum_of_halves(slope * value);
-        for (int k = 0; k < 2; ++k) {
-            x[k][r] += moved[k] + moved[2 + k];
-            gradient[k][0][r] = step.per_voxel[0] * (g0[k] + g0[2 + k]);
-            gradient[k][1][r] = step.per_voxel[1] * (g1[k] + g1[2 + k]);
-        }
+        sum_of_pairs(weight * value, found[0][r]);
+        sum_of_pairs(weight * down, found[1][r]);
+        sum_of_pairs(slope * value, found[2][r]);
+    }
+    for (int k = 0; k < 2; ++k) {
+        float part[3][kLanes];
+        for (int i = 0; i < 3; ++i)
+            for (int r = 0; r < kLanes; ++r) part[i][r] = found[i][r][k];
+        x[k] = x[k] + load(part[0]);
+        for (int axis = 0; axis < 2; ++axis) gradient[k][axis] = step.per_voxel[axis] * load(part[1 + axis]);
     }
 }
 
-inline void apply(const StepView& step, PerRow (&x)[3], PerRow (&gradient)[3][3]) {
-    for (int r = 0; r < kRows; ++r) {
+inline void apply(const StepView& step, Lanes (&x)[3], Lanes (&gradient)[3][3]) {
+    std::int32_t cells[3][kLanes];
+    float t[3][kLanes], found[4][3][kLanes];
+    for (int axis = 0; axis < 3; ++axis) {
+        IntLanes cell;
+        store(locate(step, axis, x[axis], cell), t[axis]);
+        store(cell, cells[axis]);
+    }
+    for (int r = 0; r < kLanes; ++r) {
         const float* nodes = step.nodes;
-        float t[3];
-        for (int axis = 0; axis < 3; ++axis) {
-            float scaled = x[axis][r] * step.per_voxel[axis] + static_cast<float>(StepView::kMargin);
-            scaled = scaled > 0.0f ? scaled : 0.0f;  // NaN is no index
-            scaled = scaled > step.highest[axis] ? step.highest[axis] : scaled;
-            const std::int32_t cell = static_cast<std::int32_t>(scaled);
-            t[axis] = scaled - static_cast<float>(cell);
-            nodes += cell * step.strides[axis];
-        }
-        const Four w0 = weights(t[0]), w1 = weights(t[1]), w2 = weights(t[2]);
-        const Four d0 = slopes(t[0]), d1 = slopes(t[1]), d2 = slopes(t[2]);
+        for (int axis = 0; axis < 3; ++axis) nodes += cells[axis][r] * step.strides[axis];
+        const Four w0 = weights(t[0][r]), w1 = weights(t[1][r]), w2 = weights(t[2][r]);
+        const Four d0 = slopes(t[0][r]), d1 = slopes(t[1][r]), d2 = slopes(t[2][r]);
         Four value = {0, 0, 0, 0}, deep = value, down = value, across = value;
         for (int i = 0; i < 4; ++i)
             for (int j = 0; j < 4; ++j) {
@@ -156,137 +161,172 @@ inline void apply(const StepView& step, PerRow (&x)[3], PerRow (&gradient)[3][3]
                 down += (w0[i] * d1[j]) * sum;
             }
         for (int k = 0; k < 3; ++k) {
-            x[k][r] += value[k];
-            gradient[k][0][r] = step.per_voxel[0] * deep[k];
-            gradient[k][1][r] = step.per_voxel[1] * down[k];
-            gradient[k][2][r] = step.per_voxel[2] * across[k];
+            found[0][k][r] = value[k];
+            found[1][k][r] = deep[k];
+            found[2][k][r] = down[k];
+            found[3][k][r] = across[k];
         }
+    }
+    for (int k = 0; k < 3; ++k) {
+        x[k] = x[k] + load(found[0][k]);
+        for (int axis = 0; axis < 3; ++axis) gradient[k][axis] = step.per_voxel[axis] * load(found[1 + axis][k]);
     }
 }
 
 // x -> the chain's steps one after the other, and the Jacobian of that.
 template <int D>
-inline void apply_steps(const ChainView& chain, PerRow (&x)[D], PerRow (&jacobian)[D][D]) {
+inline void apply_steps(const ChainView& chain, Lanes (&x)[D], Lanes (&jacobian)[D][D]) {
     for (int i = 0; i < D; ++i)
-        for (int j = 0; j < D; ++j)
-            for (int r = 0; r < kRows; ++r) jacobian[i][j][r] = i == j ? 1.0f : 0.0f;
+        for (int j = 0; j < D; ++j) jacobian[i][j] = lanes(i == j ? 1.0f : 0.0f);
     for (size s = 0; s < chain.count; ++s) {
-        PerRow gradient[D][D], before[D][D];
+        Lanes gradient[D][D], before[D][D];
         apply(chain.steps[s], x, gradient);
         for (int i = 0; i < D; ++i)
-            for (int j = 0; j < D; ++j)
-                for (int r = 0; r < kRows; ++r) before[i][j][r] = jacobian[i][j][r];
+            for (int j = 0; j < D; ++j) before[i][j] = jacobian[i][j];
         for (int i = 0; i < D; ++i)
             for (int j = 0; j < D; ++j)
-                for (int k = 0; k < D; ++k)
-                    for (int r = 0; r < kRows; ++r) jacobian[i][j][r] += gradient[i][k][r] * before[k][j][r];
+                for (int k = 0; k < D; ++k) jacobian[i][j] = jacobian[i][j] + gradient[i][k] * before[k][j];
     }
 }
 
-// guess -= jacobian^-1 f where `open`; nothing where that is singular.
-inline void subtract_step(const PerRow (&j)[2][2], const PerRow (&f)[2], const std::int32_t* open, PerRow (&guess)[2]) {
-    for (int r = 0; r < kRows; ++r) {
-        const float det = j[0][0][r] * j[1][1][r] - j[0][1][r] * j[1][0][r];
-        const bool regular = (det > 1e-6f) | (det < -1e-6f);
-        const float inverse = (open[r] != 0) & regular ? 1.0f / det : 0.0f;
-        guess[0][r] -= inverse * (j[1][1][r] * f[0][r] - j[0][1][r] * f[1][r]);
-        guess[1][r] -= inverse * (j[0][0][r] * f[1][r] - j[1][0][r] * f[0][r]);
+// step = jacobian^-1 f where the determinant is not (nearly) 0; returns where that is.
+inline IntLanes newton_step(const Lanes (&j)[2][2], const Lanes (&f)[2], Lanes (&step)[2]) {
+    const Lanes det = j[0][0] * j[1][1] - j[0][1] * j[1][0];
+    const IntLanes regular = (lanes(1e-6f) < det) | (det < lanes(-1e-6f));
+    const Lanes inverse = lanes(1.0f) / select(regular, det, lanes(1.0f));
+    step[0] = inverse * (j[1][1] * f[0] - j[0][1] * f[1]);
+    step[1] = inverse * (j[0][0] * f[1] - j[1][0] * f[0]);
+    return regular;
+}
+
+inline IntLanes newton_step(const Lanes (&j)[3][3], const Lanes (&f)[3], Lanes (&step)[3]) {
+    Lanes minor[3][3];
+    for (int a = 0; a < 3; ++a)
+        for (int b = 0; b < 3; ++b) {
+            const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
+            minor[a][b] = j[a1][b1] * j[a2][b2] - j[a1][b2] * j[a2][b1];
+        }
+    const Lanes det = j[0][0] * minor[0][0] + j[0][1] * minor[0][1] + j[0][2] * minor[0][2];
+    const IntLanes regular = (lanes(1e-6f) < det) | (det < lanes(-1e-6f));
+    const Lanes inverse = lanes(1.0f) / select(regular, det, lanes(1.0f));
+    for (int k = 0; k < 3; ++k) step[k] = inverse * (minor[0][k] * f[0] + minor[1][k] * f[1] + minor[2][k] * f[2]);
+    return regular;
+}
+
+// A row's voxels, and what the moving chain's steps are to make of their partners: the affine part is undone.
+template <int D>
+inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Lanes (&at)[D], Lanes (&shift)[D]) {
+    Lanes fixed[D];
+    for (int k = 0; k < D; ++k) {
+        const float start = strip.start[k] + (k == D - 2 ? static_cast<float>(y) : 0.0f);
+        // Beyond the last voxel it takes the place of those that are missing.
+        at[k] = k == D - 1 ? lowest(counted(start), lanes(start + static_cast<float>(strip.voxels - 1))) : lanes(start);
+        fixed[k] = load(strip.fixed + k * strip.component + y * strip.row, strip.voxels) - moving.offset[k];
+    }
+    for (int i = 0; i < D; ++i) {
+        shift[i] = lanes(0.0f);
+        for (int j = 0; j < D; ++j)
+            shift[i] =
+                shift[i] + ((moving.inverse[i][j] - (i == j ? 1.0f : 0.0f)) * at[j] + moving.inverse[i][j] * fixed[j]);
     }
 }
 
-inline void subtract_step(const PerRow (&j)[3][3], const PerRow (&f)[3], const std::int32_t* open, PerRow (&guess)[3]) {
-    for (int r = 0; r < kRows; ++r) {
-        float minor[3][3];
-        for (int a = 0; a < 3; ++a)
-            for (int b = 0; b < 3; ++b) {
-                const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
-                minor[a][b] = j[a1][b1][r] * j[a2][b2][r] - j[a1][b2][r] * j[a2][b1][r];
-            }
-        const float det = j[0][0][r] * minor[0][0] + j[0][1][r] * minor[0][1] + j[0][2][r] * minor[0][2];
-        const bool regular = (det > 1e-6f) | (det < -1e-6f);
-        const float inverse = (open[r] != 0) & regular ? 1.0f / det : 0.0f;
-        for (int k = 0; k < 3; ++k)
-            guess[k][r] -= inverse * (minor[0][k] * f[0][r] + minor[1][k] * f[1][r] + minor[2][k] * f[2][r]);
-    }
+// The flow that continues that of the `known` rows before.
+inline Lanes continued(const float* flow, size row, size known, size voxels) {
+    const Lanes first = load(flow - row, voxels);
+    if (known == 1) return first;
+    const Lanes second = load(flow - 2 * row, voxels);
+    if (known == 2) return 2.0f * first - second;
+    return 3.0f * (first - second) + load(flow - 3 * row, voxels);
 }
 
 template <int D>
-inline void solve_rows(const ChainView& moving, const SolveRow* rows, size voxels, float tolerance, int iterations,
-                       std::uint8_t* hard) {
-    const float allowed = tolerance * tolerance;
-    PerRow y[D], change[D];
-    for (int k = 0; k < D; ++k)
-        for (int r = 0; r < kRows; ++r) {
-            y[k][r] = rows[r].guess[k];
-            change[k][r] = 0.0f;
+inline void solve_strip(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
+                        std::uint8_t* hard) {
+    for (size y = 0; y < strip.rows; ++y) {
+        Lanes at[D], target[D], guess[D], residual = lanes(0.0f);
+        const size known = strip.known + y;
+        float* flow = strip.flow + y * strip.row;
+        aim<D>(moving, strip, y, at, target);
+        for (int k = 0; k < D; ++k) {
+            const Lanes start =
+                known == 0 ? target[k] : continued(flow + k * strip.component, strip.row, known, strip.voxels);
+            target[k] = target[k] + at[k];
+            guess[k] = start + at[k];
         }
-    for (size x = 0; x < voxels; ++x) {
-        PerRow at[D], target[D], guess[D], value[D], jacobian[D][D], f[D], squared;
-        std::int32_t open[kRows];
-        for (int k = 0; k < D; ++k)
-            for (int r = 0; r < kRows; ++r) {
-                at[k][r] = rows[r].start[k] + (k == D - 1 ? static_cast<float>(x) : 0.0f);
-                target[k][r] = at[k][r] + rows[r].target[k * voxels + x];
-                guess[k][r] = y[k][r] + change[k][r];
-            }
-        for (int r = 0; r < kRows; ++r) open[r] = 1;
-        for (int iteration = 0; iteration <= iterations; ++iteration) {
-            for (int k = 0; k < D; ++k)
-                for (int r = 0; r < kRows; ++r) value[k][r] = guess[k][r];
+        IntLanes open = lanes(0.0f) <= lanes(0.0f);
+        for (int iteration = 0;; ++iteration) {
+            Lanes value[D], jacobian[D][D], f[D], step[D];
+            for (int k = 0; k < D; ++k) value[k] = guess[k];
             apply_steps<D>(moving, value, jacobian);
-            for (int k = 0; k < D; ++k)
-                for (int r = 0; r < kRows; ++r) f[k][r] = value[k][r] - target[k][r];
-            for (int r = 0; r < kRows; ++r) squared[r] = 0.0f;
-            for (int i = 0; i < D; ++i)
-                for (int r = 0; r < kRows; ++r) {
-                    float component = 0.0f;
-                    for (int j = 0; j < D; ++j) component += moving.matrix[i][j] * f[j][r];
-                    squared[r] += component * component;
-                }
-            // A row that is there does not move on, so that it does not depend on the others. One step is always taken.
-            std::int32_t left = 0;
-            for (int r = 0; r < kRows; ++r) {
-                open[r] = (iteration == 0) | !(squared[r] <= allowed) ? 1 : 0;
-                left += open[r];
+            for (int k = 0; k < D; ++k) f[k] = value[k] - target[k];
+            Lanes missed = lanes(0.0f), length = missed;
+            for (int i = 0; i < D; ++i) {
+                Lanes component = lanes(0.0f);
+                for (int j = 0; j < D; ++j) component = component + moving.matrix[i][j] * f[j];
+                missed = missed + component * component;
             }
-            if (left == 0 || iteration == iterations) break;
-            subtract_step(jacobian, f, open, guess);
+            missed = square_root(missed);
+            const IntLanes regular = newton_step(jacobian, f, step);
+            for (int k = 0; k < D; ++k) length = length + step[k] * step[k];
+            residual = select(open, missed, residual);
+            // A voxel that is there does not move on, so that it does not depend on the others. One step is always
+            // taken.
+            if (iteration > 0) open = without(open, missed <= lanes(tolerance));
+            if (iteration == iterations || !any(open)) break;
+            for (int k = 0; k < D; ++k) guess[k] = select(open & regular, guess[k] - step[k], guess[k]);
+            // What a step leaves of the residual at most.
+            const Lanes left = 0.5f * moving.curvature * length;
+            const IntLanes arrives = open & regular & (left <= lanes(tolerance));
+            residual = select(arrives, left, residual);
+            open = without(open, arrives);
+            if (!any(open)) break;
         }
-        for (int k = 0; k < D; ++k)
-            for (int r = 0; r < kRows; ++r) {
-                // Where the method went astray its neighbours had better not follow.
-                const float next = open[r] ? y[k][r] + change[k][r] : guess[k][r];
-                const float moved = open[r] ? change[k][r] : next - y[k][r];
-                change[k][r] = x > 0 ? moved : (k == D - 1 ? 1.0f : 0.0f);
-                y[k][r] = next;
-                rows[r].flow[k * rows[r].component + x] = next - at[k][r];
+        for (int k = 0; k < D; ++k) {
+            Lanes result = guess[k] - at[k];
+            if (any(open)) {
+                // Where the method goes astray the rows after it had better not follow.
+                const Lanes kept =
+                    known == 0 ? target[k] - at[k] : load(flow + k * strip.component - strip.row, strip.voxels);
+                result = select(open, kept, result);
             }
-        for (int r = 0; r < kRows; ++r) {
-            rows[r].residual[x] = square_root(squared[r]);
-            hard[r * voxels + x] = static_cast<std::uint8_t>(open[r]);
+            store(result, strip.voxels, flow + k * strip.component);
         }
+        store(residual, strip.voxels, strip.residual + y * strip.row);
+        std::int32_t astray[kLanes];
+        store(open, astray);
+        for (int r = 0; r < kLanes; ++r) hard[y * kLanes + r] = astray[r] != 0 ? 1 : 0;
     }
 }
 
 template <int D>
 inline void displace_row(const ChainView& chain, const DisplaceRow& row) {
-    for (size begin = 0; begin < row.voxels; begin += kRows) {
-        const size length = row.voxels - begin < kRows ? row.voxels - begin : kRows;
-        PerRow at[D], value[D], unused[D][D];
-        for (int k = 0; k < D; ++k)
-            for (int r = 0; r < kRows; ++r) {
-                const size x = begin + (r < length ? r : 0);
-                at[k][r] = row.start[k] + (k == D - 1 ? static_cast<float>(x) : 0.0f);
-                value[k][r] = at[k][r] + row.first[k * row.voxels + x];
-            }
-        apply_steps<D>(chain, value, unused);
-        for (int i = 0; i < D; ++i)
-            for (int r = 0; r < length; ++r) {
-                float moved = chain.offset[i] - at[i][r];
-                for (int j = 0; j < D; ++j) moved += chain.matrix[i][j] * value[j][r];
-                row.out[i * row.component + begin + r] = moved;
-            }
+    for (size begin = 0; begin < row.voxels; begin += kLanes) {
+        const size left = row.voxels - begin;
+        Lanes at[D], value[D], unused[D][D];
+        for (int k = 0; k < D; ++k) {
+            at[k] = k == D - 1 ? counted(row.start[k] + static_cast<float>(begin)) : lanes(row.start[k]);
+            value[k] = at[k] + load(row.first + k * row.voxels + begin, left);
+        }
+        for (size s = 0; s < chain.count; ++s) apply(chain.steps[s], value, unused);
+        for (int i = 0; i < D; ++i) {
+            Lanes moved = lanes(chain.offset[i]) - at[i];
+            for (int j = 0; j < D; ++j) moved = moved + chain.matrix[i][j] * value[j];
+            store(moved, left, row.out + i * row.component + begin);
+        }
     }
+}
+
+void steepest(const float* c, size rows, size row, size length, size a, size b, float* squares) {
+    Lanes highest_so_far = load(squares);
+    for (size y = 0; y < rows; ++y, c += row)
+        for (size x = 0; x < length; x += kLanes) {
+            const size left = length - x;
+            Lanes difference = load(c + x + a, left) - load(c + x, left);
+            if (b > 0) difference = load(c + x + a + b, left) - load(c + x + b, left) - difference;
+            highest_so_far = highest(highest_so_far, difference * difference);
+        }
+    store(highest_so_far, squares);
 }
 
 void displace_2d(const ChainView& chain, const DisplaceRow& row) {
@@ -297,14 +337,12 @@ void displace_3d(const ChainView& chain, const DisplaceRow& row) {
     displace_row<3>(chain, row);
 }
 
-void solve_2d(const ChainView& moving, const SolveRow* rows, size voxels, float tolerance, int iterations,
-              std::uint8_t* hard) {
-    solve_rows<2>(moving, rows, voxels, tolerance, iterations, hard);
+void solve_2d(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations, std::uint8_t* hard) {
+    solve_strip<2>(moving, strip, tolerance, iterations, hard);
 }
 
-void solve_3d(const ChainView& moving, const SolveRow* rows, size voxels, float tolerance, int iterations,
-              std::uint8_t* hard) {
-    solve_rows<3>(moving, rows, voxels, tolerance, iterations, hard);
+void solve_3d(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations, std::uint8_t* hard) {
+    solve_strip<3>(moving, strip, tolerance, iterations, hard);
 }
 
 }  // namespace

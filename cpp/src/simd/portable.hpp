@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #if defined(_MSC_VER)
 #define MODELAUG_RESTRICT __restrict
