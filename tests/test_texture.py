@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from modelaug import AppearanceModel, PairSynthesizer, TextureOptions, _core
 from modelaug.gaussian import GaussianModel
-from modelaug.texture import BasisEngine, FieldLattice, FieldsEngine, PatchworkEngine, TextureEngine, texture_engine
+from modelaug.texture import (
+    BasisEngine,
+    FieldLattice,
+    FieldsEngine,
+    PatchworkEngine,
+    TextureEngine,
+    in_blocks,
+    texture_engine,
+)
 from tests.examples import plane, plane_model
 
 Array = npt.NDArray[np.float64]
@@ -72,7 +80,7 @@ def test_a_field_has_the_covariance_it_says(grid: tuple[int, ...], levels: int) 
         channels = np.multiply.outer(np.eye(count), np.ones(grid)).astype(np.float32)
         wide = np.tile(np.array([-1e6, 1e6], np.float32), (count, 1))
         fields = _core.render_fields(
-            channels, lattice.inverse_deviation, wide, 0 * channels[0], lattice.coefficients(numbers), 1
+            in_blocks(channels), lattice.inverse_deviation, wide, 0 * channels[0], lattice.coefficients(numbers), 1
         )
         rows.append(fields.reshape(count, -1).astype(np.float64))
     matrix = np.concatenate(rows).T
@@ -157,11 +165,13 @@ def test_patchwork_is_the_softmax_of_its_fields(sharpness: float, grid: tuple[in
     coefficients = engine.lattice.coefficients(numbers[1:])
     fields = np.stack(
         [
-            _core.render_fields(ones, engine.lattice.inverse_deviation, wide, 0 * ones[0], coefficients[k : k + 1], 1)
+            _core.render_fields(
+                in_blocks(ones), engine.lattice.inverse_deviation, wide, 0 * ones[0], coefficients[k : k + 1], 1
+            )
             for k in range(len(patches))
         ]
     ).astype(np.float64)
-    shares = np.exp(sharpness * (fields - fields.max(axis=0)))
+    shares = np.maximum(np.exp(sharpness * (fields - fields.max(axis=0))) - 1e-3, 0.0)
     mixed = (shares / shares.sum(axis=0) * patches).sum(axis=0)
     subjects = model.texture.reconstruct(model.texture_coefficients).reshape(len(patches), model.channels, -1)
     style = np.concatenate([np.log(subjects.std(axis=2)), subjects.mean(axis=2)], axis=1).astype(np.float64)
@@ -198,8 +208,12 @@ def test_threads_change_no_bit_of_a_texture(engine: str) -> None:
                 images[0].reshape(2, -1), images.reshape(4, 2, -1), ranges, np.arange(4.0), threads
             )
         if engine == "fields":
-            return _core.render_fields(images, lattice.inverse_deviation, ranges, images[0], coefficients, threads)
-        return _core.render_patchwork(images, lattice.inverse_deviation, ranges, 2.5, ones, ones, coefficients, threads)
+            return _core.render_fields(
+                in_blocks(images), lattice.inverse_deviation, ranges, images[0], coefficients, threads
+            )
+        return _core.render_patchwork(
+            in_blocks(images), lattice.inverse_deviation, ranges, 2.5, ones, ones, coefficients, threads
+        )
 
     assert np.array_equal(render(1), render(2))
     assert np.array_equal(render(1), render(7))

@@ -31,18 +31,21 @@ Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, c
 template <int D>
 FieldMixture<D> to_mixture(const Array<float>& images, const Array<float>& inverse_deviation,
                            const Array<float>& ranges, const Array<float>& coefficients) {
-    require(images.ndim() == D + 2 && images.size() > 0, "images must have the shape (k, c, *grid)");
-    require(coefficients.ndim() == D + 1 && coefficients.shape(0) == images.shape(0),
+    require(images.ndim() == 5 && images.size() > 0, "images must have the shape (rows, blocks, k, c, 16)");
+    require(coefficients.ndim() == D + 1 && coefficients.shape(0) == images.shape(2),
             "coefficients must have the shape (k, *nodes)");
     FieldMixture<D> mixture{images.data(),
                             inverse_deviation.data(),
                             ranges.data(),
-                            images.shape(0),
-                            images.shape(1),
-                            trailing_shape<D>(images),
+                            images.shape(2),
+                            images.shape(3),
+                            trailing_shape<D>(inverse_deviation),
                             trailing_shape<D>(coefficients)};
-    require(inverse_deviation.ndim() == D && trailing_shape<D>(inverse_deviation) == mixture.grid,
-            "inverse_deviation must have the shape (*grid)");
+    constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
+    const index_t columns = mixture.grid[D - 1];
+    require(columns > 0 && images.shape(0) * columns == volume<D>(mixture.grid) &&
+                images.shape(1) == (columns + kVoxels - 1) / kVoxels && images.shape(4) == kVoxels,
+            "images must have the rows and blocks of inverse_deviation's grid");
     for (index_t& cells : mixture.cells) {
         cells -= 3;
         require(cells >= 1, "coefficients must have at least 4 nodes along each axis");
@@ -53,7 +56,7 @@ FieldMixture<D> to_mixture(const Array<float>& images, const Array<float>& inver
 
 Array<float> bind_fields(const Array<float>& images, const Array<float>& inverse_deviation, const Array<float>& ranges,
                          const Array<float>& mean, const Array<float>& coefficients, int threads) {
-    return with_dimension(images.ndim() - 2, [&]<int D>() {
+    return with_dimension(inverse_deviation.ndim(), [&]<int D>() {
         const FieldMixture<D> mixture = to_mixture<D>(images, inverse_deviation, ranges, coefficients);
         require(mean.ndim() == D + 1 && mean.shape(0) == mixture.channels && trailing_shape<D>(mean) == mixture.grid,
                 "mean must have the shape (c, *grid)");
@@ -69,7 +72,7 @@ Array<float> bind_fields(const Array<float>& images, const Array<float>& inverse
 Array<float> bind_patchwork(const Array<float>& images, const Array<float>& inverse_deviation,
                             const Array<float>& ranges, float sharpness, const Array<float>& gain,
                             const Array<float>& bias, const Array<float>& coefficients, int threads) {
-    return with_dimension(images.ndim() - 2, [&]<int D>() {
+    return with_dimension(inverse_deviation.ndim(), [&]<int D>() {
         const FieldMixture<D> mixture = to_mixture<D>(images, inverse_deviation, ranges, coefficients);
         require(gain.ndim() == 1 && bias.ndim() == 1 && gain.shape(0) == mixture.channels &&
                     bias.shape(0) == mixture.channels,
@@ -91,11 +94,11 @@ void register_render(py::module_& module) {
                "mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)");
     module.def("render_fields", &bind_fields, py::arg("images").noconvert(), py::arg("inverse_deviation").noconvert(),
                py::arg("ranges").noconvert(), py::arg("mean").noconvert(), py::arg("coefficients").noconvert(),
-               py::arg("threads"), "mean (c, *grid) + sum over k of field k times image k, clamped");
+               py::arg("threads"), "mean (c, *grid) + sum over k of field k times image k, clamped; images (rows, blocks of 16 voxels, k, c, 16)");
     module.def("render_patchwork", &bind_patchwork, py::arg("images").noconvert(),
                py::arg("inverse_deviation").noconvert(), py::arg("ranges").noconvert(), py::arg("sharpness"),
                py::arg("gain").noconvert(), py::arg("bias").noconvert(), py::arg("coefficients").noconvert(),
-               py::arg("threads"), "bias + gain * images (k, c, *grid) in softmax shares of the fields, clamped");
+               py::arg("threads"), "bias + gain * images (rows, blocks of 16 voxels, k, c, 16) in softmax shares of the fields, clamped");
 }
 
 }  // namespace modelaug::bind

@@ -29,16 +29,43 @@ void render_texture(const LinearTexture& texture, const double* coefficients, fl
 
 namespace {
 
-// The rows of a mixture, from the first voxel of row y on.
-template <int D>
-MixtureRow mixture_row(const FieldMixture<D>& mixture, index_t y) {
-    const index_t pixels = volume<D>(mixture.grid), columns = mixture.grid[D - 1];
-    return {mixture.images + y * columns,
-            mixture.channels * pixels,
-            pixels,
-            mixture.inverse_deviation + y * columns,
-            mixture.count,
-            columns};
+// Calls body(row, y) for all rows y of a mixture, with all fields' control points along the row at hand.
+template <int D, typename Body>
+void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients, float* out, int threads,
+                      const Body& body) {
+    const Shape<D> nodes = Lattice<D>{nullptr, 0, mixture.cells, mixture.grid}.nodes();
+    const index_t pixels = volume<D>(mixture.grid), columns = mixture.grid[D - 1], width = nodes[D - 1];
+    const index_t lines = volume<D>(nodes) / width, line = mixture.count * width;
+    constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
+    const index_t blocks = (columns + kVoxels - 1) / kVoxels;
+    // The fields' lines side by side: one pass collapses those of all.
+    std::vector<float> arranged(lines * line);
+    for (index_t k = 0; k < mixture.count; ++k)
+        for (index_t i = 0; i < lines; ++i)
+            std::copy_n(coefficients + (k * lines + i) * width, width, arranged.data() + i * line + k * width);
+    std::vector<AxisTable> tables;
+    for (int axis = 0; axis < D; ++axis) tables.emplace_back(mixture.grid[axis], mixture.cells[axis]);
+    parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
+        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(line), fields(mixture.count * kVoxels);
+        std::vector<std::int32_t> chosen(mixture.count);
+        MixtureRow row{tables[D - 1].view(), collapsed.data(), nullptr,       nullptr,
+                       mixture.ranges,       width,            mixture.count, mixture.channels,
+                       fields.data(),        chosen.data(),    nullptr,       pixels};
+        for (index_t y = begin, current = -1; y < end; ++y) {
+            const float* lattice = arranged.data();
+            if constexpr (D == 3) {
+                const index_t z = y / mixture.grid[1];
+                if (z != current) tables[0].collapse(z, lattice, nodes[1] * line, plane.data());
+                current = z;
+                lattice = plane.data();
+            }
+            tables[D - 2].collapse(y % mixture.grid[D - 2], lattice, line, collapsed.data());
+            row.images = mixture.images + y * blocks * mixture.count * mixture.channels * kVoxels;
+            row.inverse_deviation = mixture.inverse_deviation + y * columns;
+            row.out = out + y * columns;
+            body(row, y);
+        }
+    });
 }
 
 }  // namespace
@@ -46,44 +73,16 @@ MixtureRow mixture_row(const FieldMixture<D>& mixture, index_t y) {
 template <int D>
 void render_fields(const FieldMixture<D>& mixture, const float* mean, const float* coefficients, float* out,
                    int threads) {
-    const index_t pixels = volume<D>(mixture.grid), columns = mixture.grid[D - 1];
-    parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        LatticeRows<D> fields(coefficients, mixture.count, mixture.cells, mixture.grid);
-        std::vector<float> values(mixture.count * columns), sum(columns);
-        for (index_t y = begin; y < end; ++y) {
-            for (index_t k = 0; k < mixture.count; ++k) fields.row(k, y, values.data() + k * columns);
-            const MixtureRow row = mixture_row<D>(mixture, y);
-            for (index_t c = 0; c < mixture.channels; ++c) {
-                simd().mix(row, c, values.data(), sum.data());
-                const float low = mixture.ranges[2 * c], high = mixture.ranges[2 * c + 1];
-                const index_t offset = c * pixels + y * columns;
-                for (index_t x = 0; x < columns; ++x)
-                    out[offset + x] = std::clamp(mean[offset + x] + row.inverse_deviation[x] * sum[x], low, high);
-            }
-        }
+    for_mixture_rows<D>(mixture, coefficients, out, threads, [&](const MixtureRow& row, index_t y) {
+        simd().fields(row, mean + y * mixture.grid[D - 1]);
     });
 }
 
 template <int D>
 void render_patchwork(const FieldMixture<D>& mixture, float sharpness, const float* gain, const float* bias,
                       const float* coefficients, float* out, int threads) {
-    const index_t pixels = volume<D>(mixture.grid), columns = mixture.grid[D - 1];
-    parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        LatticeRows<D> fields(coefficients, mixture.count, mixture.cells, mixture.grid);
-        std::vector<float> shares(mixture.count * columns), total(columns), sum(columns);
-        for (index_t y = begin; y < end; ++y) {
-            for (index_t k = 0; k < mixture.count; ++k) fields.row(k, y, shares.data() + k * columns);
-            const MixtureRow row = mixture_row<D>(mixture, y);
-            simd().shares(row, sharpness, shares.data(), total.data());
-            for (index_t c = 0; c < mixture.channels; ++c) {
-                simd().mix(row, c, shares.data(), sum.data());
-                const float low = mixture.ranges[2 * c], high = mixture.ranges[2 * c + 1];
-                float* target = out + c * pixels + y * columns;
-                for (index_t x = 0; x < columns; ++x)
-                    target[x] = std::clamp(bias[c] + gain[c] * (sum[x] / total[x]), low, high);
-            }
-        }
-    });
+    for_mixture_rows<D>(mixture, coefficients, out, threads,
+                        [&](const MixtureRow& row, index_t) { simd().patchwork(row, sharpness, gain, bias); });
 }
 
 #define MODELAUG_INSTANTIATE(D)                                                                                        \

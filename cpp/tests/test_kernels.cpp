@@ -226,10 +226,12 @@ void test_mixtures(const Shape<D>& grid) {
     Shape<D> cells;
     cells.fill(2);
     std::vector<float> images, deviation(pixels, 1.0f), mean(channels * pixels, 0.5f), coefficients;
-    for (index_t i = 0; i < count * channels * pixels; ++i) images.push_back(static_cast<float>(numbers.next()));
+    constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
+    const index_t padded = pixels / grid[D - 1] * ((grid[D - 1] + kVoxels - 1) / kVoxels * kVoxels);
+    for (index_t i = 0; i < count * channels * padded; ++i) images.push_back(static_cast<float>(numbers.next()));
     const std::vector<float> ranges{0.0f, 1.0f, 0.0f, 1.0f}, gain{1.0f, 1.0f}, bias{0.0f, 0.0f};
     const FieldMixture<D> mixture{images.data(), deviation.data(), ranges.data(), count, channels, grid, cells};
-    for (index_t i = 0; i < count * mixture.nodes(); ++i)
+    for (index_t i = 0; i < count * volume<D>(Lattice<D>{nullptr, 0, cells, grid}.nodes()); ++i)
         coefficients.push_back(static_cast<float>(numbers.next() - 0.5));
     std::vector<float> once(channels * pixels), again(channels * pixels);
     for (bool patchwork : {false, true}) {

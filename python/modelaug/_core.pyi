@@ -57,11 +57,11 @@ def jacobian_determinant(u: numpy.typing.NDArray[numpy.float32], threads: typing
     """
 def render_fields(images: numpy.typing.NDArray[numpy.float32], inverse_deviation: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], mean: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """
-    mean (c, *grid) + sum over k of field k times image k, clamped
+    mean (c, *grid) + sum over k of field k times image k, clamped; images (rows, blocks of 16 voxels, k, c, 16)
     """
 def render_patchwork(images: numpy.typing.NDArray[numpy.float32], inverse_deviation: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], sharpness: typing.SupportsFloat | typing.SupportsIndex, gain: numpy.typing.NDArray[numpy.float32], bias: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """
-    bias + gain * images (k, c, *grid) in softmax shares of the fields, clamped
+    bias + gain * images (rows, blocks of 16 voxels, k, c, 16) in softmax shares of the fields, clamped
     """
 def render_texture(mean: numpy.typing.NDArray[numpy.float32], modes: numpy.typing.NDArray[numpy.float32], ranges: numpy.typing.NDArray[numpy.float32], coefficients: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """

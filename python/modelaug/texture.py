@@ -10,8 +10,9 @@ All engines stand behind `TextureEngine`; what each claims:
     smooth random fields: ``I = mean + sum_k sqrt(variance_k) mode_k(x) g_k(x)`` with independent g_k has the covariance
     C ∘ W exactly, without any basis of its own. Mean and variance at a pixel are those of the principal components.
 ``"patchwork"``
-    ``I = sum_s share_s(x) I_s(x)``, the shares the softmax of smooth fields over the subjects, after each subject's
-    gain and bias were taken away; new ones are drawn afterwards. Every region comes from one or few real subjects,
+    ``I = sum_s share_s(x) I_s(x)``, the shares the softmax of smooth fields over the subjects (less a thousandth of the
+    largest, so that few are above 0 anywhere), after each subject's gain and bias were taken away; new ones are drawn
+    afterwards. Every region comes from one or few real subjects,
     sharp and in range. It makes no claim on the covariance: mixing lowers the variance between subjects where shares
     blend.
 """
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from modelaug.gaussian import GaussianModel
     from modelaug.model import AppearanceModel
 
-__all__ = ["BasisEngine", "FieldLattice", "FieldsEngine", "PatchworkEngine", "TextureEngine", "texture_engine"]
+__all__ = [
+    "BasisEngine",
+    "FieldLattice",
+    "FieldsEngine",
+    "PatchworkEngine",
+    "TextureEngine",
+    "in_blocks",
+    "texture_engine",
+]
 
 _FEW_NODES = 100_000  # control points of a field that are always allowed
 
@@ -167,12 +176,13 @@ class FieldsEngine:
         self.lattice = lattice
         self._mean = mean.reshape(shape)
         deviations = np.sqrt(model.texture.variances).astype(np.float32)
-        self._factors = (modes * deviations[:, None, None]).reshape(-1, *shape)
+        self._count = len(modes)
+        self._factors = in_blocks((modes * deviations[:, None, None]).reshape(-1, *shape))
         self._ranges = model.intensities
 
     def numbers(self, rng: np.random.Generator) -> list[Array]:
         """Draw the numbers of one field per mode."""
-        return self.lattice.numbers(rng, len(self._factors))
+        return self.lattice.numbers(rng, self._count)
 
     def render(self, numbers: list[Array]) -> Image:
         """Return the texture (c, *grid)."""
@@ -192,7 +202,10 @@ class PatchworkEngine:
         flat = subjects.reshape(len(subjects), model.channels, -1)
         gain, bias = flat.std(axis=2, dtype=np.float64), flat.mean(axis=2, dtype=np.float64)
         gain[gain == 0] = 1.0
-        self._patches = ((flat - bias[..., None]) / gain[..., None]).astype(np.float32).reshape(subjects.shape)
+        self._count = len(subjects)
+        self._patches = in_blocks(
+            ((flat - bias[..., None]) / gain[..., None]).astype(np.float32).reshape(subjects.shape)
+        )
         # One Gaussian for log-gain and bias of all channels, by its factor: samples = mean + numbers @ factor.
         style = np.concatenate([np.log(gain), bias], axis=1)
         self._style_mean = style.mean(axis=0)
@@ -201,7 +214,7 @@ class PatchworkEngine:
     def numbers(self, rng: np.random.Generator) -> list[Array]:
         """Draw the numbers of gain and bias, then those of one field per subject."""
         style = rng.standard_normal(len(self._style_factor))
-        return [style, *self.lattice.numbers(rng, len(self._patches))]
+        return [style, *self.lattice.numbers(rng, self._count)]
 
     def render(self, numbers: list[Array]) -> Image:
         """Return the texture (c, *grid)."""
@@ -217,6 +230,15 @@ class PatchworkEngine:
             self.lattice.coefficients(numbers[1:]),
             1,
         )
+
+
+def in_blocks(images: Image) -> Image:
+    """Return images (k, c, *grid) as (rows, blocks, k, c, 16): what the kernels mix at once is one piece of memory."""
+    k, c, *_, columns = images.shape
+    blocks = -(-columns // 16)
+    padded = np.zeros((k, c, math.prod(images.shape[2:-1]), 16 * blocks), dtype=np.float32)
+    padded[..., :columns] = images.reshape(k, c, -1, columns)
+    return np.ascontiguousarray(padded.reshape(k, c, -1, blocks, 16).transpose(2, 3, 0, 1, 4))
 
 
 def _planes(texture: GaussianModel, model: AppearanceModel) -> tuple[Image, Image]:

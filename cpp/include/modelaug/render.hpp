@@ -21,17 +21,15 @@ void render_texture(const LinearTexture& texture, const double* coefficients, fl
 // lattice as of bspline.hpp, divided pointwise by its standard deviation.
 template <int D>
 struct FieldMixture {
-    const float* images;             // (count, channels, *grid)
+    // (rows, blocks, count, channels, kVoxels): rows of the grid in blocks of kVoxels voxels, of which the last may
+    // hold fewer; what belongs to one block is one piece of memory.
+    const float* images;
     const float* inverse_deviation;  // (*grid): 1 / standard deviation of a field whose control points are drawn
     const float* ranges;             // (channels, 2): lowest and highest value of the result
     index_t count, channels;
     Shape<D> grid, cells;
 
-    index_t nodes() const {
-        index_t product = 1;
-        for (index_t length : cells) product *= length + 3;
-        return product;
-    }
+    static constexpr index_t kVoxels = 16;
 };
 
 // out = mean + sum_k field_k images_k, (channels, *grid), where mean is (channels, *grid).
@@ -40,7 +38,8 @@ void render_fields(const FieldMixture<D>& mixture, const float* mean, const floa
                    int threads);
 
 // out = bias + gain * sum_k share_k images_k, (channels, *grid), where share is the softmax over k of sharpness *
-// field_k; gain and bias are (channels).
+// field_k, in which shares below a thousandth of the largest are 0 and the others smaller by that; gain and bias are
+// (channels).
 template <int D>
 void render_patchwork(const FieldMixture<D>& mixture, float sharpness, const float* gain, const float* bias,
                       const float* coefficients, float* out, int threads);

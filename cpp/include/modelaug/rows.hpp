@@ -1,6 +1,7 @@
 // Splines on the rows of their grid, one axis at a time: what the outer axes have in common is computed once.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "modelaug/bspline.hpp"
@@ -8,36 +9,44 @@
 
 namespace modelaug {
 
-// For every voxel along an axis: its cell and the four weights there, each weight contiguous.
-struct AxisTable {
-    std::vector<std::int32_t> cells;
-    std::vector<float> weights;      // (4, voxels)
-    std::vector<std::int32_t> runs;  // first voxels of the runs within one cell, and the end of the last
-
-    AxisTable(index_t voxels, index_t count) : cells(voxels), weights(4 * voxels) {
+// Weights of the control points of a cubic B-spline at all voxels along an axis.
+class AxisTable {
+  public:
+    AxisTable(index_t voxels, index_t cells) : voxels_(voxels), cells_(voxels), weights_(4 * voxels) {
+        constexpr index_t kVoxels = AxisBlock::kVoxels;
         for (index_t x = 0; x < voxels; ++x) {
-            const Location where = locate(static_cast<double>(x), voxels, count);
+            const Location where = locate(static_cast<double>(x), voxels, cells);
             double w[4];
             cubic_weights(where.t, w);
-            cells[x] = static_cast<std::int32_t>(where.cell);
-            for (int tap = 0; tap < 4; ++tap) weights[tap * voxels + x] = static_cast<float>(w[tap]);
-            if (x == 0 || cells[x] != cells[x - 1]) runs.push_back(static_cast<std::int32_t>(x));
+            cells_[x] = static_cast<std::int32_t>(where.cell);
+            for (int tap = 0; tap < 4; ++tap) weights_[4 * x + tap] = static_cast<float>(w[tap]);
         }
-        runs.push_back(static_cast<std::int32_t>(voxels));
+        for (index_t begin = 0; begin < voxels; begin += kVoxels) {
+            const index_t end = std::min(begin + kVoxels, voxels);
+            const AxisBlock block{cells_[begin], cells_[end - 1] - cells_[begin] + 4,
+                                  static_cast<index_t>(block_weights_.size())};
+            block_weights_.resize(block_weights_.size() + block.count * kVoxels);
+            for (index_t x = begin; x < end; ++x)
+                for (index_t tap = 0; tap < 4; ++tap)
+                    block_weights_[block.weights + (cells_[x] - block.first + tap) * kVoxels + x - begin] =
+                        weights_[4 * x + tap];
+            blocks_.push_back(block);
+        }
     }
-
-    index_t voxels() const { return static_cast<index_t>(cells.size()); }
 
     // out[i] = the four slabs of `inner` values around voxel x, combined.
     void collapse(index_t x, const float* lattice, index_t inner, float* out) const {
-        simd().collapse(&weights[x], voxels(), lattice + cells[x] * inner, inner, out);
+        simd().collapse(&weights_[4 * x], lattice + cells_[x] * inner, inner, out);
     }
 
-    // out[x] = the spline with the control points `line` at all voxels of the axis.
-    void expand(const float* line, float* out) const {
-        simd().expand({cells.data(), weights.data(), voxels(), runs.data(), static_cast<index_t>(runs.size()) - 1},
-                      line, out);
-    }
+    AxisView view() const { return {blocks_.data(), block_weights_.data(), voxels_}; }
+
+  private:
+    index_t voxels_;
+    std::vector<std::int32_t> cells_;
+    std::vector<float> weights_;  // (voxels, 4)
+    std::vector<AxisBlock> blocks_;
+    std::vector<float> block_weights_;
 };
 
 // Evaluates splines with float control points (components, *nodes) along rows; each thread needs one of its own.
@@ -66,7 +75,7 @@ class LatticeRows {
             current_[k] = plane;
             tables_[1].collapse(y % grid_[1], collapsed, nodes_[2], line_.data());
         }
-        tables_[D - 1].expand(line_.data(), out);
+        simd().expand(tables_[D - 1].view(), line_.data(), out);
     }
 
   private:

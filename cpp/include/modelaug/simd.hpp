@@ -9,21 +9,32 @@
 
 namespace modelaug {
 
-// For every voxel along an axis the cell it is in, and the four weights there, each weight contiguous: (4, voxels).
+// A spline along an axis, for blocks of kVoxels voxels: the control points that count for a block, and their weights,
+// (control points, kVoxels), 0 where one does not count.
+struct AxisBlock {
+    static constexpr int kVoxels = 16;
+    std::int32_t first, count;  // control points
+    std::ptrdiff_t weights;     // where its weights begin
+};
+
 struct AxisView {
-    const std::int32_t* cells;
+    const AxisBlock* blocks;
     const float* weights;
     std::ptrdiff_t voxels;
-    const std::int32_t* runs;  // first voxels of the runs within one cell, and the end of the last
-    std::ptrdiff_t run_count;
 };
 
 // Images mixed along one row of voxels.
 struct MixtureRow {
-    const float* images;              // of the first subject and channel, at the row's first voxel
-    std::ptrdiff_t subject, channel;  // steps between subjects and channels
-    const float* inverse_deviation;   // (voxels)
-    std::ptrdiff_t count, voxels;
+    AxisView axis;
+    const float* lines;              // control points of all fields along the row, (count, nodes)
+    const float* images;             // (blocks, count, channels, AxisBlock::kVoxels)
+    const float* inverse_deviation;  // (voxels)
+    const float* ranges;             // (channels, 2): lowest and highest value of the result
+    std::ptrdiff_t nodes, count, channels;
+    float* fields;         // scratch, (count, AxisBlock::kVoxels)
+    std::int32_t* chosen;  // scratch, (count)
+    float* out;            // of the first channel, at the row's first voxel
+    std::ptrdiff_t channel;  // step between channels of `out`
 };
 
 // An image and a field that pulls it, at one row of the output.
@@ -82,18 +93,15 @@ struct SolveStrip {
 struct Simd {
     const char* name;
 
-    // out[i] = the four slabs of `inner` values, combined with the weights w[0], w[step], w[2 step], w[3 step].
-    void (*collapse)(const float* w, std::ptrdiff_t step, const float* slabs, std::ptrdiff_t inner, float* out);
+    // out[i] = the four slabs of `inner` values, combined with the weights w (4).
+    void (*collapse)(const float* w, const float* slabs, std::ptrdiff_t inner, float* out);
 
     // out[x] = the spline with control points `line` at all voxels of the axis.
     void (*expand)(const AxisView& axis, const float* line, float* out);
 
-    // shares (count, voxels): fields on entry; on return the softmax over the first axis of sharpness * field *
-    // inverse_deviation, not yet divided by its sum, which goes to total (voxels).
-    void (*shares)(const MixtureRow& row, float sharpness, float* shares, float* total);
-
-    // out[x] = sum over k of factors[k, x] images[k, x] of channel c.
-    void (*mix)(const MixtureRow& row, std::ptrdiff_t c, const float* factors, float* out);
+    // See render.hpp. mean: of the first channel, at the row's first voxel; channels as far apart as those of `out`.
+    void (*fields)(const MixtureRow& row, const float* mean);
+    void (*patchwork)(const MixtureRow& row, float sharpness, const float* gain, const float* bias);
 
     void (*warp_linear_2d)(const WarpRow& row, float* out);
     void (*warp_linear_3d)(const WarpRow& row, float* out);

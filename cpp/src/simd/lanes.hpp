@@ -1,7 +1,13 @@
 // Sixteen numbers side by side, in as many registers as the instruction set needs for them. A part of kernels.cpp.
 #pragma once
 
+#include <string.h>
+
 #include "portable.hpp"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 namespace modelaug {
 namespace {
@@ -138,13 +144,37 @@ inline Lanes converted(IntLanes x) {
 inline bool any(IntLanes truth) {
     IntPart all = truth.part[0];
     for (int p = 1; p < kParts; ++p) all |= truth.part[p];
-#if defined(__GNUC__)
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)all, (__m512i)all) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)all) != 0;
+#elif defined(__SSE2__) && defined(__GNUC__)
+    return _mm_movemask_ps((__m128)all) != 0;
+#elif defined(__GNUC__)
     std::int32_t found = 0;
     for (int i = 0; i < kPartLanes; ++i) found |= all[i];
     return found != 0;
 #else
     return all != 0;
 #endif
+}
+
+inline bool any_less(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)a.part[0], (__m512)b.part[0], _CMP_LT_OQ) != 0;
+#else
+    return any(a < b);
+#endif
+}
+
+// 2^n for -127 < n < 128.
+inline Lanes with_exponent(IntLanes n) {
+    Lanes result;
+    for (int p = 0; p < kParts; ++p) {
+        const IntPart bits = (n.part[p] + 127) << 23;
+        memcpy(&result.part[p], &bits, sizeof(bits));
+    }
+    return result;
 }
 
 inline Lanes load(const float* values) {

@@ -1,102 +1,131 @@
 // Splines along rows, and images mixed by them. A part of kernels.cpp.
 #pragma once
 
+#include "lanes.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 
 namespace modelaug {
 namespace {
 
-void collapse(const float* w, size step, const float* MODELAUG_RESTRICT slabs, size inner,
+void collapse(const float* w, const float* MODELAUG_RESTRICT slabs, size inner,
               float* MODELAUG_RESTRICT out) {
-    const float a = w[0], b = w[step], c = w[2 * step], d = w[3 * step];
+    const float a = w[0], b = w[1], c = w[2], d = w[3];
     const float *second = slabs + inner, *third = second + inner, *fourth = third + inner;
     for (size i = 0; i < inner; ++i) out[i] = a * slabs[i] + b * second[i] + c * third[i] + d * fourth[i];
 }
 
 void expand(const AxisView& axis, const float* MODELAUG_RESTRICT line, float* MODELAUG_RESTRICT out) {
-    const std::int32_t* MODELAUG_RESTRICT cells = axis.cells;
-    const float *MODELAUG_RESTRICT w0 = axis.weights, *MODELAUG_RESTRICT w1 = w0 + axis.voxels,
-                                   *MODELAUG_RESTRICT w2 = w1 + axis.voxels, *MODELAUG_RESTRICT w3 = w2 + axis.voxels;
-    const size voxels = axis.voxels;
-    if (axis.run_count > voxels / 6) {
-        // Few voxels in a cell: look the control points up for each.
-        for (size x = 0; x < voxels; ++x) {
-            const std::int32_t cell = cells[x];
-            out[x] = w0[x] * line[cell] + w1[x] * line[cell + 1] + w2[x] * line[cell + 2] + w3[x] * line[cell + 3];
-        }
-        return;
-    }
-    for (size run = 0; run < axis.run_count; ++run) {
-        const std::int32_t begin = axis.runs[run], end = axis.runs[run + 1], cell = cells[begin];
-        const float a = line[cell], b = line[cell + 1], c = line[cell + 2], d = line[cell + 3];
-        for (std::int32_t x = begin; x < end; ++x) out[x] = a * w0[x] + b * w1[x] + c * w2[x] + d * w3[x];
+    const AxisBlock* block = axis.blocks;
+    for (size x = 0; x < axis.voxels; x += kLanes, ++block) {
+        const float *MODELAUG_RESTRICT w = axis.weights + block->weights, *MODELAUG_RESTRICT c = line + block->first;
+        Lanes sum = c[0] * load(w);
+        for (std::int32_t i = 1; i < block->count; ++i) sum = sum + c[i] * load(w + i * kLanes);
+        store(sum, axis.voxels - x, out + x);
     }
 }
 
 // --- mixtures
 
-// e^x for x <= 0 to 3e-7 relative, without a branch, so that loops over it vectorize: 2^n by the exponent's bits, times
-// a polynomial in the rest.
-inline float exponential(float x) {
-    const float bounded = x < -80.0f ? -80.0f : x;
-    const float scaled = bounded * 1.44269504f;
-    const std::int32_t whole = static_cast<std::int32_t>(scaled - 0.5f);  // scaled <= 0: rounds to the nearest
-    const float t = (scaled - static_cast<float>(whole)) * 0.693147181f;
-    const float p = 1.0f + t * (1.0f + t * (0.5f + t * (0.166666667f + t * (0.0416666667f + t * 0.00833333333f))));
-    union {
-        std::int32_t bits;
-        float value;
-    } power;
-    power.bits = (whole + 127) << 23;
-    return p * power.value;
-}
-
-void shares(const MixtureRow& row, float sharpness, float* MODELAUG_RESTRICT shares, float* MODELAUG_RESTRICT total) {
-    const size voxels = row.voxels;
-    // The largest of each voxel, kept in `total` for a while.
-    for (size x = 0; x < voxels; ++x) total[x] = shares[x];
-    for (size k = 1; k < row.count; ++k) {
-        const float* MODELAUG_RESTRICT share = shares + k * voxels;
-        for (size x = 0; x < voxels; ++x) total[x] = share[x] > total[x] ? share[x] : total[x];
-    }
-    constexpr size kBlock = 64;
-    float scale[kBlock], highest[kBlock], sum[kBlock];
-    for (size begin = 0; begin < voxels; begin += kBlock) {
-        const size length = voxels - begin < kBlock ? voxels - begin : kBlock;
-        for (size x = 0; x < length; ++x) {
-            scale[x] = sharpness * row.inverse_deviation[begin + x];
-            highest[x] = total[begin + x];
-            sum[x] = 0.0f;
-        }
-        for (size k = 0; k < row.count; ++k) {
-            float* MODELAUG_RESTRICT share = shares + k * voxels + begin;
-            for (size x = 0; x < length; ++x) {
-                share[x] = exponential(scale[x] * (share[x] - highest[x]));
-                sum[x] += share[x];
-            }
-        }
-        for (size x = 0; x < length; ++x) total[begin + x] = sum[x];
-    }
-}
-
-void mix(const MixtureRow& row, size c, const float* MODELAUG_RESTRICT factors, float* MODELAUG_RESTRICT out) {
-    const size voxels = row.voxels;
-    const float* MODELAUG_RESTRICT images = row.images + c * row.channel;
-    for (size x = 0; x < voxels; ++x) out[x] = factors[x] * images[x];
-    size k = 1;
+// Evaluates all fields in a block, into row.fields, and returns the highest of each voxel.
+inline Lanes evaluate_block(const MixtureRow& row, const AxisBlock& block) {
+    const float *w = row.axis.weights + block.weights, *lines = row.lines + block.first;
+    const size nodes = row.nodes;
+    Lanes top = lanes(-3e38f), other = top;
+    size k = 0;
     for (; k + 3 < row.count; k += 4) {
-        const float *MODELAUG_RESTRICT f0 = factors + k * voxels, *MODELAUG_RESTRICT f1 = f0 + voxels,
-                                       *MODELAUG_RESTRICT f2 = f1 + voxels, *MODELAUG_RESTRICT f3 = f2 + voxels;
-        const float *MODELAUG_RESTRICT i0 = images + k * row.subject, *MODELAUG_RESTRICT i1 = i0 + row.subject,
-                                       *MODELAUG_RESTRICT i2 = i1 + row.subject,
-                                       *MODELAUG_RESTRICT i3 = i2 + row.subject;
-        for (size x = 0; x < voxels; ++x)
-            out[x] = out[x] + f0[x] * i0[x] + f1[x] * i1[x] + f2[x] * i2[x] + f3[x] * i3[x];
+        const float* c = lines + k * nodes;
+        const Lanes first = load(w);
+        Lanes f0 = c[0] * first, f1 = c[nodes] * first, f2 = c[2 * nodes] * first, f3 = c[3 * nodes] * first;
+        for (std::int32_t i = 1; i < block.count; ++i) {
+            const Lanes weight = load(w + i * kLanes);
+            f0 = f0 + c[i] * weight;
+            f1 = f1 + c[i + nodes] * weight;
+            f2 = f2 + c[i + 2 * nodes] * weight;
+            f3 = f3 + c[i + 3 * nodes] * weight;
+        }
+        float* out = row.fields + k * kLanes;
+        store(f0, out);
+        store(f1, out + kLanes);
+        store(f2, out + 2 * kLanes);
+        store(f3, out + 3 * kLanes);
+        top = highest(top, highest(f0, f1));
+        other = highest(other, highest(f2, f3));
     }
     for (; k < row.count; ++k) {
-        const float *MODELAUG_RESTRICT f = factors + k * voxels, *MODELAUG_RESTRICT image = images + k * row.subject;
-        for (size x = 0; x < voxels; ++x) out[x] += f[x] * image[x];
+        const float* c = lines + k * nodes;
+        Lanes field = c[0] * load(w);
+        for (std::int32_t i = 1; i < block.count; ++i) field = field + c[i] * load(w + i * kLanes);
+        store(field, row.fields + k * kLanes);
+        top = highest(top, field);
+    }
+    return highest(top, other);
+}
+
+inline Lanes clamped(Lanes x, const float* range) {
+    return lowest(highest(x, lanes(range[0])), lanes(range[1]));
+}
+
+void fields(const MixtureRow& row, const float* mean) {
+    for (size x = 0, b = 0; x < row.axis.voxels; x += kLanes, ++b) {
+        const size left = row.axis.voxels - x;
+        evaluate_block(row, row.axis.blocks[b]);
+        const float* images = row.images + b * row.count * row.channels * kLanes;
+        const Lanes inverse_deviation = load(row.inverse_deviation + x, left);
+        for (size c = 0; c < row.channels; ++c) {
+            Lanes sum = lanes(0.0f);
+            for (size k = 0; k < row.count; ++k)
+                sum = sum + load(row.fields + k * kLanes) * load(images + (k * row.channels + c) * kLanes);
+            const Lanes value = load(mean + c * row.channel + x, left) + inverse_deviation * sum;
+            store(clamped(value, row.ranges + 2 * c), left, row.out + c * row.channel + x);
+        }
+    }
+}
+
+// 2^x for x <= 0 to 3e-7 relative: 2^n by the exponent's bits, times a polynomial in the rest.
+inline Lanes power_of_two(Lanes x) {
+    const Lanes bounded = highest(x, lanes(-120.0f));
+    const IntLanes whole = truncated(bounded - 0.5f);  // not positive: rounds to the nearest
+    const Lanes t = 0.693147181f * (bounded - converted(whole));
+    const Lanes p = 1.0f + t * (1.0f + t * (0.5f + t * (0.166666667f + t * (0.0416666667f + 0.00833333333f * t))));
+    return p * with_exponent(whole);
+}
+
+// Of the largest share; what is smaller is none. Few subjects are left anywhere then, which makes for speed, and a
+// share fades to 0 without a jump.
+constexpr float kLeastShare = 1e-3f, kLeastPower = -9.96578428f;  // its binary logarithm
+
+void patchwork(const MixtureRow& row, float sharpness, const float* gain, const float* bias) {
+    for (size x = 0, b = 0; x < row.axis.voxels; x += kLanes, ++b) {
+        const size left = row.axis.voxels - x;
+        const float* images = row.images + b * row.count * row.channels * kLanes;
+        const Lanes top = evaluate_block(row, row.axis.blocks[b]);
+        const Lanes scale = 1.44269504f * sharpness * load(row.inverse_deviation + x, left);
+        const Lanes highest_power = scale * top, least = top + lanes(kLeastPower) / scale;
+        size count = 0;
+        for (size k = 0; k < row.count; ++k) {
+            row.chosen[count] = static_cast<std::int32_t>(k);
+            count += any_less(least, load(row.fields + k * kLanes)) ? 1 : 0;
+        }
+        // What is needed of the images comes while the shares are computed.
+        for (size i = 0; i < count; ++i) prefetch(images + row.chosen[i] * row.channels * kLanes);
+        Lanes total = lanes(0.0f);
+        for (size i = 0; i < count; ++i) {
+            float* field = row.fields + row.chosen[i] * kLanes;
+            const Lanes share =
+                highest(power_of_two(scale * load(field) - highest_power) - kLeastShare, lanes(0.0f));
+            total = total + share;
+            store(share, field);
+        }
+        for (size c = 0; c < row.channels; ++c) {
+            Lanes sum = lanes(0.0f);
+            for (size i = 0; i < count; ++i) {
+                const size k = row.chosen[i];
+                sum = sum + load(row.fields + k * kLanes) * load(images + (k * row.channels + c) * kLanes);
+            }
+            const Lanes value = lanes(bias[c]) + gain[c] * (sum / total);
+            store(clamped(value, row.ranges + 2 * c), left, row.out + c * row.channel + x);
+        }
     }
 }
 

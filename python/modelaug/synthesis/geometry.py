@@ -59,10 +59,10 @@ class Geometry:
         attempts before failed: ``"frame"``, ``"crossings"``, ``"map"``, ``"folds"`` or ``"flow"``), ``shrink`` (the
         factor on all coefficients, 1 unless every attempt failed), ``steps`` (of each map), ``landmark_shift`` (largest
         distance in voxels of a landmark from where the coefficients put it), ``landmark_error`` (at which a fixed
-        landmark plus the flow misses its moving one), ``residual`` (an upper bound of the distances in voxels of what the
-        fixed and the moving image show at corresponding voxels, in the mean frame), ``outside`` (voxels whose partner is outside
-        the moving image; they do not count for the residual), ``folds`` (voxels at which the flow folds) and, with
-        ``flow="direct"``, ``disagreement`` (median, 95 % and largest of the distances behind ``residual``).
+        landmark plus the flow misses its moving one), ``residual`` (an upper bound of the distances in voxels of
+        what the fixed and the moving image show at corresponding voxels, in the mean frame), ``outside`` (voxels whose
+        partner is outside the moving image; they do not count for the residual), ``folds`` (voxels at which the flow
+        folds) and, with ``flow="direct"``, ``disagreement`` (median, 95 % and largest of the distances behind ``residual``).
     numbers : numpy.random.Generator
         Behind the accepted attempt, where the textures' numbers come from.
     """
