@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "modelaug/linear.hpp"
+#include "modelaug/simd.hpp"
 
 namespace modelaug {
 namespace {
@@ -83,11 +86,13 @@ class Continued {
         }
     }
 
-    double operator()(int k, const Shape<D>& node) const {
+    double operator()(int k, const Shape<D>& node) const { return *at(k, node); }
+
+    const double* at(int k, const Shape<D>& node) const {
         index_t source = k * total_;
         for (int axis = 0; axis < D; ++axis)
             source += strides_[axis] * std::clamp<index_t>(node[axis] + first[axis], 0, nodes_[axis] - 1);
-        return data_[source];
+        return data_ + source;
     }
 
     Point<D> per_voxel{};       // cells per voxel; 0 along axes of one voxel
@@ -184,113 +189,95 @@ bool exceeds_everywhere(const Patch<D>& patch, double least, int depth, int axis
            exceeds_everywhere<D>(patch.half(axis, true), least, depth - 1, next);
 }
 
-// Replaces values by the lowest (or highest) of 3 or 4 neighbours from there on along an axis, (outer, nodes, inner);
-// the last ones keep what is left of theirs. Pairs first, then pairs of pairs.
-template <bool Lowest>
-void slide(std::vector<double>& values, index_t outer, index_t nodes, index_t inner, index_t length) {
-    for (const index_t shift : {index_t{1}, length - 2})
-        for (index_t o = 0; o < outer; ++o) {
-            double* target = values.data() + o * nodes * inner;
-            const double* other = target + shift * inner;
-            for (index_t x = 0; x < (nodes - shift) * inner; ++x)
-                target[x] = Lowest ? std::min(target[x], other[x]) : std::max(target[x], other[x]);
-        }
-}
-
-// The first bound of all cells of a box, small enough to stay in the cache: as of Patch, but each difference is looked
-// at once for all cells around.
+// All control points in single precision, the continuation beyond the border written out, (D, *(cells + 3)).
 template <int D>
-class Box {
+class FloatNodes {
   public:
-    Box(const Continued<D>& control, const Shape<D>& first, const Shape<D>& cells) {
-        for (int axis = 0; axis < D; ++axis) nodes_[axis] = cells[axis] + 3;
-        strides_ = strides<D>(nodes_);
+    explicit FloatNodes(const Continued<D>& control) {
+        for (int axis = 0; axis < D; ++axis) nodes_[axis] = control.cells[axis] + 3;
         const index_t total = volume<D>(nodes_);
-        for (int k = 0; k < D; ++k) {
-            control_[k].resize(total);
-            for_rows<D>(nodes_, 0, total / nodes_[D - 1], [&](const Shape<D>& node, index_t index) {
-                Shape<D> at;
-                for (int axis = 0; axis < D; ++axis) at[axis] = first[axis] + node[axis];
-                control_[k][index] = control(k, at);
-            });
-            for (int axis = 0; axis < D; ++axis) {
-                std::vector<double> slope(total);
-                for (index_t i = 0; i + strides_[axis] < total; ++i)
-                    slope[i] = (control_[k][i + strides_[axis]] - control_[k][i]) * control.per_voxel[axis];
-                auto& [low, high] = limits_[k][axis];
-                low = slope;
-                high = std::move(slope);
-                for (int other = 0; other < D; ++other) {
-                    const index_t outer = total / (strides_[other] * nodes_[other]), length = other == axis ? 3 : 4;
-                    slide<true>(low, outer, nodes_[other], strides_[other], length);
-                    slide<false>(high, outer, nodes_[other], strides_[other], length);
+        values_.resize(D * total + 16);
+        const index_t columns = nodes_[D - 1], before = -control.first[D - 1], inner = columns - 2 * before;
+        Shape<D> lines = nodes_;
+        lines[D - 1] = 1;
+        for (int k = 0; k < D; ++k)
+            for_rows<D>(lines, 0, volume<D>(lines), [&](Shape<D> node, index_t line) {
+                node[D - 1] = before;
+                const double* c = control.at(k, node);
+                float* out = values_.data() + k * total + line * columns;
+                for (index_t x = 0; x < before; ++x) {
+                    out[x] = static_cast<float>(c[0]);
+                    out[before + inner + x] = static_cast<float>(c[inner - 1]);
                 }
-            }
+                for (index_t x = 0; x < inner; ++x) out[before + x] = static_cast<float>(c[x]);
+            });
+    }
+
+    // The largest error of a difference of two of them, in voxels.
+    float rounding() const {
+        return 4.0f * std::numeric_limits<float>::epsilon() *
+               simd().largest(values_.data(), static_cast<index_t>(values_.size()));
+    }
+
+    FoldRow row(const Continued<D>& control, const Shape<D>& cell) const {
+        const Shape<D> step = strides<D>(nodes_);
+        FoldRow result{values_.data(), volume<D>(nodes_), {}, {}, control.cells[D - 1], nullptr};
+        for (int axis = 0; axis < D; ++axis) {
+            result.nodes += cell[axis] * step[axis];
+            result.per_voxel[axis] = static_cast<float>(control.per_voxel[axis]);
+            if (axis < D - 1) result.strides[axis] = step[axis];
         }
-    }
-
-    // The Jacobian of x + r(x) in a cell, counted from the box's first.
-    Ranges<D> jacobian(const Shape<D>& cell) const {
-        const index_t node = offset(cell);
-        Ranges<D> result;
-        for (int k = 0; k < D; ++k)
-            for (int axis = 0; axis < D; ++axis) {
-                const double diagonal = k == axis ? 1.0 : 0.0;
-                result[k][axis] = {diagonal + limits_[k][axis][0][node], diagonal + limits_[k][axis][1][node]};
-            }
-        return result;
-    }
-
-    Patch<D> patch(const Shape<D>& cell, const Point<D>& per_voxel) const {
-        Patch<D> result;
-        result.per_voxel = per_voxel;
-        for (int k = 0; k < D; ++k)
-            for (int node = 0; node < kPatchNodes<D>; ++node) {
-                Shape<D> at = cell;
-                for (int axis = 0; axis < D; ++axis) at[axis] += node / Patch<D>::stride(axis) % 4;
-                result.nodes[k][node] = control_[k][offset(at)];
-            }
         return result;
     }
 
   private:
-    index_t offset(const Shape<D>& node) const {
-        index_t result = 0;
-        for (int axis = 0; axis < D; ++axis) result += node[axis] * strides_[axis];
-        return result;
-    }
-
-    Shape<D> nodes_{}, strides_{};
-    std::array<std::vector<double>, D> control_;
-    std::array<std::array<std::array<std::vector<double>, 2>, D>, D> limits_;
+    Shape<D> nodes_{};
+    std::vector<float> values_;
 };
+
+template <int D>
+Patch<D> patch_at(const Continued<D>& control, const Shape<D>& cell) {
+    Patch<D> result;
+    result.per_voxel = control.per_voxel;
+    for (int k = 0; k < D; ++k)
+        for (int node = 0; node < kPatchNodes<D>; ++node) {
+            Shape<D> at = cell;
+            for (int axis = 0; axis < D; ++axis) at[axis] += node / Patch<D>::stride(axis) % 4;
+            result.nodes[k][node] = control(k, at);
+        }
+    return result;
+}
 
 }  // namespace
 
 template <int D>
 bool is_one_to_one(const Lattice<D>& lattice, double least) {
-    constexpr index_t kBox = D == 2 ? 64 : 16;
     const Continued<D> control(lattice);
+    const FloatNodes<D> nodes(control);
     // Down to a sixteenth of a voxel, and at least four halvings of every axis.
     int depth = 0;
     for (int axis = 0; axis < D; ++axis)
         if (control.per_voxel[axis] > 0.0)
             depth += 4 + std::max(0, static_cast<int>(std::ceil(-std::log2(control.per_voxel[axis]))));
-    Shape<D> boxes;
-    for (int axis = 0; axis < D; ++axis) boxes[axis] = (control.cells[axis] + kBox - 1) / kBox;
+    // What single precision decides it decides with a margin.
+    const float wanted = static_cast<float>(least) + 1e-4f + 16.0f * nodes.rounding();
+    const index_t columns = control.cells[D - 1];
+    std::vector<float> scratch(2 * D * D * (columns + 19));
+    std::vector<std::uint8_t> sure(columns);
+    Shape<D> rows = control.cells;
+    rows[D - 1] = 1;
     bool folded = false;
-    for_rows<D>(boxes, 0, volume<D>(boxes) / boxes[D - 1], [&](const Shape<D>& position, index_t) {
+    for_rows<D>(rows, 0, volume<D>(rows), [&](const Shape<D>& first, index_t) {
         if (folded) return;
-        Shape<D> first, cells;
-        for (int axis = 0; axis < D; ++axis) {
-            first[axis] = position[axis] * kBox;
-            cells[axis] = std::min(kBox, control.cells[axis] - first[axis]);
+        FoldRow row = nodes.row(control, first);
+        row.scratch = scratch.data();
+        (D == 2 ? simd().unfolded_2d : simd().unfolded_3d)(row, wanted, sure.data());
+        Shape<D> cell = first;
+        for (index_t x = 0; x < columns && !folded; ++x) {
+            if (sure[x]) continue;
+            cell[D - 1] = x;
+            folded = !exceeds_everywhere<D>(patch_at<D>(control, cell), least, depth, 0);
         }
-        const Box<D> box(control, first, cells);
-        for_rows<D>(cells, 0, volume<D>(cells) / cells[D - 1], [&](const Shape<D>& cell, index_t) {
-            if (folded || exceeds<D>(box.jacobian(cell), least)) return;
-            folded = !exceeds_everywhere<D>(box.patch(cell, control.per_voxel), least, depth, 0);
-        });
     });
     return !folded;
 }

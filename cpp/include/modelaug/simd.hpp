@@ -77,6 +77,16 @@ struct DisplaceRow {
     std::ptrdiff_t voxels;
 };
 
+// The control points of a displacement for a row of cells.
+struct FoldRow {
+    const float* nodes;           // component 0, the first that counts for the first cell; 16 more may be read
+    std::ptrdiff_t component;     // step between components
+    std::ptrdiff_t strides[2];    // floats between nodes along all axes but the last
+    float per_voxel[3];           // cells per voxel; 0 along axes of one voxel
+    std::ptrdiff_t cells;
+    float* scratch;               // (2 D^2, cells + 19)
+};
+
 // Up to kVoxels voxels side by side, solved row by row, each row started from the rows before it.
 struct SolveStrip {
     static constexpr int kVoxels = 16;
@@ -111,6 +121,14 @@ struct Simd {
     // squares (16) goes on from what it holds.
     void (*steepest)(const float* c, std::ptrdiff_t rows, std::ptrdiff_t row, std::ptrdiff_t length, std::ptrdiff_t a,
                      std::ptrdiff_t b, float* squares);
+
+    // The largest of `count` absolute values.
+    float (*largest)(const float* values, std::ptrdiff_t count);
+
+    // sure[x] = 1 where a bound by the control points' differences tells that the Jacobian determinant of x + r(x)
+    // exceeds `least` in all of cell x; else 0.
+    void (*unfolded_2d)(const FoldRow& row, float least, std::uint8_t* sure);
+    void (*unfolded_3d)(const FoldRow& row, float least, std::uint8_t* sure);
 
     // Displacements of the chain's steps after the first.
     void (*displace_2d)(const ChainView& rest, const DisplaceRow& row);

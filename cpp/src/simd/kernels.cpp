@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "correspondence.hpp"
+#include "folds.hpp"
 #include "mixture.hpp"
 #include "modelaug/simd.hpp"
 #include "warp.hpp"
@@ -24,6 +25,9 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  warp_linear_2d,
                                                  warp_linear_3d,
                                                  steepest,
+                                                 largest,
+                                                 unfolded_2d,
+                                                 unfolded_3d,
                                                  displace_2d,
                                                  displace_3d,
                                                  solve_2d,
