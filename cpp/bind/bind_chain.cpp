@@ -3,12 +3,14 @@
 #include "arrays.hpp"
 #include "modelaug/chain.hpp"
 #include "modelaug/injectivity.hpp"
+#include "modelaug/landmark_map.hpp"
 
 namespace modelaug::bind {
 namespace {
 
 using Steps = std::vector<Array<double>>;
 using Solution = py::typing::Tuple<Array<double>, Array<double>>;
+using StepsAndResiduals = py::typing::Tuple<py::typing::List<Array<double>>, Array<double>>;
 using Correspondence = py::typing::Tuple<Array<float>, Array<float>>;
 
 template <int D>
@@ -98,6 +100,35 @@ Correspondence bind_correspond(const Array<float>& fixed, const Steps& steps, co
     });
 }
 
+StepsAndResiduals bind_fit_steps(const Array<double>& sites, const Array<double>& targets, const Extents& grid,
+                                 double tolerance, int max_levels, double least, int max_steps, double max_residual,
+                                 bool folds) {
+    const auto d = static_cast<py::ssize_t>(grid.size());
+    return with_dimension(d, [&]<int D>() {
+        require(sites.ndim() == 2 && sites.shape(1) == D && sites.shape(0) > 0, "sites must have the shape (m, d)");
+        require(targets.ndim() == 2 && targets.shape(0) == sites.shape(0) && targets.shape(1) == D,
+                "targets must have the shape of sites");
+        for (index_t length : grid) require(length >= 1, "grid must be positive");
+        const MapOptions options{{tolerance, max_levels, true}, least, max_steps, max_residual, folds};
+        const Shape<D> shape = to_shape<D>(grid);
+        const double *x = sites.data(), *y = targets.data();
+        const index_t count = sites.shape(0);
+        MapSteps<D> fitted;
+        {
+            py::gil_scoped_release release;
+            fitted = fit_steps<D>(x, y, count, shape, options);
+        }
+        Steps steps;
+        for (const FitResult<D>& step : fitted.steps)
+            steps.push_back(
+                Array<double>(new_array<double, D>({D}, Lattice<D>{nullptr, D, step.cells, shape}.nodes())));
+        for (std::size_t s = 0; s < steps.size(); ++s)
+            std::copy(fitted.steps[s].coefficients.begin(), fitted.steps[s].coefficients.end(),
+                      steps[s].mutable_data());
+        return StepsAndResiduals(py::make_tuple(steps, Array<double>(count, fitted.residuals.data())));
+    });
+}
+
 bool bind_one_to_one(const Array<double>& step, const Extents& grid, double least) {
     return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
         const Lattice<D> lattice = to_step<D>(step, grid);
@@ -123,6 +154,10 @@ void register_chain(py::module_& module) {
                py::arg("affine").noconvert(), py::arg("tolerance"), py::arg("max_iterations"), py::arg("threads"),
                "(flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a "
                "chain");
+    module.def("fit_steps", &bind_fit_steps, py::arg("sites").noconvert(), py::arg("targets").noconvert(),
+               py::arg("grid"), py::arg("tolerance"), py::arg("max_levels"), py::arg("least"), py::arg("max_steps"),
+               py::arg("max_residual"), py::arg("folds"),
+               "(displacements (d, *nodes) that move sites (m, d) to targets without folds, residuals (m,))");
     module.def("is_one_to_one", &bind_one_to_one, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
                "whether the Jacobian determinant of a displacement (d, *nodes) exceeds `least` everywhere");
 }

@@ -92,13 +92,16 @@ void register_render(py::module_& module) {
     module.def("render_texture", &bind_texture, py::arg("mean").noconvert(), py::arg("modes").noconvert(),
                py::arg("ranges").noconvert(), py::arg("coefficients").noconvert(), py::arg("threads"),
                "mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)");
-    module.def("render_fields", &bind_fields, py::arg("images").noconvert(), py::arg("inverse_deviation").noconvert(),
-               py::arg("ranges").noconvert(), py::arg("mean").noconvert(), py::arg("coefficients").noconvert(),
-               py::arg("threads"), "mean (c, *grid) + sum over k of field k times image k, clamped; images (rows, blocks of 16 voxels, k, c, 16)");
+    module.def(
+        "render_fields", &bind_fields, py::arg("images").noconvert(), py::arg("inverse_deviation").noconvert(),
+        py::arg("ranges").noconvert(), py::arg("mean").noconvert(), py::arg("coefficients").noconvert(),
+        py::arg("threads"),
+        "mean (c, *grid) + sum over k of field k times image k, clamped; images (rows, blocks of 16 voxels, k, c, 16)");
     module.def("render_patchwork", &bind_patchwork, py::arg("images").noconvert(),
                py::arg("inverse_deviation").noconvert(), py::arg("ranges").noconvert(), py::arg("sharpness"),
                py::arg("gain").noconvert(), py::arg("bias").noconvert(), py::arg("coefficients").noconvert(),
-               py::arg("threads"), "bias + gain * images (rows, blocks of 16 voxels, k, c, 16) in softmax shares of the fields, clamped");
+               py::arg("threads"),
+               "bias + gain * images (rows, blocks of 16 voxels, k, c, 16) in softmax shares of the fields, clamped");
 }
 
 }  // namespace modelaug::bind

@@ -48,9 +48,8 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
         std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(line), fields(mixture.count * kVoxels);
         std::vector<std::int32_t> chosen(mixture.count);
-        MixtureRow row{tables[D - 1].view(), collapsed.data(), nullptr,       nullptr,
-                       mixture.ranges,       width,            mixture.count, mixture.channels,
-                       fields.data(),        chosen.data(),    nullptr,       pixels};
+        MixtureRow row{tables[D - 1].view(), collapsed.data(), nullptr,       nullptr,       mixture.ranges, width,
+                       mixture.count,        mixture.channels, fields.data(), chosen.data(), nullptr,        pixels};
         for (index_t y = begin, current = -1; y < end; ++y) {
             const float* lattice = arranged.data();
             if constexpr (D == 3) {
@@ -73,9 +72,8 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
 template <int D>
 void render_fields(const FieldMixture<D>& mixture, const float* mean, const float* coefficients, float* out,
                    int threads) {
-    for_mixture_rows<D>(mixture, coefficients, out, threads, [&](const MixtureRow& row, index_t y) {
-        simd().fields(row, mean + y * mixture.grid[D - 1]);
-    });
+    for_mixture_rows<D>(mixture, coefficients, out, threads,
+                        [&](const MixtureRow& row, index_t y) { simd().fields(row, mean + y * mixture.grid[D - 1]); });
 }
 
 template <int D>

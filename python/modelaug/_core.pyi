@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'fit_bspline', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'count_crossings', 'fit_bspline', 'fit_steps', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
 def bspline_at(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], extrapolate: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
     values (p, k) of a spline at points (p, d)
@@ -39,9 +39,17 @@ def correspond(fixed: numpy.typing.NDArray[numpy.float32], steps: list[numpy.typ
     """
     (flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a chain
     """
+def count_crossings(points: numpy.typing.NDArray[numpy.float64], starts: numpy.typing.NDArray[numpy.int64], ends: numpy.typing.NDArray[numpy.int64], contours: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    crossings (contours, contours), above and on the diagonal, of segments between points (m, 2)
+    """
 def fit_bspline(sites: numpy.typing.NDArray[numpy.float64], values: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_levels: typing.SupportsInt | typing.SupportsIndex, affine: bool) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]:
     """
     (coefficients (k, *nodes), residuals (m,), levels, converged) of splines.fit_bspline
+    """
+def fit_steps(sites: numpy.typing.NDArray[numpy.float64], targets: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_levels: typing.SupportsInt | typing.SupportsIndex, least: typing.SupportsFloat | typing.SupportsIndex, max_steps: typing.SupportsInt | typing.SupportsIndex, max_residual: typing.SupportsFloat | typing.SupportsIndex, folds: bool) -> tuple[list[numpy.typing.NDArray[numpy.float64]], numpy.typing.NDArray[numpy.float64]]:
+    """
+    (displacements (d, *nodes) that move sites (m, d) to targets without folds, residuals (m,))
     """
 def invert(u: numpy.typing.NDArray[numpy.float32], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
     """

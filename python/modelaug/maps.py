@@ -12,16 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _core
-from modelaug.splines import SplineOptions
+from modelaug import _checks, _core
+from modelaug.splines import SplineOptions, check_sites
 
 __all__ = ["LandmarkMap", "correspond", "fit_map"]
 
 Array = npt.NDArray[np.float64]
 
 _LEAST = 0.2  # Jacobian determinant that every step exceeds; the chain's is the product
-_SMALLEST = 1 / 64  # share of what is left that a step may be cut down to
-_PROGRESS = 0.9  # steps that leave more than this share of the largest residual lead nowhere
 _TOLERANCE = 3e-4  # voxels, of Newton's method
 _ITERATIONS = 10  # of Newton's method, in each of the stretches it may need
 
@@ -103,9 +101,9 @@ def fit_map(
 ) -> LandmarkMap:
     """Return a map whose steps move `sites` to `targets`, or as near as steps without folds get.
 
-    The first step is a spline from the sites to the targets. If it folds, it is cut down to half the way, and so on;
-    further steps go from where the landmarks are then, until none is farther than ``options.max_residual`` from its
-    target, or they come no nearer.
+    The first step is a spline from the sites to the targets. If it folds, it is cut down to half the way, and so on, to
+    a 64th; further steps go from where the landmarks are then, until none is farther than ``options.max_residual`` from
+    its target, or they come no nearer.
 
     Parameters
     ----------
@@ -122,39 +120,20 @@ def fit_map(
     folds
         Whether to take the first spline as it is, even if it folds.
     """
-    d = len(grid)
-    identity = np.eye(d, d + 1)
-    upper = np.array(grid) - 1.0
-    steps: list[Array] = []
-    points, share, longest = _points(sites), 1.0, np.inf
-    while True:
-        left = targets - points
-        residuals = np.sqrt((left**2).sum(axis=1))
-        worst = float(residuals.max())
-        stuck = share == 1.0 and worst > _PROGRESS * longest
-        if steps and (folds or worst <= options.max_residual or stuck or len(steps) == options.max_steps):
-            break
-        step, share = _step(np.clip(points, 0.0, upper), left, share, options, grid, folds=folds)
-        if step is None:
-            break
-        # A step that was cut down says nothing about how far whole ones get.
-        longest = worst if share == 1.0 else np.inf
-        steps.append(step)
-        points = _core.chain_at([step], identity, grid, points, 1)[0]
-        share = min(1.0, 2 * share)
-    return LandmarkMap((*before, *steps), identity if affine is None else affine, grid, residuals)
-
-
-def _step(
-    sites: Array, left: Array, share: float, options: SplineOptions, grid: tuple[int, ...], *, folds: bool
-) -> tuple[Array | None, float]:
-    """Return a displacement that moves sites by a share of what is left without folding, and the share it took."""
-    while share >= _SMALLEST:
-        step = options.displacement(sites, sites + share * left, grid).coefficients
-        if folds or _core.is_one_to_one(step, grid, _LEAST):
-            return step, share
-        share /= 2
-    return None, share
+    check_sites("sites", sites, grid, inside=True)
+    steps, residuals = _core.fit_steps(
+        _checks.finite("sites", sites, ndim=2, dtype=np.float64),
+        _checks.finite("targets", targets, ndim=2, dtype=np.float64),
+        grid,
+        options.tolerance,
+        options.levels(grid),
+        _LEAST,
+        options.max_steps,
+        options.max_residual,
+        folds,
+    )
+    affine = np.eye(len(grid), len(grid) + 1) if affine is None else affine
+    return LandmarkMap((*before, *steps), affine, grid, residuals)
 
 
 def correspond(

@@ -31,9 +31,9 @@ struct MixtureRow {
     const float* inverse_deviation;  // (voxels)
     const float* ranges;             // (channels, 2): lowest and highest value of the result
     std::ptrdiff_t nodes, count, channels;
-    float* fields;         // scratch, (count, AxisBlock::kVoxels)
-    std::int32_t* chosen;  // scratch, (count)
-    float* out;            // of the first channel, at the row's first voxel
+    float* fields;           // scratch, (count, AxisBlock::kVoxels)
+    std::int32_t* chosen;    // scratch, (count)
+    float* out;              // of the first channel, at the row's first voxel
     std::ptrdiff_t channel;  // step between channels of `out`
 };
 
@@ -79,12 +79,12 @@ struct DisplaceRow {
 
 // The control points of a displacement for a row of cells.
 struct FoldRow {
-    const float* nodes;           // component 0, the first that counts for the first cell; 16 more may be read
-    std::ptrdiff_t component;     // step between components
-    std::ptrdiff_t strides[2];    // floats between nodes along all axes but the last
-    float per_voxel[3];           // cells per voxel; 0 along axes of one voxel
+    const float* nodes;         // component 0, the first that counts for the first cell; 16 more may be read
+    std::ptrdiff_t component;   // step between components
+    std::ptrdiff_t strides[2];  // floats between nodes along all axes but the last
+    float per_voxel[3];         // cells per voxel; 0 along axes of one voxel
     std::ptrdiff_t cells;
-    float* scratch;               // (2 D^2, cells + 19)
+    float* scratch;  // (2 D^2, cells + 19)
 };
 
 // Up to kVoxels voxels side by side, solved row by row, each row started from the rows before it.

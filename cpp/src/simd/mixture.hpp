@@ -8,8 +8,7 @@
 namespace modelaug {
 namespace {
 
-void collapse(const float* w, const float* MODELAUG_RESTRICT slabs, size inner,
-              float* MODELAUG_RESTRICT out) {
+void collapse(const float* w, const float* MODELAUG_RESTRICT slabs, size inner, float* MODELAUG_RESTRICT out) {
     const float a = w[0], b = w[1], c = w[2], d = w[3];
     const float *second = slabs + inner, *third = second + inner, *fourth = third + inner;
     for (size i = 0; i < inner; ++i) out[i] = a * slabs[i] + b * second[i] + c * third[i] + d * fourth[i];
@@ -112,8 +111,7 @@ void patchwork(const MixtureRow& row, float sharpness, const float* gain, const 
         Lanes total = lanes(0.0f);
         for (size i = 0; i < count; ++i) {
             float* field = row.fields + row.chosen[i] * kLanes;
-            const Lanes share =
-                highest(power_of_two(scale * load(field) - highest_power) - kLeastShare, lanes(0.0f));
+            const Lanes share = highest(power_of_two(scale * load(field) - highest_power) - kLeastShare, lanes(0.0f));
             total = total + share;
             store(share, field);
         }

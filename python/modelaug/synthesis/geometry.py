@@ -62,7 +62,8 @@ class Geometry:
         landmark plus the flow misses its moving one), ``residual`` (an upper bound of the distances in voxels of
         what the fixed and the moving image show at corresponding voxels, in the mean frame), ``outside`` (voxels whose
         partner is outside the moving image; they do not count for the residual), ``folds`` (voxels at which the flow
-        folds) and, with ``flow="direct"``, ``disagreement`` (median, 95 % and largest of the distances behind ``residual``).
+        folds) and, with ``flow="direct"``, ``disagreement`` (median, 95 % and largest of the distances behind
+        ``residual``).
     numbers : numpy.random.Generator
         Behind the accepted attempt, where the textures' numbers come from.
     """
