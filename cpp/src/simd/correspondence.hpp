@@ -1,7 +1,7 @@
 // Chains of displacements, and Newton's method on them. A part of kernels.cpp.
 #pragma once
 
-#include "lanes.hpp"
+#include "sixteen.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 
@@ -85,32 +85,32 @@ inline Eight double_slopes(float t) {
 }
 
 // Cells and fractions along an axis.
-inline Lanes locate(const StepView& step, int axis, Lanes x, IntLanes& cells) {
-    Lanes scaled = step.per_voxel[axis] * x + lanes(static_cast<float>(StepView::kMargin));
-    scaled = lowest(highest(scaled, lanes(0.0f)), lanes(step.highest[axis]));  // NaN becomes 0
-    cells = truncated(scaled);
-    return scaled - converted(cells);
+inline Sixteen locate(const StepView& step, int axis, Sixteen x, SixteenInts& cells) {
+    Sixteen scaled = step.per_voxel[axis] * x + sixteen(static_cast<float>(StepView::kMargin));
+    scaled = smaller(larger(scaled, sixteen(0.0f)), sixteen(step.highest[axis]));  // NaN becomes 0
+    cells = to_ints(scaled);
+    return scaled - to_floats(cells);
 }
 
 // x -> x + r(x), and the gradient of r: what points do alike, in vectors; what each looks up, one after the other,
 // which leaves the processor free to overlap them.
-inline void apply(const StepView& step, Lanes (&x)[2], Lanes (&gradient)[2][2]) {
-    std::int32_t offsets[kLanes];
-    float w[4][kLanes], d[4][kLanes], across[kLanes], found[4][kLanes][2];
+inline void apply(const StepView& step, Sixteen (&x)[2], Sixteen (&gradient)[2][2]) {
+    std::int32_t offsets[kSixteen];
+    float w[4][kSixteen], d[4][kSixteen], across[kSixteen], found[4][kSixteen][2];
     const std::int32_t stride = static_cast<std::int32_t>(step.strides[0]);
-    IntLanes rows, columns;
-    const Lanes u = locate(step, 0, x[0], rows), v = 1.0f - u;
-    store(locate(step, 1, x[1], columns), across);
-    store(stride * rows + 2 * columns, offsets);
-    store((1.0f / 6) * (v * v * v), w[0]);
-    store(4.0f / 6 + u * u * (0.5f * u - 1.0f), w[1]);
-    store(4.0f / 6 + v * v * (0.5f * v - 1.0f), w[2]);
-    store((1.0f / 6) * (u * u * u), w[3]);
-    store(-0.5f * (v * v), d[0]);
-    store(u * (1.5f * u - 2.0f), d[1]);
-    store(v * (2.0f - 1.5f * v), d[2]);
-    store(0.5f * (u * u), d[3]);
-    for (int r = 0; r < kLanes; ++r) {
+    SixteenInts rows, columns;
+    const Sixteen u = locate(step, 0, x[0], rows), v = 1.0f - u;
+    store(across, locate(step, 1, x[1], columns));
+    store(offsets, stride * rows + 2 * columns);
+    store(w[0], (1.0f / 6) * (v * v * v));
+    store(w[1], 4.0f / 6 + u * u * (0.5f * u - 1.0f));
+    store(w[2], 4.0f / 6 + v * v * (0.5f * v - 1.0f));
+    store(w[3], (1.0f / 6) * (u * u * u));
+    store(d[0], -0.5f * (v * v));
+    store(d[1], u * (1.5f * u - 2.0f));
+    store(d[2], v * (2.0f - 1.5f * v));
+    store(d[3], 0.5f * (u * u));
+    for (int r = 0; r < kSixteen; ++r) {
         // Four control points of two components along the row, summed over the rows.
         const float* nodes = step.nodes + offsets[r];
         const Eight a0 = *reinterpret_cast<const Eight*>(nodes), a1 = *reinterpret_cast<const Eight*>(nodes + stride),
@@ -124,23 +124,23 @@ inline void apply(const StepView& step, Lanes (&x)[2], Lanes (&gradient)[2][2]) 
         sum_of_pairs(slope * value, found[2][r]);
     }
     for (int k = 0; k < 2; ++k) {
-        float part[3][kLanes];
+        float part[3][kSixteen];
         for (int i = 0; i < 3; ++i)
-            for (int r = 0; r < kLanes; ++r) part[i][r] = found[i][r][k];
-        x[k] = x[k] + load(part[0]);
-        for (int axis = 0; axis < 2; ++axis) gradient[k][axis] = step.per_voxel[axis] * load(part[1 + axis]);
+            for (int r = 0; r < kSixteen; ++r) part[i][r] = found[i][r][k];
+        x[k] = x[k] + load_sixteen(part[0]);
+        for (int axis = 0; axis < 2; ++axis) gradient[k][axis] = step.per_voxel[axis] * load_sixteen(part[1 + axis]);
     }
 }
 
-inline void apply(const StepView& step, Lanes (&x)[3], Lanes (&gradient)[3][3]) {
-    std::int32_t cells[3][kLanes];
-    float t[3][kLanes], found[4][3][kLanes];
+inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][3]) {
+    std::int32_t cells[3][kSixteen];
+    float t[3][kSixteen], found[4][3][kSixteen];
     for (int axis = 0; axis < 3; ++axis) {
-        IntLanes cell;
-        store(locate(step, axis, x[axis], cell), t[axis]);
-        store(cell, cells[axis]);
+        SixteenInts cell;
+        store(t[axis], locate(step, axis, x[axis], cell));
+        store(cells[axis], cell);
     }
-    for (int r = 0; r < kLanes; ++r) {
+    for (int r = 0; r < kSixteen; ++r) {
         const float* nodes = step.nodes;
         for (int axis = 0; axis < 3; ++axis) nodes += cells[axis][r] * step.strides[axis];
         const Four w0 = weights(t[0][r]), w1 = weights(t[1][r]), w2 = weights(t[2][r]);
@@ -168,18 +168,18 @@ inline void apply(const StepView& step, Lanes (&x)[3], Lanes (&gradient)[3][3]) 
         }
     }
     for (int k = 0; k < 3; ++k) {
-        x[k] = x[k] + load(found[0][k]);
-        for (int axis = 0; axis < 3; ++axis) gradient[k][axis] = step.per_voxel[axis] * load(found[1 + axis][k]);
+        x[k] = x[k] + load_sixteen(found[0][k]);
+        for (int axis = 0; axis < 3; ++axis) gradient[k][axis] = step.per_voxel[axis] * load_sixteen(found[1 + axis][k]);
     }
 }
 
 // x -> the chain's steps one after the other, and the Jacobian of that.
 template <int D>
-inline void apply_steps(const ChainView& chain, Lanes (&x)[D], Lanes (&jacobian)[D][D]) {
+inline void apply_steps(const ChainView& chain, Sixteen (&x)[D], Sixteen (&jacobian)[D][D]) {
     for (int i = 0; i < D; ++i)
-        for (int j = 0; j < D; ++j) jacobian[i][j] = lanes(i == j ? 1.0f : 0.0f);
+        for (int j = 0; j < D; ++j) jacobian[i][j] = sixteen(i == j ? 1.0f : 0.0f);
     for (size s = 0; s < chain.count; ++s) {
-        Lanes gradient[D][D], before[D][D];
+        Sixteen gradient[D][D], before[D][D];
         apply(chain.steps[s], x, gradient);
         for (int i = 0; i < D; ++i)
             for (int j = 0; j < D; ++j) before[i][j] = jacobian[i][j];
@@ -190,41 +190,41 @@ inline void apply_steps(const ChainView& chain, Lanes (&x)[D], Lanes (&jacobian)
 }
 
 // step = jacobian^-1 f where the determinant is not (nearly) 0; returns where that is.
-inline IntLanes newton_step(const Lanes (&j)[2][2], const Lanes (&f)[2], Lanes (&step)[2]) {
-    const Lanes det = j[0][0] * j[1][1] - j[0][1] * j[1][0];
-    const IntLanes regular = (lanes(1e-6f) < det) | (det < lanes(-1e-6f));
-    const Lanes inverse = lanes(1.0f) / select(regular, det, lanes(1.0f));
+inline SixteenInts newton_step(const Sixteen (&j)[2][2], const Sixteen (&f)[2], Sixteen (&step)[2]) {
+    const Sixteen det = j[0][0] * j[1][1] - j[0][1] * j[1][0];
+    const SixteenInts regular = (sixteen(1e-6f) < det) | (det < sixteen(-1e-6f));
+    const Sixteen inverse = sixteen(1.0f) / select(regular, det, sixteen(1.0f));
     step[0] = inverse * (j[1][1] * f[0] - j[0][1] * f[1]);
     step[1] = inverse * (j[0][0] * f[1] - j[1][0] * f[0]);
     return regular;
 }
 
-inline IntLanes newton_step(const Lanes (&j)[3][3], const Lanes (&f)[3], Lanes (&step)[3]) {
-    Lanes minor[3][3];
+inline SixteenInts newton_step(const Sixteen (&j)[3][3], const Sixteen (&f)[3], Sixteen (&step)[3]) {
+    Sixteen minor[3][3];
     for (int a = 0; a < 3; ++a)
         for (int b = 0; b < 3; ++b) {
             const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
             minor[a][b] = j[a1][b1] * j[a2][b2] - j[a1][b2] * j[a2][b1];
         }
-    const Lanes det = j[0][0] * minor[0][0] + j[0][1] * minor[0][1] + j[0][2] * minor[0][2];
-    const IntLanes regular = (lanes(1e-6f) < det) | (det < lanes(-1e-6f));
-    const Lanes inverse = lanes(1.0f) / select(regular, det, lanes(1.0f));
+    const Sixteen det = j[0][0] * minor[0][0] + j[0][1] * minor[0][1] + j[0][2] * minor[0][2];
+    const SixteenInts regular = (sixteen(1e-6f) < det) | (det < sixteen(-1e-6f));
+    const Sixteen inverse = sixteen(1.0f) / select(regular, det, sixteen(1.0f));
     for (int k = 0; k < 3; ++k) step[k] = inverse * (minor[0][k] * f[0] + minor[1][k] * f[1] + minor[2][k] * f[2]);
     return regular;
 }
 
 // A row's voxels, and what the moving chain's steps are to make of their partners: the affine part is undone.
 template <int D>
-inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Lanes (&at)[D], Lanes (&shift)[D]) {
-    Lanes fixed[D];
+inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Sixteen (&at)[D], Sixteen (&shift)[D]) {
+    Sixteen fixed[D];
     for (int k = 0; k < D; ++k) {
         const float start = strip.start[k] + (k == D - 2 ? static_cast<float>(y) : 0.0f);
         // Beyond the last voxel it takes the place of those that are missing.
-        at[k] = k == D - 1 ? lowest(counted(start), lanes(start + static_cast<float>(strip.voxels - 1))) : lanes(start);
-        fixed[k] = load(strip.fixed + k * strip.component + y * strip.row, strip.voxels) - moving.offset[k];
+        at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1))) : sixteen(start);
+        fixed[k] = load_sixteen(strip.fixed + k * strip.component + y * strip.row, strip.voxels) - moving.offset[k];
     }
     for (int i = 0; i < D; ++i) {
-        shift[i] = lanes(0.0f);
+        shift[i] = sixteen(0.0f);
         for (int j = 0; j < D; ++j)
             shift[i] =
                 shift[i] + ((moving.inverse[i][j] - (i == j ? 1.0f : 0.0f)) * at[j] + moving.inverse[i][j] * fixed[j]);
@@ -232,101 +232,101 @@ inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Lanes 
 }
 
 // The flow that continues that of the `known` rows before.
-inline Lanes continued(const float* flow, size row, size known, size voxels) {
-    const Lanes first = load(flow - row, voxels);
+inline Sixteen continued(const float* flow, size row, size known, size voxels) {
+    const Sixteen first = load_sixteen(flow - row, voxels);
     if (known == 1) return first;
-    const Lanes second = load(flow - 2 * row, voxels);
+    const Sixteen second = load_sixteen(flow - 2 * row, voxels);
     if (known == 2) return 2.0f * first - second;
-    return 3.0f * (first - second) + load(flow - 3 * row, voxels);
+    return 3.0f * (first - second) + load_sixteen(flow - 3 * row, voxels);
 }
 
 template <int D>
 inline void solve_strip(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
                         std::uint8_t* hard) {
     for (size y = 0; y < strip.rows; ++y) {
-        Lanes at[D], target[D], guess[D], residual = lanes(0.0f);
+        Sixteen at[D], target[D], guess[D], residual = sixteen(0.0f);
         const size known = strip.known + y;
         float* flow = strip.flow + y * strip.row;
         aim<D>(moving, strip, y, at, target);
         for (int k = 0; k < D; ++k) {
-            const Lanes start =
+            const Sixteen start =
                 known == 0 ? target[k] : continued(flow + k * strip.component, strip.row, known, strip.voxels);
             target[k] = target[k] + at[k];
             guess[k] = start + at[k];
         }
-        IntLanes open = lanes(0.0f) <= lanes(0.0f);
+        SixteenInts open = sixteen(0.0f) <= sixteen(0.0f);
         for (int iteration = 0;; ++iteration) {
-            Lanes value[D], jacobian[D][D], f[D], step[D];
+            Sixteen value[D], jacobian[D][D], f[D], step[D];
             for (int k = 0; k < D; ++k) value[k] = guess[k];
             apply_steps<D>(moving, value, jacobian);
             for (int k = 0; k < D; ++k) f[k] = value[k] - target[k];
-            Lanes missed = lanes(0.0f), length = missed;
+            Sixteen missed = sixteen(0.0f), length = missed;
             for (int i = 0; i < D; ++i) {
-                Lanes component = lanes(0.0f);
+                Sixteen component = sixteen(0.0f);
                 for (int j = 0; j < D; ++j) component = component + moving.matrix[i][j] * f[j];
                 missed = missed + component * component;
             }
             missed = square_root(missed);
-            const IntLanes regular = newton_step(jacobian, f, step);
+            const SixteenInts regular = newton_step(jacobian, f, step);
             for (int k = 0; k < D; ++k) length = length + step[k] * step[k];
             residual = select(open, missed, residual);
             // A voxel that is there does not move on, so that it does not depend on the others. One step is always
             // taken.
-            if (iteration > 0) open = without(open, missed <= lanes(tolerance));
+            if (iteration > 0) open = without(open, missed <= sixteen(tolerance));
             if (iteration == iterations || !any(open)) break;
             for (int k = 0; k < D; ++k) guess[k] = select(open & regular, guess[k] - step[k], guess[k]);
             // What a step leaves of the residual at most.
-            const Lanes left = 0.5f * moving.curvature * length;
-            const IntLanes arrives = open & regular & (left <= lanes(tolerance));
+            const Sixteen left = 0.5f * moving.curvature * length;
+            const SixteenInts arrives = open & regular & (left <= sixteen(tolerance));
             residual = select(arrives, left, residual);
             open = without(open, arrives);
             if (!any(open)) break;
         }
         for (int k = 0; k < D; ++k) {
-            Lanes result = guess[k] - at[k];
+            Sixteen result = guess[k] - at[k];
             if (any(open)) {
                 // Where the method goes astray the rows after it had better not follow.
-                const Lanes kept =
-                    known == 0 ? target[k] - at[k] : load(flow + k * strip.component - strip.row, strip.voxels);
+                const Sixteen kept =
+                    known == 0 ? target[k] - at[k] : load_sixteen(flow + k * strip.component - strip.row, strip.voxels);
                 result = select(open, kept, result);
             }
-            store(result, strip.voxels, flow + k * strip.component);
+            store_some(flow + k * strip.component, result, strip.voxels);
         }
-        store(residual, strip.voxels, strip.residual + y * strip.row);
-        std::int32_t astray[kLanes];
-        store(open, astray);
-        for (int r = 0; r < kLanes; ++r) hard[y * kLanes + r] = astray[r] != 0 ? 1 : 0;
+        store_some(strip.residual + y * strip.row, residual, strip.voxels);
+        std::int32_t astray[kSixteen];
+        store(astray, open);
+        for (int r = 0; r < kSixteen; ++r) hard[y * kSixteen + r] = astray[r] != 0 ? 1 : 0;
     }
 }
 
 template <int D>
 inline void displace_row(const ChainView& chain, const DisplaceRow& row) {
-    for (size begin = 0; begin < row.voxels; begin += kLanes) {
+    for (size begin = 0; begin < row.voxels; begin += kSixteen) {
         const size left = row.voxels - begin;
-        Lanes at[D], value[D], unused[D][D];
+        Sixteen at[D], value[D], unused[D][D];
         for (int k = 0; k < D; ++k) {
-            at[k] = k == D - 1 ? counted(row.start[k] + static_cast<float>(begin)) : lanes(row.start[k]);
-            value[k] = at[k] + load(row.first + k * row.voxels + begin, left);
+            at[k] = k == D - 1 ? counted(row.start[k] + static_cast<float>(begin)) : sixteen(row.start[k]);
+            value[k] = at[k] + load_sixteen(row.first + k * row.voxels + begin, left);
         }
         for (size s = 0; s < chain.count; ++s) apply(chain.steps[s], value, unused);
         for (int i = 0; i < D; ++i) {
-            Lanes moved = lanes(chain.offset[i]) - at[i];
+            Sixteen moved = sixteen(chain.offset[i]) - at[i];
             for (int j = 0; j < D; ++j) moved = moved + chain.matrix[i][j] * value[j];
-            store(moved, left, row.out + i * row.component + begin);
+            store_some(row.out + i * row.component + begin, moved, left);
         }
     }
 }
 
 void steepest(const float* c, size rows, size row, size length, size a, size b, float* squares) {
-    Lanes highest_so_far = load(squares);
+    Sixteen highest_so_far = load_sixteen(squares);
     for (size y = 0; y < rows; ++y, c += row)
-        for (size x = 0; x < length; x += kLanes) {
+        for (size x = 0; x < length; x += kSixteen) {
             const size left = length - x;
-            Lanes difference = load(c + x + a, left) - load(c + x, left);
-            if (b > 0) difference = load(c + x + a + b, left) - load(c + x + b, left) - difference;
-            highest_so_far = highest(highest_so_far, difference * difference);
+            Sixteen difference = load_sixteen(c + x + a, left) - load_sixteen(c + x, left);
+            if (b > 0) difference = load_sixteen(c + x + a + b, left) - load_sixteen(c + x + b, left) - difference;
+            highest_so_far = larger(highest_so_far, difference * difference);
         }
-    store(highest_so_far, squares);
+    store(squares, highest_so_far);
 }
 
 void displace_2d(const ChainView& chain, const DisplaceRow& row) {

@@ -1,228 +1,205 @@
-// Sixteen numbers side by side, in as many registers as the instruction set needs for them. A part of kernels.cpp.
+// Several voxels side by side in a vector register, and what they look up in an image. A part of kernels.cpp.
+//
+// Compilers without GCC's vector types take one voxel at a time: the same code, with float and bool in their place.
 #pragma once
 
-#include <string.h>
-
-#include "portable.hpp"
-
-#if defined(__SSE2__)
+#if defined(__SSE2__) && defined(__GNUC__)
 #include <immintrin.h>
 #endif
+
+#include "modelaug/simd.hpp"
+#include "portable.hpp"
 
 namespace modelaug {
 namespace {
 
-constexpr int kLanes = 16;
-
 #if defined(__GNUC__)
 #if defined(__AVX512F__)
-constexpr int kPartLanes = 16;
-#elif defined(__AVX__)
-constexpr int kPartLanes = 8;
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
 #else
-constexpr int kPartLanes = 4;
+constexpr int kLanes = 4;
 #endif
-typedef float Part __attribute__((vector_size(4 * kPartLanes)));
-typedef std::int32_t IntPart __attribute__((vector_size(4 * kPartLanes)));
-typedef Part LoosePart __attribute__((aligned(4), may_alias));
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef Ints Mask;
+typedef float Quad __attribute__((vector_size(16)));
+typedef float Octet __attribute__((vector_size(32)));
 
-inline IntPart truncated(Part x) {
-    return __builtin_convertvector(x, IntPart);
+template <typename T>
+inline T select(Mask mask, T a, T b) {
+    return mask ? a : b;
 }
 
-inline Part converted(IntPart x) {
-    return __builtin_convertvector(x, Part);
+inline Floats to_floats(Ints x) {
+    return __builtin_convertvector(x, Floats);
+}
+
+// Towards zero.
+inline Ints to_ints(Floats x) {
+    return __builtin_convertvector(x, Ints);
+}
+
+inline Floats counting() {
+    Floats x;
+    for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(i);
+    return x;
+}
+
+inline Floats load(const float* x) {
+    typedef Floats Unaligned __attribute__((aligned(4), may_alias));
+    return *reinterpret_cast<const Unaligned*>(x);
+}
+
+inline void store(float* x, Floats value) {
+    typedef Floats Unaligned __attribute__((aligned(4), may_alias));
+    *reinterpret_cast<Unaligned*>(x) = value;
+}
+
+inline void store(std::int32_t* x, Ints value) {
+    typedef Ints Unaligned __attribute__((aligned(4), may_alias));
+    *reinterpret_cast<Unaligned*>(x) = value;
+}
+
+// a > b ? a : b and a < b ? a : b; the compiler does not find the instructions for that by itself. (GCC 12 warns of
+// what the unmasked ones leave undefined.)
+inline Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return _mm512_mask_max_ps(a, 0xffff, a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#elif defined(__SSE2__)
+    return _mm_max_ps(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+inline Floats smaller(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return _mm512_mask_min_ps(a, 0xffff, a, b);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(a, b);
+#elif defined(__SSE2__)
+    return _mm_min_ps(a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+// image[at] and image[at + 1], both with one access.
+inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right) {
+#if defined(__AVX512F__)
+    const auto eight = [&](auto where) {
+        const auto pairs = _mm512_mask_i32gather_pd(__m512d{}, 0xff, reinterpret_cast<__m256i>(where), image, 4);
+        return reinterpret_cast<Floats>(pairs);
+    };
+    const Floats a = eight(__builtin_shufflevector(at, at, 0, 1, 2, 3, 4, 5, 6, 7)),
+                 b = eight(__builtin_shufflevector(at, at, 8, 9, 10, 11, 12, 13, 14, 15));
+    left = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    right = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#else
+    typedef double Pair __attribute__((aligned(4), may_alias));
+    typedef double Pairs __attribute__((vector_size(16)));
+    const auto two_pairs = [&](int i) {
+        const Pairs pairs = {*reinterpret_cast<const Pair*>(image + at[i]),
+                             *reinterpret_cast<const Pair*>(image + at[i + 1])};
+        return reinterpret_cast<Quad>(pairs);
+    };
+    const Quad a = two_pairs(0), b = two_pairs(2);
+#if defined(__AVX2__)
+    const Quad c = two_pairs(4), d = two_pairs(6);
+    const Octet ac = __builtin_shufflevector(a, c, 0, 1, 2, 3, 4, 5, 6, 7),
+                bd = __builtin_shufflevector(b, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    left = __builtin_shufflevector(ac, bd, 0, 2, 8, 10, 4, 6, 12, 14);
+    right = __builtin_shufflevector(ac, bd, 1, 3, 9, 11, 5, 7, 13, 15);
+#else
+    left = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    right = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+#endif
+}
+
+inline Floats load_at(const float* image, Ints at) {
+    Floats x;
+    for (int i = 0; i < kLanes; ++i) x[i] = image[at[i]];
+    return x;
 }
 #else
-constexpr int kPartLanes = 1;
-typedef float Part;
-typedef std::int32_t IntPart;
-typedef float LoosePart;
+constexpr int kLanes = 1;
+typedef float Floats;
+typedef std::int32_t Ints;
+typedef bool Mask;
 
-inline IntPart truncated(Part x) {
+template <typename T>
+inline T select(Mask mask, T a, T b) {
+    return mask ? a : b;
+}
+
+inline Floats to_floats(Ints x) {
+    return static_cast<float>(x);
+}
+
+inline Ints to_ints(Floats x) {
     return static_cast<std::int32_t>(x);
 }
 
-inline Part converted(IntPart x) {
-    return static_cast<float>(x);
+inline Floats counting() {
+    return 0.0f;
+}
+
+inline Floats load(const float* x) {
+    return *x;
+}
+
+inline void store(float* x, Floats value) {
+    *x = value;
+}
+
+inline void store(std::int32_t* x, Ints value) {
+    *x = value;
+}
+
+inline Floats larger(Floats a, Floats b) {
+    return a > b ? a : b;
+}
+
+inline Floats smaller(Floats a, Floats b) {
+    return a < b ? a : b;
+}
+
+inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right) {
+    left = image[at];
+    right = image[at + 1];
+}
+
+inline Floats load_at(const float* image, Ints at) {
+    return image[at];
 }
 #endif
 
-constexpr int kParts = kLanes / kPartLanes;
-
-struct Lanes {
-    Part part[kParts];
-};
-
-// Of integers, and of truths: all bits set (or, where a part is a single lane, 1) and 0.
-struct IntLanes {
-    IntPart part[kParts];
-};
-
-#define MODELAUG_LANES(expression)                                \
-    Lanes result;                                                 \
-    for (int p = 0; p < kParts; ++p) result.part[p] = expression; \
-    return result
-
-#define MODELAUG_INT_LANES(expression)                            \
-    IntLanes result;                                              \
-    for (int p = 0; p < kParts; ++p) result.part[p] = expression; \
-    return result
-
-inline Lanes lanes(float x) {
-    MODELAUG_LANES(x - Part{});  // a scalar spreads over a vector
-}
-inline IntLanes int_lanes(std::int32_t x) {
-    MODELAUG_INT_LANES(x + IntPart{});
-}
-inline Lanes operator+(Lanes a, Lanes b) {
-    MODELAUG_LANES(a.part[p] + b.part[p]);
-}
-inline Lanes operator-(Lanes a, Lanes b) {
-    MODELAUG_LANES(a.part[p] - b.part[p]);
-}
-inline Lanes operator*(Lanes a, Lanes b) {
-    MODELAUG_LANES(a.part[p] * b.part[p]);
-}
-inline Lanes operator/(Lanes a, Lanes b) {
-    MODELAUG_LANES(a.part[p] / b.part[p]);
-}
-inline Lanes operator+(float a, Lanes b) {
-    MODELAUG_LANES(a + b.part[p]);
-}
-inline Lanes operator-(float a, Lanes b) {
-    MODELAUG_LANES(a - b.part[p]);
-}
-inline Lanes operator-(Lanes a, float b) {
-    MODELAUG_LANES(a.part[p] - b);
-}
-inline Lanes operator*(float a, Lanes b) {
-    MODELAUG_LANES(a * b.part[p]);
-}
-inline IntLanes operator+(IntLanes a, IntLanes b) {
-    MODELAUG_INT_LANES(a.part[p] + b.part[p]);
-}
-inline IntLanes operator*(std::int32_t a, IntLanes b) {
-    MODELAUG_INT_LANES(a * b.part[p]);
-}
-inline IntLanes operator&(IntLanes a, IntLanes b) {
-    MODELAUG_INT_LANES(a.part[p] & b.part[p]);
-}
-inline IntLanes operator|(IntLanes a, IntLanes b) {
-    MODELAUG_INT_LANES(a.part[p] | b.part[p]);
-}
-// Truths of a that are none of b.
-inline IntLanes without(IntLanes a, IntLanes b) {
-    MODELAUG_INT_LANES(a.part[p] & ~b.part[p]);
-}
-inline IntLanes operator<(Lanes a, Lanes b) {
-    MODELAUG_INT_LANES(a.part[p] < b.part[p]);
-}
-inline IntLanes operator<=(Lanes a, Lanes b) {
-    MODELAUG_INT_LANES(a.part[p] <= b.part[p]);
-}
-inline Lanes select(IntLanes truth, Lanes a, Lanes b) {
-    MODELAUG_LANES(truth.part[p] ? a.part[p] : b.part[p]);
-}
-inline Lanes highest(Lanes a, Lanes b) {
-    MODELAUG_LANES(a.part[p] > b.part[p] ? a.part[p] : b.part[p]);
-}
-inline Lanes lowest(Lanes a, Lanes b) {
-    MODELAUG_LANES(a.part[p] < b.part[p] ? a.part[p] : b.part[p]);
-}
-// Towards 0.
-inline IntLanes truncated(Lanes x) {
-    MODELAUG_INT_LANES(truncated(x.part[p]));
-}
-inline Lanes converted(IntLanes x) {
-    MODELAUG_LANES(converted(x.part[p]));
+inline Floats splat(float x) {
+    return Floats{} + x;
 }
 
-#undef MODELAUG_LANES
-#undef MODELAUG_INT_LANES
-
-inline bool any(IntLanes truth) {
-    IntPart all = truth.part[0];
-    for (int p = 1; p < kParts; ++p) all |= truth.part[p];
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)all, (__m512i)all) != 0;
-#elif defined(__AVX__)
-    return _mm256_movemask_ps((__m256)all) != 0;
-#elif defined(__SSE2__) && defined(__GNUC__)
-    return _mm_movemask_ps((__m128)all) != 0;
-#elif defined(__GNUC__)
-    std::int32_t found = 0;
-    for (int i = 0; i < kPartLanes; ++i) found |= all[i];
-    return found != 0;
-#else
-    return all != 0;
-#endif
+inline Ints splat(std::int32_t x) {
+    return Ints{} + x;
 }
 
-inline bool any_less(Lanes a, Lanes b) {
-#if defined(__AVX512F__)
-    return _mm512_cmp_ps_mask((__m512)a.part[0], (__m512)b.part[0], _CMP_LT_OQ) != 0;
-#else
-    return any(a < b);
-#endif
+// The first `count` of a block, zeros after.
+inline Floats load_some(const float* x, size count) {
+    if (count >= kLanes) return load(x);
+    float some[kLanes] = {};
+    for (size i = 0; i < count; ++i) some[i] = x[i];
+    return load(some);
 }
 
-// 2^n for -127 < n < 128.
-inline Lanes with_exponent(IntLanes n) {
-    Lanes result;
-    for (int p = 0; p < kParts; ++p) {
-        const IntPart bits = (n.part[p] + 127) << 23;
-        memcpy(&result.part[p], &bits, sizeof(bits));
-    }
-    return result;
-}
-
-inline Lanes load(const float* values) {
-    Lanes result;
-    for (int p = 0; p < kParts; ++p) result.part[p] = reinterpret_cast<const LoosePart*>(values)[p];
-    return result;
-}
-
-inline void store(Lanes x, float* values) {
-    for (int p = 0; p < kParts; ++p) reinterpret_cast<LoosePart*>(values)[p] = x.part[p];
-}
-
-inline void store(IntLanes x, std::int32_t* values) {
-#if defined(__GNUC__)
-    typedef IntPart LooseIntPart __attribute__((aligned(4), may_alias));
-#else
-    typedef IntPart LooseIntPart;
-#endif
-    for (int p = 0; p < kParts; ++p) reinterpret_cast<LooseIntPart*>(values)[p] = x.part[p];
-}
-
-// Of a run that may be shorter: the last number takes the place of those that are missing.
-inline Lanes load(const float* values, size count) {
-    if (count >= kLanes) return load(values);
-    float all[kLanes];
-    for (int r = 0; r < kLanes; ++r) all[r] = values[r < count ? r : count - 1];
-    return load(all);
-}
-
-inline void store(Lanes x, size count, float* values) {
-    if (count >= kLanes) return store(x, values);
-    float all[kLanes];
-    store(x, all);
-    for (size r = 0; r < count; ++r) values[r] = all[r];
-}
-
-inline Lanes square_root(Lanes x) {
-    float all[kLanes];
-    store(x, all);
-    for (int r = 0; r < kLanes; ++r) all[r] = square_root(all[r]);
-    return load(all);
-}
-
-// first, first + 1, ...
-inline Lanes counted(float first) {
-    float all[kLanes];
-    for (int r = 0; r < kLanes; ++r) all[r] = first + static_cast<float>(r);
-    return load(all);
+inline void store_some(float* x, Floats value, size count) {
+    if (count >= kLanes) return store(x, value);
+    float some[kLanes];
+    store(some, value);
+    for (size i = 0; i < count; ++i) x[i] = some[i];
 }
 
 }  // namespace

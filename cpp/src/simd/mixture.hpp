@@ -1,7 +1,7 @@
 // Splines along rows, and images mixed by them. A part of kernels.cpp.
 #pragma once
 
-#include "lanes.hpp"
+#include "sixteen.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 
@@ -16,77 +16,77 @@ void collapse(const float* w, const float* MODELAUG_RESTRICT slabs, size inner, 
 
 void expand(const AxisView& axis, const float* MODELAUG_RESTRICT line, float* MODELAUG_RESTRICT out) {
     const AxisBlock* block = axis.blocks;
-    for (size x = 0; x < axis.voxels; x += kLanes, ++block) {
+    for (size x = 0; x < axis.voxels; x += kSixteen, ++block) {
         const float *MODELAUG_RESTRICT w = axis.weights + block->weights, *MODELAUG_RESTRICT c = line + block->first;
-        Lanes sum = c[0] * load(w);
-        for (std::int32_t i = 1; i < block->count; ++i) sum = sum + c[i] * load(w + i * kLanes);
-        store(sum, axis.voxels - x, out + x);
+        Sixteen sum = c[0] * load_sixteen(w);
+        for (std::int32_t i = 1; i < block->count; ++i) sum = sum + c[i] * load_sixteen(w + i * kSixteen);
+        store_some(out + x, sum, axis.voxels - x);
     }
 }
 
 // --- mixtures
 
 // Evaluates all fields in a block, into row.fields, and returns the highest of each voxel.
-inline Lanes evaluate_block(const MixtureRow& row, const AxisBlock& block) {
+inline Sixteen evaluate_block(const MixtureRow& row, const AxisBlock& block) {
     const float *w = row.axis.weights + block.weights, *lines = row.lines + block.first;
     const size nodes = row.nodes;
-    Lanes top = lanes(-3e38f), other = top;
+    Sixteen top = sixteen(-3e38f), other = top;
     size k = 0;
     for (; k + 3 < row.count; k += 4) {
         const float* c = lines + k * nodes;
-        const Lanes first = load(w);
-        Lanes f0 = c[0] * first, f1 = c[nodes] * first, f2 = c[2 * nodes] * first, f3 = c[3 * nodes] * first;
+        const Sixteen first = load_sixteen(w);
+        Sixteen f0 = c[0] * first, f1 = c[nodes] * first, f2 = c[2 * nodes] * first, f3 = c[3 * nodes] * first;
         for (std::int32_t i = 1; i < block.count; ++i) {
-            const Lanes weight = load(w + i * kLanes);
+            const Sixteen weight = load_sixteen(w + i * kSixteen);
             f0 = f0 + c[i] * weight;
             f1 = f1 + c[i + nodes] * weight;
             f2 = f2 + c[i + 2 * nodes] * weight;
             f3 = f3 + c[i + 3 * nodes] * weight;
         }
-        float* out = row.fields + k * kLanes;
-        store(f0, out);
-        store(f1, out + kLanes);
-        store(f2, out + 2 * kLanes);
-        store(f3, out + 3 * kLanes);
-        top = highest(top, highest(f0, f1));
-        other = highest(other, highest(f2, f3));
+        float* out = row.fields + k * kSixteen;
+        store(out, f0);
+        store(out + kSixteen, f1);
+        store(out + 2 * kSixteen, f2);
+        store(out + 3 * kSixteen, f3);
+        top = larger(top, larger(f0, f1));
+        other = larger(other, larger(f2, f3));
     }
     for (; k < row.count; ++k) {
         const float* c = lines + k * nodes;
-        Lanes field = c[0] * load(w);
-        for (std::int32_t i = 1; i < block.count; ++i) field = field + c[i] * load(w + i * kLanes);
-        store(field, row.fields + k * kLanes);
-        top = highest(top, field);
+        Sixteen field = c[0] * load_sixteen(w);
+        for (std::int32_t i = 1; i < block.count; ++i) field = field + c[i] * load_sixteen(w + i * kSixteen);
+        store(row.fields + k * kSixteen, field);
+        top = larger(top, field);
     }
-    return highest(top, other);
+    return larger(top, other);
 }
 
-inline Lanes clamped(Lanes x, const float* range) {
-    return lowest(highest(x, lanes(range[0])), lanes(range[1]));
+inline Sixteen clamped(Sixteen x, const float* range) {
+    return smaller(larger(x, sixteen(range[0])), sixteen(range[1]));
 }
 
 void fields(const MixtureRow& row, const float* mean) {
-    for (size x = 0, b = 0; x < row.axis.voxels; x += kLanes, ++b) {
+    for (size x = 0, b = 0; x < row.axis.voxels; x += kSixteen, ++b) {
         const size left = row.axis.voxels - x;
         evaluate_block(row, row.axis.blocks[b]);
-        const float* images = row.images + b * row.count * row.channels * kLanes;
-        const Lanes inverse_deviation = load(row.inverse_deviation + x, left);
+        const float* images = row.images + b * row.count * row.channels * kSixteen;
+        const Sixteen inverse_deviation = load_sixteen(row.inverse_deviation + x, left);
         for (size c = 0; c < row.channels; ++c) {
-            Lanes sum = lanes(0.0f);
+            Sixteen sum = sixteen(0.0f);
             for (size k = 0; k < row.count; ++k)
-                sum = sum + load(row.fields + k * kLanes) * load(images + (k * row.channels + c) * kLanes);
-            const Lanes value = load(mean + c * row.channel + x, left) + inverse_deviation * sum;
-            store(clamped(value, row.ranges + 2 * c), left, row.out + c * row.channel + x);
+                sum = sum + load_sixteen(row.fields + k * kSixteen) * load_sixteen(images + (k * row.channels + c) * kSixteen);
+            const Sixteen value = load_sixteen(mean + c * row.channel + x, left) + inverse_deviation * sum;
+            store_some(row.out + c * row.channel + x, clamped(value, row.ranges + 2 * c), left);
         }
     }
 }
 
 // 2^x for x <= 0 to 3e-7 relative: 2^n by the exponent's bits, times a polynomial in the rest.
-inline Lanes power_of_two(Lanes x) {
-    const Lanes bounded = highest(x, lanes(-120.0f));
-    const IntLanes whole = truncated(bounded - 0.5f);  // not positive: rounds to the nearest
-    const Lanes t = 0.693147181f * (bounded - converted(whole));
-    const Lanes p = 1.0f + t * (1.0f + t * (0.5f + t * (0.166666667f + t * (0.0416666667f + 0.00833333333f * t))));
+inline Sixteen power_of_two(Sixteen x) {
+    const Sixteen bounded = larger(x, sixteen(-120.0f));
+    const SixteenInts whole = to_ints(bounded - 0.5f);  // not positive: rounds to the nearest
+    const Sixteen t = 0.693147181f * (bounded - to_floats(whole));
+    const Sixteen p = 1.0f + t * (1.0f + t * (0.5f + t * (0.166666667f + t * (0.0416666667f + 0.00833333333f * t))));
     return p * with_exponent(whole);
 }
 
@@ -95,34 +95,34 @@ inline Lanes power_of_two(Lanes x) {
 constexpr float kLeastShare = 1e-3f, kLeastPower = -9.96578428f;  // its binary logarithm
 
 void patchwork(const MixtureRow& row, float sharpness, const float* gain, const float* bias) {
-    for (size x = 0, b = 0; x < row.axis.voxels; x += kLanes, ++b) {
+    for (size x = 0, b = 0; x < row.axis.voxels; x += kSixteen, ++b) {
         const size left = row.axis.voxels - x;
-        const float* images = row.images + b * row.count * row.channels * kLanes;
-        const Lanes top = evaluate_block(row, row.axis.blocks[b]);
-        const Lanes scale = 1.44269504f * sharpness * load(row.inverse_deviation + x, left);
-        const Lanes highest_power = scale * top, least = top + lanes(kLeastPower) / scale;
+        const float* images = row.images + b * row.count * row.channels * kSixteen;
+        const Sixteen top = evaluate_block(row, row.axis.blocks[b]);
+        const Sixteen scale = 1.44269504f * sharpness * load_sixteen(row.inverse_deviation + x, left);
+        const Sixteen highest_power = scale * top, least = top + sixteen(kLeastPower) / scale;
         size count = 0;
         for (size k = 0; k < row.count; ++k) {
             row.chosen[count] = static_cast<std::int32_t>(k);
-            count += any_less(least, load(row.fields + k * kLanes)) ? 1 : 0;
+            count += any_less(least, load_sixteen(row.fields + k * kSixteen)) ? 1 : 0;
         }
         // What is needed of the images comes while the shares are computed.
-        for (size i = 0; i < count; ++i) prefetch(images + row.chosen[i] * row.channels * kLanes);
-        Lanes total = lanes(0.0f);
+        for (size i = 0; i < count; ++i) prefetch(images + row.chosen[i] * row.channels * kSixteen);
+        Sixteen total = sixteen(0.0f);
         for (size i = 0; i < count; ++i) {
-            float* field = row.fields + row.chosen[i] * kLanes;
-            const Lanes share = highest(power_of_two(scale * load(field) - highest_power) - kLeastShare, lanes(0.0f));
+            float* field = row.fields + row.chosen[i] * kSixteen;
+            const Sixteen share = larger(power_of_two(scale * load_sixteen(field) - highest_power) - kLeastShare, sixteen(0.0f));
             total = total + share;
-            store(share, field);
+            store(field, share);
         }
         for (size c = 0; c < row.channels; ++c) {
-            Lanes sum = lanes(0.0f);
+            Sixteen sum = sixteen(0.0f);
             for (size i = 0; i < count; ++i) {
                 const size k = row.chosen[i];
-                sum = sum + load(row.fields + k * kLanes) * load(images + (k * row.channels + c) * kLanes);
+                sum = sum + load_sixteen(row.fields + k * kSixteen) * load_sixteen(images + (k * row.channels + c) * kSixteen);
             }
-            const Lanes value = lanes(bias[c]) + gain[c] * (sum / total);
-            store(clamped(value, row.ranges + 2 * c), left, row.out + c * row.channel + x);
+            const Sixteen value = sixteen(bias[c]) + gain[c] * (sum / total);
+            store_some(row.out + c * row.channel + x, clamped(value, row.ranges + 2 * c), left);
         }
     }
 }
