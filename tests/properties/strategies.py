@@ -30,6 +30,14 @@ def grids(draw: st.DrawFn, *, d: int | None = None, smallest: int = 1) -> tuple[
     return tuple(draw(st.lists(side, min_size=dimension, max_size=dimension)))
 
 
+@st.composite
+def wide_grids(draw: st.DrawFn, *, d: int | None = None) -> tuple[int, ...]:
+    """Draw the shape of a grid whose rows are longer than vector registers, multiples of their length or not."""
+    dimension = d if d is not None else draw(st.sampled_from([2, 3]))
+    outer = draw(st.lists(st.integers(1, 3), min_size=dimension - 1, max_size=dimension - 1))
+    return (*outer, draw(st.one_of(st.integers(12, 70), st.sampled_from([16, 17, 31, 32, 33, 64]))))
+
+
 def coordinates(length: int) -> st.SearchStrategy[float]:
     """Draw a coordinate within [0, length - 1], often on a voxel, a knot, or the border itself."""
     last = length - 1

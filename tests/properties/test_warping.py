@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import modelaug
-from tests.properties.strategies import displacement, generator, grids, image, points, seeds
+from tests.properties.strategies import displacement, generator, grids, image, points, seeds, wide_grids
 from tests.reference import warp as oracle
 
 orders = st.sampled_from([0, 1, 3])
@@ -34,6 +34,40 @@ def test_agrees_with_the_reference(
     np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(source).max()))
     if order == 0:
         assert np.array_equal(found, expected)
+
+
+@given(wide_grids(), seeds, orders, borders)
+def test_long_rows_agree_with_the_reference(grid: tuple[int, ...], seed: int, order: int, border: str) -> None:
+    rng = generator(seed)
+    source, field = image(rng, (1, *grid)), displacement(rng, grid, grid)
+    found = modelaug.warp(source, field, order=order, border=border, fill=-2.5)
+    expected = oracle.warp(source, field, order=order, border=border, fill=-2.5)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(source).max()))
+
+
+@given(wide_grids(), seeds, orders, borders)
+def test_a_voxel_does_not_depend_on_its_row(grid: tuple[int, ...], seed: int, order: int, border: str) -> None:
+    # Rows are taken in blocks of as many voxels as fit a register; where a block starts must not be seen.
+    rng = generator(seed)
+    source, field = image(rng, (1, *grid)), displacement(rng, grid, grid)
+    whole = modelaug.warp(source, field, order=order, border=border)
+    for length in {1, grid[-1] // 2, grid[-1] - 1}:
+        assert np.array_equal(
+            whole[..., :length], modelaug.warp(source, field[..., :length], order=order, border=border)
+        )
+
+
+@given(grids(), seeds, orders, st.sampled_from([1e4, 1e9, 3e38]))
+def test_far_away_is_the_border_or_the_fill(grid: tuple[int, ...], seed: int, order: int, far: float) -> None:
+    rng = generator(seed)
+    source = image(rng, (1, *grid))
+    towards = rng.integers(0, 2, size=len(grid))
+    field = np.broadcast_to(np.reshape(far * (2 * towards - 1), (-1, *(1 for _ in grid))), (len(grid), *grid))
+    corner = source[(0, *(towards * (np.array(grid) - 1)))]
+    found = modelaug.warp(source, field.astype(np.float32), order=order)
+    np.testing.assert_allclose(found, np.full_like(found, corner), atol=1e-5 * max(1, np.abs(source).max()))
+    framed = modelaug.warp(source, field.astype(np.float32), order=order, border="constant", fill=7.0)
+    assert np.array_equal(framed, np.full_like(framed, 7.0))
 
 
 @given(grids(), seeds, orders, borders)

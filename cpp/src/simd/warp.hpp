@@ -1,85 +1,111 @@
-// Linear interpolation. A part of kernels.cpp.
+// Where a displacement field sends the voxels of a row, and images there. A part of kernels.cpp.
 #pragma once
 
-#include "modelaug/simd.hpp"
-#include "portable.hpp"
+#include "lanes.hpp"
 
 namespace modelaug {
 namespace {
 
-// A coordinate as voxel and fraction. The displacement's own fraction is exact, so positions far along an axis lose
-// nothing.
-struct Position {
-    std::int32_t low;
-    float t;
-    bool outside;
-};
-
 constexpr float kSlack = 1e-3f;  // voxels beyond the outermost ones that are not yet outside: fields are not exact
 
-inline Position locate(std::int32_t at, float displacement, std::int32_t length) {
-    float u = displacement < -1e6f ? -1e6f : displacement;
-    u = u > 1e6f ? 1e6f : u;
-    std::int32_t whole = static_cast<std::int32_t>(u);
-    whole -= static_cast<float>(whole) > u ? 1 : 0;
-    float t = u - static_cast<float>(whole);
-    std::int32_t low = at + whole;
-    const bool below = low < 0;
-    const bool outside =
-        (low < -1) | (below & (t < 1.0f - kSlack)) | (low > length - 1) | ((low == length - 1) & (t > kSlack));
-    t = below ? 0.0f : t;
-    low = below ? 0 : low;
-    const std::int32_t last = length > 1 ? length - 2 : 0;
-    t = low > last ? (length > 1 ? 1.0f : 0.0f) : t;
-    low = low > last ? last : low;
-    t = length > 1 ? t : 0.0f;
-    return {low, t, outside};
+// A coordinate within the image as voxel and rest, and how far it was moved to be there.
+struct Position {
+    Ints low;  // in [0, length - 2], 0 if there is one voxel
+    Floats t;  // in [0, 1] up to rounding
+    Floats beyond;
+};
+
+// `start`: minus the coordinate of the displaced voxel. The displacement's own fraction is exact, so positions far
+// along an axis lose nothing. NaN goes to the first voxel.
+inline Position locate(Floats displacement, Floats start, std::int32_t length) {
+    const float upper = static_cast<float>(length - 1), last = length > 1 ? upper - 1.0f : 0.0f;
+    const Floats inside = smaller(larger(displacement, start), start + upper);
+    const Ints low = to_ints(smaller(inside - start, Floats{} + last));
+    return {low, inside - (start + to_floats(low)), displacement - inside};
+}
+
+// The positions of a block of voxels.
+template <int D>
+struct Positions {
+    Position axis[D];
+
+    // `first`: the block's first voxel, counted from that of the row.
+    Positions(const WarpRow& row, const float* displacement, size component, size first) {
+        for (int k = 0; k < D; ++k) {
+            Floats start = splat(-static_cast<float>(row.position[k]));
+            if (k == D - 1) start = start - (static_cast<float>(first) + counting());
+            axis[k] = locate(load(displacement + k * component), start, row.shape[k]);
+        }
+    }
+
+    Mask outside() const {
+        Mask any = (axis[0].beyond > kSlack) | (axis[0].beyond < -kSlack);
+        for (int k = 1; k < D; ++k) any |= (axis[k].beyond > kSlack) | (axis[k].beyond < -kSlack);
+        return any;
+    }
+};
+
+// out[x] = body(positions of a block) for all voxels of the row, or the fill. The last block may overlap the one before
+// it; a row shorter than a block is continued by voxels that do not move.
+template <int D, typename Body>
+inline void warp_row(const WarpRow& row, float* out, const Body& body) {
+    const auto block = [&](const float* displacement, size component, size first, float* to) {
+        const Positions<D> at(row, displacement, component, first);
+        Floats value = body(at);
+        if (row.constant) value = select(at.outside(), splat(row.fill), value);
+        store(to, value);
+    };
+    if (row.voxels < kLanes) {
+        float displacement[D][kLanes] = {}, value[kLanes];
+        for (int k = 0; k < D; ++k)
+            for (size x = 0; x < row.voxels; ++x) displacement[k][x] = row.displacement[k * row.component + x];
+        block(displacement[0], kLanes, 0, value);
+        for (size x = 0; x < row.voxels; ++x) out[x] = value[x];
+        return;
+    }
+    for (size x = 0; x < row.voxels; x += kLanes) {
+        const size first = x + kLanes <= row.voxels ? x : row.voxels - kLanes;
+        block(row.displacement + first, row.component, first, out + first);
+    }
 }
 
 // Exactly a at t = 0 and b at t = 1.
-inline float between(float a, float b, float t) {
+inline Floats between(Floats a, Floats b, Floats t) {
     return (1.0f - t) * a + t * b;
 }
 
-void warp_linear_2d(const WarpRow& row, float* MODELAUG_RESTRICT out) {
-    const float* MODELAUG_RESTRICT image = row.image;
-    const float *MODELAUG_RESTRICT down = row.displacement, *MODELAUG_RESTRICT across = down + row.component;
-    const std::int32_t h = row.shape[0], w = row.shape[1], y = row.position[0], first = row.position[1];
-    const std::int32_t below = h > 1 ? w : 0, right = w > 1 ? 1 : 0;
-    const bool constant = row.constant;
-    const float fill = row.fill;
-    const std::int32_t voxels = static_cast<std::int32_t>(row.voxels);
-    for (std::int32_t x = 0; x < voxels; ++x) {
-        const Position r = locate(y, down[x], h), c = locate(first + x, across[x], w);
-        const std::int32_t at = r.low * w + c.low;
-        const float top = between(image[at], image[at + right], c.t);
-        const float bottom = between(image[at + below], image[at + below + right], c.t);
-        const float value = between(top, bottom, r.t);
-        out[x] = constant & (r.outside | c.outside) ? fill : value;
-    }
+inline Floats along_row(const float* image, Ints at, Floats t, bool single) {
+    Floats left, right;
+    if (single) return load_at(image, at);
+    load_pairs(image, at, left, right);
+    return between(left, right, t);
 }
 
-void warp_linear_3d(const WarpRow& row, float* MODELAUG_RESTRICT out) {
-    const float* MODELAUG_RESTRICT image = row.image;
-    const float *MODELAUG_RESTRICT deep = row.displacement, *MODELAUG_RESTRICT down = deep + row.component,
-                                   *MODELAUG_RESTRICT across = down + row.component;
-    const std::int32_t n = row.shape[0], h = row.shape[1], w = row.shape[2];
-    const std::int32_t z = row.position[0], y = row.position[1], first = row.position[2];
-    const std::int32_t behind = n > 1 ? h * w : 0, below = h > 1 ? w : 0, right = w > 1 ? 1 : 0;
-    const bool constant = row.constant;
-    const float fill = row.fill;
-    const std::int32_t voxels = static_cast<std::int32_t>(row.voxels);
-    for (std::int32_t x = 0; x < voxels; ++x) {
-        const Position p = locate(z, deep[x], n), r = locate(y, down[x], h), c = locate(first + x, across[x], w);
-        const std::int32_t at = (p.low * h + r.low) * w + c.low, far = at + behind;
-        const float a = between(image[at], image[at + right], c.t);
-        const float b = between(image[at + below], image[at + below + right], c.t);
-        const float e = between(image[far], image[far + right], c.t);
-        const float f = between(image[far + below], image[far + below + right], c.t);
-        const float near = between(a, b, r.t), other = between(e, f, r.t);
-        const float value = between(near, other, p.t);
-        out[x] = constant & (p.outside | r.outside | c.outside) ? fill : value;
-    }
+void warp_linear_2d(const WarpRow& row, float* out) {
+    const float* image = row.image;
+    const std::int32_t w = row.shape[1];
+    const size below = row.shape[0] > 1 ? w : 0;
+    const bool single = w == 1;
+    warp_row<2>(row, out, [&](const Positions<2>& p) {
+        const Ints at = p.axis[0].low * w + p.axis[1].low;
+        const Floats t = p.axis[1].t;
+        return between(along_row(image, at, t, single), along_row(image + below, at, t, single), p.axis[0].t);
+    });
+}
+
+void warp_linear_3d(const WarpRow& row, float* out) {
+    const std::int32_t h = row.shape[1], w = row.shape[2];
+    const float* near = row.image;
+    const float* far = near + (row.shape[0] > 1 ? static_cast<size>(h) * w : 0);
+    const size below = h > 1 ? w : 0;
+    const bool single = w == 1;
+    warp_row<3>(row, out, [&](const Positions<3>& p) {
+        const Ints at = (p.axis[0].low * h + p.axis[1].low) * w + p.axis[2].low;
+        const Floats t = p.axis[2].t, u = p.axis[1].t;
+        const Floats front = between(along_row(near, at, t, single), along_row(near + below, at, t, single), u);
+        const Floats back = between(along_row(far, at, t, single), along_row(far + below, at, t, single), u);
+        return between(front, back, p.axis[0].t);
+    });
 }
 
 }  // namespace
