@@ -23,6 +23,7 @@ rng = np.random.default_rng(1)
 for d, grid in ((2, (33, 40)), (3, (9, 12, 17))):
     image, field = rng.normal(size=grid), rng.normal(size=(d, *grid)) * 3
     out[f"warp{d}"] = modelaug.warp(image, field)
+    out[f"cubic{d}"] = modelaug.warp(image, field, order=3)
     out[f"fill{d}"] = modelaug.warp(image, field, border="constant", fill=-1.0)
     sites = rng.uniform(size=(12, d)) * (np.array(grid) - 1)
     out[f"spline{d}"] = modelaug.fit_bspline(sites, rng.normal(size=(12, d)), grid, tolerance=1e-3).on_grid()

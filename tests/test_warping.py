@@ -33,6 +33,17 @@ def test_equals_scipy_inside(grid: tuple[int, ...], order: int) -> None:
     np.testing.assert_allclose(found[inside], expected[inside], atol=2e-5)
 
 
+@pytest.mark.parametrize("grid", [(131, 77), (70, 1), (1, 70), (2, 33), (19, 24, 37)])
+def test_cubic_keeps_single_precision_on_larger_images(grid: tuple[int, ...]) -> None:
+    # White noise is the worst: coefficients are up to 3 times as large as samples, along each axis.
+    image, field = _case(grid)
+    target = np.indices(grid) + field.astype(np.float64)
+    expected = ndimage.map_coordinates(image.astype(np.float64), target, order=3, mode="mirror")
+    found = modelaug.warp(image, field, order=3)
+    inside = ((target >= 0) & (target <= np.reshape(grid, (-1, *(1 for _ in grid))) - 1)).all(axis=0)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=5e-6 * np.ptp(image))
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 def test_equals_scipy_beyond_the_border(grid: tuple[int, ...]) -> None:
     image, field = _case(grid, reach=3.0)

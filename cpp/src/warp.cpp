@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "modelaug/bspline.hpp"
 #include "modelaug/interpolate.hpp"
 #include "modelaug/parallel.hpp"
 #include "modelaug/simd.hpp"
@@ -51,73 +50,81 @@ void warp_rows(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, int 
     });
 }
 
-// In place: values -> coefficients of the interpolating cubic B-spline along one line of n samples.
-void prefilter_line(double* c, index_t n, index_t stride) {
-    if (n == 1) return;
-    const double pole = std::sqrt(3.0) - 2.0;
-    for (index_t i = 0; i < n; ++i) c[i * stride] *= 6.0;
-    // The causal filter starts from the sum over the mirrored, periodic signal; both directions of it in one pass.
-    const double whole = std::pow(pole, static_cast<double>(n - 1));
-    double forward = pole, backward = whole * whole / pole;
-    double sum = c[0] + whole * c[(n - 1) * stride];
-    for (index_t i = 1; i < n - 1; ++i) {
-        sum += (forward + backward) * c[i * stride];
-        forward *= pole;
-        backward /= pole;
+using RowKernel = void (*)(const WarpRow&, float*);
+
+// The rows of a batch's output.
+template <int D>
+struct Rows {
+    const WarpBatch<float, D>& batch;
+    Border border;
+    std::int32_t shape[D];
+    index_t pixels, columns, count;
+
+    Rows(const WarpBatch<float, D>& all, Border beyond)
+        : batch(all),
+          border(beyond),
+          pixels(volume<D>(all.out_shape)),
+          columns(all.out_shape[D - 1]),
+          count(pixels / columns) {
+        for (int axis = 0; axis < D; ++axis) shape[axis] = static_cast<std::int32_t>(batch.shape[axis]);
     }
-    c[0] = sum / (1.0 - whole * whole);
-    for (index_t i = 1; i < n; ++i) c[i * stride] += pole * c[(i - 1) * stride];
-    c[(n - 1) * stride] = pole / (pole * pole - 1.0) * (c[(n - 1) * stride] + pole * c[(n - 2) * stride]);
-    for (index_t i = n - 2; i >= 0; --i) c[i * stride] = pole * (c[(i + 1) * stride] - c[i * stride]);
-}
 
-template <int D>
-void prefilter(double* c, const Shape<D>& shape) {
-    const Shape<D> step = strides<D>(shape);
-    const index_t pixels = volume<D>(shape);
-    for (int axis = 0; axis < D; ++axis)
-        for (index_t outer = 0; outer < pixels; outer += step[axis] * shape[axis])
-            for (index_t inner = 0; inner < step[axis]; ++inner)
-                prefilter_line(c + outer + inner, shape[axis], step[axis]);
-}
-
-index_t mirrored(index_t i, index_t n) {
-    if (n == 1) return 0;
-    if (i < 0) i = -i;
-    const index_t period = 2 * (n - 1);
-    i %= period;
-    return i < n ? i : period - i;
-}
-
-template <int D>
-struct CubicStencil {
-    index_t offsets[D][4];
-    double weights[D][4];
-
-    CubicStencil(const Point<D>& point, const Shape<D>& shape) {
-        const Shape<D> step = strides<D>(shape);
-        for (int axis = 0; axis < D; ++axis) {
-            const double x = std::clamp(point[axis], 0.0, static_cast<double>(shape[axis] - 1));
-            const index_t low = std::min(static_cast<index_t>(x), std::max<index_t>(shape[axis] - 2, 0));
-            cubic_weights(x - static_cast<double>(low), weights[axis]);
-            for (int tap = 0; tap < 4; ++tap) offsets[axis][tap] = mirrored(low + tap - 1, shape[axis]) * step[axis];
+    // Row y of a channel of the batch, which `image` stands for.
+    void warp(RowKernel kernel, const float* image, index_t channel, index_t y, float* out) const {
+        std::int32_t position[D] = {};
+        index_t rest = y;
+        for (int axis = D - 2; axis >= 0; --axis) {
+            position[axis] = static_cast<std::int32_t>(rest % batch.out_shape[axis]);
+            rest /= batch.out_shape[axis];
         }
-    }
-
-    double value(const double* c) const {
-        double sum = 0.0;
-        for (int a = 0; a < 4; ++a)
-            for (int b = 0; b < 4; ++b) {
-                const double outer = weights[0][a] * weights[1][b];
-                const double* row = c + offsets[0][a] + offsets[1][b];
-                if constexpr (D == 2)
-                    sum += outer * *row;
-                else
-                    for (int e = 0; e < 4; ++e) sum += outer * weights[2][e] * row[offsets[2][e]];
-            }
-        return sum;
+        const index_t field = batch.fields == 1 ? 0 : channel / batch.channels;
+        const WarpRow row{image,  shape,   position,        batch.displacements + field * D * pixels + y * columns,
+                          pixels, columns, border.constant, static_cast<float>(border.fill)};
+        kernel(row, out + channel * pixels + y * columns);
     }
 };
+
+// The image's extent in spline coefficients: one beyond each border voxel, four where there is one voxel.
+template <int D>
+Shape<D> coefficient_shape(const Shape<D>& shape) {
+    Shape<D> result;
+    for (int axis = 0; axis < D; ++axis) result[axis] = shape[axis] > 1 ? shape[axis] + 2 : 4;
+    return result;
+}
+
+// c: coefficients of the cubic B-spline that interpolates the image, mirrored about its border voxels. One axis after
+// the other, the last from the image; what an axis has in front is skipped, to be filled by the axis itself.
+template <int D>
+void spline_coefficients(const float* image, const Shape<D>& shape, float* c, int threads) {
+    const Shape<D> steps = strides<D>(coefficient_shape<D>(shape));
+    for (int axis = D - 1; axis >= 0; --axis) {
+        // Lines side by side: the nodes of the axes after this one. They start at the voxels of the axes before it.
+        const index_t across = axis == D - 1 ? 1 : steps[axis], width = std::min(across, SplineLines::kWidth);
+        const index_t strips = (across + width - 1) / width;
+        index_t outer = 1, corner = 0;
+        for (int before = 0; before < axis; ++before) {
+            outer *= shape[before];
+            corner += shape[before] > 1 ? steps[before] : 0;
+        }
+        parallel_for(outer * strips, threads, [&](index_t begin, index_t end) {
+            std::vector<float> work(2 * (shape[axis] + 2 * SplineLines::kMargin) * width + 3 * SplineLines::kWidth);
+            for (index_t task = begin; task < end; ++task) {
+                const index_t line = task / strips, strip = task % strips * width;
+                index_t rest = line;
+                float* to = c + corner + strip;
+                for (int before = axis - 1; before >= 0; --before) {
+                    to += rest % shape[before] * steps[before];
+                    rest /= shape[before];
+                }
+                const float* from =
+                    axis == D - 1 ? image + line * shape[D - 1] : to + (shape[axis] > 1 ? steps[axis] : 0);
+                const index_t from_step = axis == D - 1 ? 1 : steps[axis];
+                simd().spline_lines({from, shape[axis], from_step, std::min(width, across - strip), to, steps[axis]},
+                                    work.data());
+            }
+        });
+    }
+}
 
 }  // namespace
 
@@ -139,46 +146,35 @@ void warp_nearest(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, i
 
 template <int D>
 void warp_linear(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
-    const index_t inputs = volume<D>(batch.shape), outputs = volume<D>(batch.out_shape);
-    const index_t columns = batch.out_shape[D - 1], rows = outputs / columns;
-    std::int32_t shape[D];
-    for (int axis = 0; axis < D; ++axis) shape[axis] = static_cast<std::int32_t>(batch.shape[axis]);
     // Channels are the innermost loop: a row of the field is read once.
-    parallel_for(batch.count * rows, threads, [&](index_t begin, index_t end) {
-        for (index_t task = begin; task < end; ++task) {
-            const index_t image = task / rows, y = task % rows;
-            std::int32_t position[D] = {};
-            index_t rest = y;
-            for (int axis = D - 2; axis >= 0; --axis) {
-                position[axis] = static_cast<std::int32_t>(rest % batch.out_shape[axis]);
-                rest /= batch.out_shape[axis];
-            }
-            const float* field = batch.displacements + (batch.fields == 1 ? 0 : image) * D * outputs + y * columns;
+    const RowKernel kernel = D == 2 ? simd().warp_linear_2d : simd().warp_linear_3d;
+    const Rows<D> rows(batch, border);
+    parallel_for(batch.count * rows.count, threads, [&](index_t begin, index_t end) {
+        for (index_t task = begin; task < end; ++task)
             for (index_t c = 0; c < batch.channels; ++c) {
-                const index_t channel = image * batch.channels + c;
-                const WarpRow row{
-                    batch.images + channel * inputs, shape, position, field, outputs, columns, border.constant,
-                    static_cast<float>(border.fill)};
-                (D == 2 ? simd().warp_linear_2d : simd().warp_linear_3d)(row, out + channel * outputs + y * columns);
+                const index_t channel = task / rows.count * batch.channels + c;
+                rows.warp(kernel, batch.images + channel * volume<D>(batch.shape), channel, task % rows.count, out);
             }
-        }
     });
 }
 
 template <int D>
 void warp_cubic(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
-    const index_t pixels = volume<D>(batch.shape);
+    const RowKernel kernel = D == 2 ? simd().warp_cubic_2d : simd().warp_cubic_3d;
+    const Rows<D> rows(batch, border);
     const index_t total = batch.count * batch.channels;
-    std::vector<double> coefficients(batch.images, batch.images + total * pixels);
-    parallel_for(total, threads, [&](index_t begin, index_t end) {
-        for (index_t channel = begin; channel < end; ++channel)
-            prefilter<D>(coefficients.data() + channel * pixels, batch.shape);
+    // Whole images to each thread, so that their coefficients stay in its cache, unless there are too few.
+    const bool whole = total % threads == 0 || total >= 4 * threads;
+    parallel_for(total, whole ? threads : 1, [&](index_t begin, index_t end) {
+        std::vector<float> coefficients(volume<D>(coefficient_shape<D>(batch.shape)));
+        for (index_t channel = begin; channel < end; ++channel) {
+            spline_coefficients<D>(batch.images + channel * volume<D>(batch.shape), batch.shape, coefficients.data(),
+                                   whole ? 1 : threads);
+            parallel_for(rows.count, whole ? 1 : threads, [&](index_t first, index_t last) {
+                for (index_t y = first; y < last; ++y) rows.warp(kernel, coefficients.data(), channel, y, out);
+            });
+        }
     });
-    const auto stencil = [&](const Point<D>& point) { return CubicStencil<D>(point, batch.shape); };
-    const auto read = [&](index_t channel, const CubicStencil<D>& at) {
-        return static_cast<float>(at.value(coefficients.data() + channel * pixels));
-    };
-    warp_rows(batch, border.constant, static_cast<float>(border.fill), out, threads, stencil, read);
 }
 
 #define MODELAUG_NEAREST(T)                                                     \

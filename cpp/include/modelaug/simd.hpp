@@ -49,6 +49,18 @@ struct WarpRow {
     float fill;
 };
 
+// Lines of samples side by side, to become coefficients of the interpolating cubic B-spline mirrored about the
+// outermost samples. What comes of n samples are n + 2 coefficients, one beyond each end; 4 of a single sample.
+struct SplineLines {
+    static constexpr std::ptrdiff_t kMargin = 16;  // rows that `work` has more than there are samples, at each end
+    static constexpr std::ptrdiff_t kWidth = 16;   // the best number of lines
+    const float* from;                             // the first sample of the first line
+    std::ptrdiff_t samples, from_step;             // along a line
+    std::ptrdiff_t width;                          // lines, next to one another
+    float* to;                                     // the first coefficient of the first line; may overlap `from`
+    std::ptrdiff_t to_step;
+};
+
 // A displacement's control points, continued by kMargin on each side of every axis, the components of each side by
 // side: 2 in the plane, 4 (the last 0) in space.
 struct StepView {
@@ -141,6 +153,13 @@ struct Simd {
                      std::uint8_t* hard);
     void (*solve_3d)(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
                      std::uint8_t* hard);
+
+    // work: 2 (samples + 2 kMargin) width + 3 kWidth floats.
+    void (*spline_lines)(const SplineLines& lines, float* work);
+
+    // WarpRow::image: the image's spline coefficients; WarpRow::shape is the image's.
+    void (*warp_cubic_2d)(const WarpRow& row, float* out);
+    void (*warp_cubic_3d)(const WarpRow& row, float* out);
 };
 
 const Simd& simd();

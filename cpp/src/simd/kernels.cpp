@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "correspondence.hpp"
+#include "cubic.hpp"
 #include "folds.hpp"
 #include "mixture.hpp"
 #include "modelaug/simd.hpp"
@@ -31,6 +32,9 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  displace_2d,
                                                  displace_3d,
                                                  solve_2d,
-                                                 solve_3d};
+                                                 solve_3d,
+                                                 spline_lines,
+                                                 warp_cubic_2d,
+                                                 warp_cubic_3d};
 
 }  // namespace modelaug

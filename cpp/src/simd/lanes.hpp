@@ -57,6 +57,11 @@ inline void store(float* x, Floats value) {
     *reinterpret_cast<Unaligned*>(x) = value;
 }
 
+inline void store(std::int32_t* x, Ints value) {
+    typedef Ints Unaligned __attribute__((aligned(4), may_alias));
+    *reinterpret_cast<Unaligned*>(x) = value;
+}
+
 // a > b ? a : b and a < b ? a : b; the compiler does not find the instructions for that by itself. (GCC 12 warns of
 // what the unmasked ones leave undefined.)
 inline Floats larger(Floats a, Floats b) {
@@ -152,6 +157,10 @@ inline void store(float* x, Floats value) {
     *x = value;
 }
 
+inline void store(std::int32_t* x, Ints value) {
+    *x = value;
+}
+
 inline Floats larger(Floats a, Floats b) {
     return a > b ? a : b;
 }
@@ -176,6 +185,21 @@ inline Floats splat(float x) {
 
 inline Ints splat(std::int32_t x) {
     return Ints{} + x;
+}
+
+// The first `count` of a block, zeros after.
+inline Floats load_some(const float* x, size count) {
+    if (count >= kLanes) return load(x);
+    float some[kLanes] = {};
+    for (size i = 0; i < count; ++i) some[i] = x[i];
+    return load(some);
+}
+
+inline void store_some(float* x, Floats value, size count) {
+    if (count >= kLanes) return store(x, value);
+    float some[kLanes];
+    store(some, value);
+    for (size i = 0; i < count; ++i) x[i] = some[i];
 }
 
 }  // namespace

@@ -24,17 +24,18 @@ inline Position locate(Floats displacement, Floats start, std::int32_t length) {
     return {low, inside - (start + to_floats(low)), displacement - inside};
 }
 
-// The positions of a block of voxels.
+// The positions of the block of voxels from `first` on, counted from that of the row. A block that ends after the row
+// is continued by voxels that do not move.
 template <int D>
 struct Positions {
     Position axis[D];
 
-    // `first`: the block's first voxel, counted from that of the row.
-    Positions(const WarpRow& row, const float* displacement, size component, size first) {
+    Positions(const WarpRow& row, size first) {
         for (int k = 0; k < D; ++k) {
             Floats start = splat(-static_cast<float>(row.position[k]));
             if (k == D - 1) start = start - (static_cast<float>(first) + counting());
-            axis[k] = locate(load(displacement + k * component), start, row.shape[k]);
+            axis[k] = locate(load_some(row.displacement + k * row.component + first, row.voxels - first), start,
+                             row.shape[k]);
         }
     }
 
@@ -45,27 +46,14 @@ struct Positions {
     }
 };
 
-// out[x] = body(positions of a block) for all voxels of the row, or the fill. The last block may overlap the one before
-// it; a row shorter than a block is continued by voxels that do not move.
-template <int D, typename Body>
-inline void warp_row(const WarpRow& row, float* out, const Body& body) {
-    const auto block = [&](const float* displacement, size component, size first, float* to) {
-        const Positions<D> at(row, displacement, component, first);
-        Floats value = body(at);
-        if (row.constant) value = select(at.outside(), splat(row.fill), value);
-        store(to, value);
-    };
-    if (row.voxels < kLanes) {
-        float displacement[D][kLanes] = {}, value[kLanes];
-        for (int k = 0; k < D; ++k)
-            for (size x = 0; x < row.voxels; ++x) displacement[k][x] = row.displacement[k * row.component + x];
-        block(displacement[0], kLanes, 0, value);
-        for (size x = 0; x < row.voxels; ++x) out[x] = value[x];
-        return;
-    }
+// out[x] = value(positions of a block) for all voxels of the row, or the fill.
+template <int D, typename Value>
+inline void warp_row(const WarpRow& row, float* out, const Value& value_at) {
     for (size x = 0; x < row.voxels; x += kLanes) {
-        const size first = x + kLanes <= row.voxels ? x : row.voxels - kLanes;
-        block(row.displacement + first, row.component, first, out + first);
+        const Positions<D> at(row, x);
+        Floats value = value_at(at);
+        if (row.constant) value = select(at.outside(), splat(row.fill), value);
+        store_some(out + x, value, row.voxels - x);
     }
 }
 
