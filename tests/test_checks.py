@@ -33,6 +33,21 @@ def test_finite_names_the_first_bad_element() -> None:
     one_line(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["<f2", "<f4", "<f8", ">f4", ">f8", np.longdouble])
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_finite_finds_one_bad_element_anywhere(kind: Any, bad: float) -> None:
+    # The largest numbers are finite, and add up to infinity.
+    dtype = np.dtype(kind)
+    array = np.full(9000, np.finfo(dtype).max, dtype)
+    array[::2] = -np.finfo(dtype).smallest_subnormal
+    assert _checks.finite("x", array, ndim=1, dtype=dtype) is array
+    for where in (0, 1, 4095, 4096, 8191, 8999):
+        spoilt = array.copy()
+        spoilt[where] = bad
+        with pytest.raises(ValueError, match=rf"^x\[{where}\] is "):
+            _checks.finite("x", spoilt, ndim=1, dtype=dtype)
+
+
 def test_finite_refuses_what_overflows_the_wanted_type() -> None:
     with pytest.raises(ValueError, match=r"^x\[1\] is 1e\+300; ") as caught:
         _checks.finite("x", [0.0, 1e300], ndim=1, dtype=np.float32)
