@@ -2,7 +2,7 @@
 
 #include "arrays.hpp"
 #include "modelaug/field.hpp"
-#include "modelaug/finite.hpp"
+#include "modelaug/simd.hpp"
 
 namespace modelaug::bind {
 namespace {
@@ -64,17 +64,15 @@ Array<float> bind_jacobian(const Array<float>& u, int threads) {
     });
 }
 
-template <typename T>
-bool bind_finite(const Array<T>& array) {
-    return all_finite(array.data(), array.size());
-}
-
 }  // namespace
 
 void register_field(py::module_& module) {
-    module.def("all_finite", &bind_finite<float>, py::arg("array").noconvert(),
-               "whether no element is NaN or infinite");
-    module.def("all_finite", &bind_finite<double>, py::arg("array").noconvert());
+    module.def(
+        "all_finite", [](const Array<float>& array) { return simd().finite_floats(array.data(), array.size()); },
+        py::arg("array").noconvert(), "whether no element is NaN or infinite");
+    module.def(
+        "all_finite", [](const Array<double>& array) { return simd().finite_doubles(array.data(), array.size()); },
+        py::arg("array").noconvert());
     module.def("sample_field", &bind_sample, py::arg("u").noconvert(), py::arg("points").noconvert(),
                py::arg("threads"), "displacements (p, d) at points (p, d)");
     module.def("compose", &bind_compose, py::arg("u").noconvert(), py::arg("v").noconvert(), py::arg("threads"),

@@ -160,6 +160,10 @@ struct Simd {
     // WarpRow::image: the image's spline coefficients; WarpRow::shape is the image's.
     void (*warp_cubic_2d)(const WarpRow& row, float* out);
     void (*warp_cubic_3d)(const WarpRow& row, float* out);
+
+    // Whether none is NaN or infinite.
+    bool (*finite_floats)(const float* x, std::ptrdiff_t count);
+    bool (*finite_doubles)(const double* x, std::ptrdiff_t count);
 };
 
 const Simd& simd();

@@ -5,6 +5,7 @@
 
 #include "correspondence.hpp"
 #include "cubic.hpp"
+#include "finite.hpp"
 #include "folds.hpp"
 #include "mixture.hpp"
 #include "modelaug/simd.hpp"
@@ -35,6 +36,8 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  solve_3d,
                                                  spline_lines,
                                                  warp_cubic_2d,
-                                                 warp_cubic_3d};
+                                                 warp_cubic_3d,
+                                                 finite_floats,
+                                                 finite_doubles};
 
 }  // namespace modelaug
