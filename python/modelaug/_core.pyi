@@ -6,7 +6,15 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'count_crossings', 'fit_bspline', 'fit_steps', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+__all__: list[str] = ['all_finite', 'bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'count_crossings', 'fit_bspline', 'fit_steps', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+@typing.overload
+def all_finite(array: numpy.typing.NDArray[numpy.float32]) -> bool:
+    """
+    whether no element is NaN or infinite
+    """
+@typing.overload
+def all_finite(array: numpy.typing.NDArray[numpy.float64]) -> bool:
+    ...
 def bspline_at(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], extrapolate: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
     values (p, k) of a spline at points (p, d)

@@ -1,9 +1,9 @@
 // Chains of displacements, and Newton's method on them. A part of kernels.cpp.
 #pragma once
 
-#include "sixteen.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
+#include "sixteen.hpp"
 
 namespace modelaug {
 namespace {
@@ -169,7 +169,8 @@ inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][
     }
     for (int k = 0; k < 3; ++k) {
         x[k] = x[k] + load_sixteen(found[0][k]);
-        for (int axis = 0; axis < 3; ++axis) gradient[k][axis] = step.per_voxel[axis] * load_sixteen(found[1 + axis][k]);
+        for (int axis = 0; axis < 3; ++axis)
+            gradient[k][axis] = step.per_voxel[axis] * load_sixteen(found[1 + axis][k]);
     }
 }
 
@@ -220,7 +221,8 @@ inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Sixtee
     for (int k = 0; k < D; ++k) {
         const float start = strip.start[k] + (k == D - 2 ? static_cast<float>(y) : 0.0f);
         // Beyond the last voxel it takes the place of those that are missing.
-        at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1))) : sixteen(start);
+        at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1)))
+                           : sixteen(start);
         fixed[k] = load_sixteen(strip.fixed + k * strip.component + y * strip.row, strip.voxels) - moving.offset[k];
     }
     for (int i = 0; i < D; ++i) {

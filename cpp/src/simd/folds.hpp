@@ -1,9 +1,9 @@
 // Where a displacement's control points alone tell that it does not fold. A part of kernels.cpp.
 #pragma once
 
-#include "sixteen.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
+#include "sixteen.hpp"
 
 namespace modelaug {
 namespace {
@@ -93,8 +93,9 @@ inline void unfolded(const FoldRow& row, float least, std::uint8_t* sure) {
             for (int axis = 0; axis < D; ++axis) {
                 const float *low = row.scratch + (k * D + axis) * 2 * width + x, *high = low + width;
                 SixteenRanges range{smaller(smaller(load_sixteen(low), load_sixteen(low + 1)), load_sixteen(low + 2)),
-                                larger(larger(load_sixteen(high), load_sixteen(high + 1)), load_sixteen(high + 2))};
-                if (axis < D - 1) range = {smaller(range.low, load_sixteen(low + 3)), larger(range.high, load_sixteen(high + 3))};
+                                    larger(larger(load_sixteen(high), load_sixteen(high + 1)), load_sixteen(high + 2))};
+                if (axis < D - 1)
+                    range = {smaller(range.low, load_sixteen(low + 3)), larger(range.high, load_sixteen(high + 3))};
                 const Sixteen diagonal = sixteen(k == axis ? 1.0f : 0.0f);
                 jacobian[k][axis] = {diagonal + row.per_voxel[axis] * range.low,
                                      diagonal + row.per_voxel[axis] * range.high};

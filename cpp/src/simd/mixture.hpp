@@ -1,9 +1,9 @@
 // Splines along rows, and images mixed by them. A part of kernels.cpp.
 #pragma once
 
-#include "sixteen.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
+#include "sixteen.hpp"
 
 namespace modelaug {
 namespace {
@@ -74,7 +74,8 @@ void fields(const MixtureRow& row, const float* mean) {
         for (size c = 0; c < row.channels; ++c) {
             Sixteen sum = sixteen(0.0f);
             for (size k = 0; k < row.count; ++k)
-                sum = sum + load_sixteen(row.fields + k * kSixteen) * load_sixteen(images + (k * row.channels + c) * kSixteen);
+                sum = sum + load_sixteen(row.fields + k * kSixteen) *
+                                load_sixteen(images + (k * row.channels + c) * kSixteen);
             const Sixteen value = load_sixteen(mean + c * row.channel + x, left) + inverse_deviation * sum;
             store_some(row.out + c * row.channel + x, clamped(value, row.ranges + 2 * c), left);
         }
@@ -111,7 +112,8 @@ void patchwork(const MixtureRow& row, float sharpness, const float* gain, const 
         Sixteen total = sixteen(0.0f);
         for (size i = 0; i < count; ++i) {
             float* field = row.fields + row.chosen[i] * kSixteen;
-            const Sixteen share = larger(power_of_two(scale * load_sixteen(field) - highest_power) - kLeastShare, sixteen(0.0f));
+            const Sixteen share =
+                larger(power_of_two(scale * load_sixteen(field) - highest_power) - kLeastShare, sixteen(0.0f));
             total = total + share;
             store(field, share);
         }
@@ -119,7 +121,8 @@ void patchwork(const MixtureRow& row, float sharpness, const float* gain, const 
             Sixteen sum = sixteen(0.0f);
             for (size i = 0; i < count; ++i) {
                 const size k = row.chosen[i];
-                sum = sum + load_sixteen(row.fields + k * kSixteen) * load_sixteen(images + (k * row.channels + c) * kSixteen);
+                sum = sum + load_sixteen(row.fields + k * kSixteen) *
+                                load_sixteen(images + (k * row.channels + c) * kSixteen);
             }
             const Sixteen value = sixteen(bias[c]) + gain[c] * (sum / total);
             store_some(row.out + c * row.channel + x, clamped(value, row.ranges + 2 * c), left);

@@ -21,13 +21,13 @@ struct SixteenInts {
     Ints part[kParts];
 };
 
-#define MODELAUG_FLOATS(expression)                                \
-    Sixteen result;                                                \
+#define MODELAUG_FLOATS(expression)                               \
+    Sixteen result;                                               \
     for (int p = 0; p < kParts; ++p) result.part[p] = expression; \
     return result
 
-#define MODELAUG_INTS(expression)                                  \
-    SixteenInts result;                                            \
+#define MODELAUG_INTS(expression)                                 \
+    SixteenInts result;                                           \
     for (int p = 0; p < kParts; ++p) result.part[p] = expression; \
     return result
 
