@@ -4,175 +4,10 @@
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 #include "sixteen.hpp"
+#include "splines.hpp"
 
 namespace modelaug {
 namespace {
-
-// Control points side by side; compilers with vector types keep them in registers of whatever width there is.
-#if defined(__GNUC__)
-typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
-typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-
-// Two components side by side, four of each: their sums.
-inline void sum_of_pairs(Eight a, float* out) {
-    const Four both = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
-    out[0] = both[0] + both[2];
-    out[1] = both[1] + both[3];
-}
-#else
-template <int N>
-struct Several {
-    float v[N];
-    float& operator[](int i) { return v[i]; }
-    float operator[](int i) const { return v[i]; }
-};
-template <int N>
-inline Several<N> operator*(float a, Several<N> b) {
-    for (int i = 0; i < N; ++i) b.v[i] *= a;
-    return b;
-}
-template <int N>
-inline Several<N> operator*(Several<N> a, Several<N> b) {
-    for (int i = 0; i < N; ++i) a.v[i] *= b.v[i];
-    return a;
-}
-template <int N>
-inline Several<N> operator+(Several<N> a, Several<N> b) {
-    for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
-    return a;
-}
-template <int N>
-inline Several<N>& operator+=(Several<N>& a, Several<N> b) {
-    for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
-    return a;
-}
-using Eight = Several<8>;
-using Four = Several<4>;
-
-// Two components side by side, four of each: their sums.
-inline void sum_of_pairs(Eight a, float* out) {
-    out[0] = (a[0] + a[4]) + (a[2] + a[6]);
-    out[1] = (a[1] + a[5]) + (a[3] + a[7]);
-}
-#endif
-
-// The four cubic B-splines at t in [0, 1], as polynomials in t; and their derivatives.
-inline Four weights(float t) {
-    const Four c0 = {1.0f / 6, 4.0f / 6, 1.0f / 6, 0.0f}, c1 = {-0.5f, 0.0f, 0.5f, 0.0f},
-               c2 = {0.5f, -1.0f, 0.5f, 0.0f}, c3 = {-1.0f / 6, 0.5f, -0.5f, 1.0f / 6};
-    return c0 + t * (c1 + t * (c2 + t * c3));
-}
-
-inline Four slopes(float t) {
-    const Four c1 = {-0.5f, 0.0f, 0.5f, 0.0f}, c2 = {1.0f, -2.0f, 1.0f, 0.0f}, c3 = {-0.5f, 1.5f, -1.5f, 0.5f};
-    return c1 + t * (c2 + t * c3);
-}
-
-// The same, each twice: for two components side by side.
-inline Eight double_weights(float t) {
-    const Eight c0 = {1.0f / 6, 1.0f / 6, 4.0f / 6, 4.0f / 6, 1.0f / 6, 1.0f / 6, 0.0f, 0.0f},
-                c1 = {-0.5f, -0.5f, 0.0f, 0.0f, 0.5f, 0.5f, 0.0f, 0.0f},
-                c2 = {0.5f, 0.5f, -1.0f, -1.0f, 0.5f, 0.5f, 0.0f, 0.0f},
-                c3 = {-1.0f / 6, -1.0f / 6, 0.5f, 0.5f, -0.5f, -0.5f, 1.0f / 6, 1.0f / 6};
-    return c0 + t * (c1 + t * (c2 + t * c3));
-}
-
-inline Eight double_slopes(float t) {
-    const Eight c1 = {-0.5f, -0.5f, 0.0f, 0.0f, 0.5f, 0.5f, 0.0f, 0.0f},
-                c2 = {1.0f, 1.0f, -2.0f, -2.0f, 1.0f, 1.0f, 0.0f, 0.0f},
-                c3 = {-0.5f, -0.5f, 1.5f, 1.5f, -1.5f, -1.5f, 0.5f, 0.5f};
-    return c1 + t * (c2 + t * c3);
-}
-
-// Cells and fractions along an axis.
-inline Sixteen locate(const StepView& step, int axis, Sixteen x, SixteenInts& cells) {
-    Sixteen scaled = step.per_voxel[axis] * x + sixteen(static_cast<float>(StepView::kMargin));
-    scaled = smaller(larger(scaled, sixteen(0.0f)), sixteen(step.highest[axis]));  // NaN becomes 0
-    cells = to_ints(scaled);
-    return scaled - to_floats(cells);
-}
-
-// x -> x + r(x), and the gradient of r: what points do alike, in vectors; what each looks up, one after the other,
-// which leaves the processor free to overlap them.
-inline void apply(const StepView& step, Sixteen (&x)[2], Sixteen (&gradient)[2][2]) {
-    std::int32_t offsets[kSixteen];
-    float w[4][kSixteen], d[4][kSixteen], across[kSixteen], found[4][kSixteen][2];
-    const std::int32_t stride = static_cast<std::int32_t>(step.strides[0]);
-    SixteenInts rows, columns;
-    const Sixteen u = locate(step, 0, x[0], rows), v = 1.0f - u;
-    store(across, locate(step, 1, x[1], columns));
-    store(offsets, stride * rows + 2 * columns);
-    store(w[0], (1.0f / 6) * (v * v * v));
-    store(w[1], 4.0f / 6 + u * u * (0.5f * u - 1.0f));
-    store(w[2], 4.0f / 6 + v * v * (0.5f * v - 1.0f));
-    store(w[3], (1.0f / 6) * (u * u * u));
-    store(d[0], -0.5f * (v * v));
-    store(d[1], u * (1.5f * u - 2.0f));
-    store(d[2], v * (2.0f - 1.5f * v));
-    store(d[3], 0.5f * (u * u));
-    for (int r = 0; r < kSixteen; ++r) {
-        // Four control points of two components along the row, summed over the rows.
-        const float* nodes = step.nodes + offsets[r];
-        const Eight a0 = *reinterpret_cast<const Eight*>(nodes), a1 = *reinterpret_cast<const Eight*>(nodes + stride),
-                    a2 = *reinterpret_cast<const Eight*>(nodes + 2 * stride),
-                    a3 = *reinterpret_cast<const Eight*>(nodes + 3 * stride);
-        const Eight weight = double_weights(across[r]), slope = double_slopes(across[r]);
-        const Eight value = (w[0][r] * a0 + w[1][r] * a1) + (w[2][r] * a2 + w[3][r] * a3);
-        const Eight down = (d[0][r] * a0 + d[1][r] * a1) + (d[2][r] * a2 + d[3][r] * a3);
-        sum_of_pairs(weight * value, found[0][r]);
-        sum_of_pairs(weight * down, found[1][r]);
-        sum_of_pairs(slope * value, found[2][r]);
-    }
-    for (int k = 0; k < 2; ++k) {
-        float part[3][kSixteen];
-        for (int i = 0; i < 3; ++i)
-            for (int r = 0; r < kSixteen; ++r) part[i][r] = found[i][r][k];
-        x[k] = x[k] + load_sixteen(part[0]);
-        for (int axis = 0; axis < 2; ++axis) gradient[k][axis] = step.per_voxel[axis] * load_sixteen(part[1 + axis]);
-    }
-}
-
-inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][3]) {
-    std::int32_t cells[3][kSixteen];
-    float t[3][kSixteen], found[4][3][kSixteen];
-    for (int axis = 0; axis < 3; ++axis) {
-        SixteenInts cell;
-        store(t[axis], locate(step, axis, x[axis], cell));
-        store(cells[axis], cell);
-    }
-    for (int r = 0; r < kSixteen; ++r) {
-        const float* nodes = step.nodes;
-        for (int axis = 0; axis < 3; ++axis) nodes += cells[axis][r] * step.strides[axis];
-        const Four w0 = weights(t[0][r]), w1 = weights(t[1][r]), w2 = weights(t[2][r]);
-        const Four d0 = slopes(t[0][r]), d1 = slopes(t[1][r]), d2 = slopes(t[2][r]);
-        Four value = {0, 0, 0, 0}, deep = value, down = value, across = value;
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 4; ++j) {
-                const float* line = nodes + i * step.strides[0] + j * step.strides[1];
-                const Four c0 = *reinterpret_cast<const Four*>(line), c1 = *reinterpret_cast<const Four*>(line + 4),
-                           c2 = *reinterpret_cast<const Four*>(line + 8),
-                           c3 = *reinterpret_cast<const Four*>(line + 12);
-                const Four sum = (w2[0] * c0 + w2[1] * c1) + (w2[2] * c2 + w2[3] * c3);
-                const Four slope = (d2[0] * c0 + d2[1] * c1) + (d2[2] * c2 + d2[3] * c3);
-                const float both = w0[i] * w1[j];
-                value += both * sum;
-                across += both * slope;
-                deep += (d0[i] * w1[j]) * sum;
-                down += (w0[i] * d1[j]) * sum;
-            }
-        for (int k = 0; k < 3; ++k) {
-            found[0][k][r] = value[k];
-            found[1][k][r] = deep[k];
-            found[2][k][r] = down[k];
-            found[3][k][r] = across[k];
-        }
-    }
-    for (int k = 0; k < 3; ++k) {
-        x[k] = x[k] + load_sixteen(found[0][k]);
-        for (int axis = 0; axis < 3; ++axis)
-            gradient[k][axis] = step.per_voxel[axis] * load_sixteen(found[1 + axis][k]);
-    }
-}
 
 // x -> the chain's steps one after the other, and the Jacobian of that.
 template <int D>
@@ -181,7 +16,7 @@ inline void apply_steps(const ChainView& chain, Sixteen (&x)[D], Sixteen (&jacob
         for (int j = 0; j < D; ++j) jacobian[i][j] = sixteen(i == j ? 1.0f : 0.0f);
     for (size s = 0; s < chain.count; ++s) {
         Sixteen gradient[D][D], before[D][D];
-        apply(chain.steps[s], x, gradient);
+        apply<true>(chain.steps[s], x, gradient);
         for (int i = 0; i < D; ++i)
             for (int j = 0; j < D; ++j) before[i][j] = jacobian[i][j];
         for (int i = 0; i < D; ++i)
@@ -310,7 +145,7 @@ inline void displace_row(const ChainView& chain, const DisplaceRow& row) {
             at[k] = k == D - 1 ? counted(row.start[k] + static_cast<float>(begin)) : sixteen(row.start[k]);
             value[k] = at[k] + load_sixteen(row.first + k * row.voxels + begin, left);
         }
-        for (size s = 0; s < chain.count; ++s) apply(chain.steps[s], value, unused);
+        for (size s = 0; s < chain.count; ++s) apply<false>(chain.steps[s], value, unused);
         for (int i = 0; i < D; ++i) {
             Sixteen moved = sixteen(chain.offset[i]) - at[i];
             for (int j = 0; j < D; ++j) moved = moved + chain.matrix[i][j] * value[j];
