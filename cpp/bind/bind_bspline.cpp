@@ -21,8 +21,12 @@ Fit fit(const Array<double>& sites, const Array<double>& values, const std::opti
         result = fit_bspline<D>(x, z, w, count, components, shape, options);
     }
     const Shape<D> nodes = Lattice<D>{nullptr, components, result.cells, shape}.nodes();
-    Array<double> coefficients = new_array<double, D>({components}, nodes);
-    std::copy(result.coefficients.begin(), result.coefficients.end(), coefficients.mutable_data());
+    Extents extents{components};
+    extents.insert(extents.end(), nodes.begin(), nodes.end());
+    // The array takes the coefficients over.
+    const double* data = result.coefficients.get();
+    const py::capsule owner(result.coefficients.release(), [](void* owned) { delete[] static_cast<double*>(owned); });
+    const Array<double> coefficients(extents, data, owner);
     return py::make_tuple(coefficients, Array<double>(count, result.residuals.data()), result.levels, result.converged);
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <numeric>
 
 #include "modelaug/parallel.hpp"
@@ -26,6 +28,7 @@ constexpr index_t kMaxNodes = index_t{1} << 26;
 template <int D>
 struct Stencil {
     index_t base;          // first control point
+    index_t slab;          // its index along the first axis
     double weights[D][4];  // per axis
 };
 
@@ -35,26 +38,29 @@ Stencil<D> stencil_at(const double* point, const Shape<D>& grid, const Shape<D>&
     for (int axis = 0; axis < D; ++axis) {
         const Location where = locate(point[axis], grid[axis], cells[axis]);
         stencil.base += where.cell * node_strides[axis];
+        if (axis == 0) stencil.slab = where.cell;
         cubic_weights(where.t, stencil.weights[axis]);
     }
     return stencil;
 }
 
-// Calls visit(node, weight) for the 4^D control points of the stencil.
-template <int D, typename Visit>
-void for_stencil(const Stencil<D>& stencil, const Shape<D>& node_strides, const Visit& visit) {
-    if constexpr (D == 2) {
-        for (int a = 0; a < 4; ++a)
-            for (int b = 0; b < 4; ++b)
-                visit(stencil.base + a * node_strides[0] + b, stencil.weights[0][a] * stencil.weights[1][b]);
-    } else {
-        for (int a = 0; a < 4; ++a)
-            for (int b = 0; b < 4; ++b) {
-                const double outer = stencil.weights[0][a] * stencil.weights[1][b];
-                const index_t row = stencil.base + a * node_strides[0] + b * node_strides[1];
-                for (int c = 0; c < 4; ++c) visit(row + c, outer * stencil.weights[2][c]);
-            }
-    }
+// The spline there; sums along rows first, so that they need not wait for one another.
+template <int D>
+double spline_value(const Stencil<D>& stencil, const Shape<D>& node_strides, const double* lattice) {
+    const auto line = [&](const double* c) {
+        const double* w = stencil.weights[D - 1];
+        return (w[0] * c[0] + w[1] * c[1]) + (w[2] * c[2] + w[3] * c[3]);
+    };
+    const auto plane = [&](const double* c) {
+        const double* w = stencil.weights[D - 2];
+        const index_t step = node_strides[D - 2];
+        return (w[0] * line(c) + w[1] * line(c + step)) + (w[2] * line(c + 2 * step) + w[3] * line(c + 3 * step));
+    };
+    const double* c = lattice + stencil.base;
+    if constexpr (D == 2) return plane(c);
+    const double* w = stencil.weights[0];
+    const index_t step = node_strides[0];
+    return (w[0] * plane(c) + w[1] * plane(c + step)) + (w[2] * plane(c + 2 * step) + w[3] * plane(c + 3 * step));
 }
 
 template <int D>
@@ -70,39 +76,64 @@ Shape<D> doubled(const Shape<D>& cells, const Shape<D>& grid) {
     return result;
 }
 
-// The same spline on a lattice with twice the cells along one axis: two-scale relation of the cubic B-spline, stencil
-// (1, 4, 6, 4, 1) / 8. data is (outer, cells + 3, inner).
-std::vector<double> refine_axis(const std::vector<double>& coarse, index_t outer, index_t cells, index_t inner) {
-    const index_t coarse_nodes = cells + 3, fine_nodes = 2 * cells + 3;
-    std::vector<double> fine(outer * fine_nodes * inner);
-    for (index_t o = 0; o < outer; ++o)
-        for (index_t j = 0; j < fine_nodes; ++j) {
-            // Control point j sits at index j - 1; odd j are the even, "vertex" positions.
-            const double* c = coarse.data() + (o * coarse_nodes + j / 2) * inner;
-            double* f = fine.data() + (o * fine_nodes + j) * inner;
-            if (j % 2 == 0)
-                for (index_t i = 0; i < inner; ++i) f[i] = 0.5 * (c[i] + c[i + inner]);
-            else
-                for (index_t i = 0; i < inner; ++i) f[i] = 0.125 * (c[i] + 6.0 * c[i + inner] + c[i + 2 * inner]);
-        }
-    return fine;
+// Control points of a lattice, not set to zero first.
+using Values = std::unique_ptr<double[]>;
+
+Values new_values(index_t count) {
+    return std::make_unique_for_overwrite<double[]>(static_cast<std::size_t>(count));
 }
 
+// The same spline on a lattice with twice the cells along every axis with more than one voxel: two-scale relation of
+// the cubic B-spline, stencil (1, 4, 6, 4, 1) / 8.
 template <int D>
-std::vector<double> refine(std::vector<double> coefficients, index_t components, const Shape<D>& cells,
-                           const Shape<D>& grid) {
-    Shape<D> nodes = node_shape<D>(cells);
-    for (int axis = 0; axis < D; ++axis) {
-        if (grid[axis] == 1) continue;
-        const index_t outer = std::accumulate(nodes.begin(), nodes.begin() + axis, components,
-                                              [](index_t a, index_t b) { return a * b; });
-        const index_t inner = std::accumulate(nodes.begin() + axis + 1, nodes.end(), index_t{1},
-                                              [](index_t a, index_t b) { return a * b; });
-        coefficients = refine_axis(coefficients, outer, cells[axis], inner);
-        nodes[axis] = 2 * cells[axis] + 3;
+class Refinement {
+  public:
+    Refinement(const Shape<D>& cells, const Shape<D>& finer)
+        : cells_(cells), coarse_(strides<D>(node_shape<D>(cells))), fine_(strides<D>(node_shape<D>(finer))) {
+        for (int axis = 0; axis < D; ++axis) {
+            doubled_[axis] = cells[axis] != finer[axis];
+            slabs_[axis] = new_values(coarse_[axis]);
+        }
     }
-    return coefficients;
-}
+
+    void operator()(const double* coarse, double* fine) const { along<0>(coarse, fine); }
+
+  private:
+    // Control point j sits at index j - 1; odd j are the even, "vertex" positions.
+    template <int Axis>
+    void along(const double* c, double* f) const {
+        const index_t inner = coarse_[Axis], cells = cells_[Axis];
+        if constexpr (Axis == D - 1) {
+            if (!doubled_[Axis]) {
+                std::copy(c, c + cells + 3, f);
+                return;
+            }
+            for (index_t j = 0; j <= cells; ++j) {
+                f[2 * j] = 0.5 * (c[j] + c[j + 1]);
+                f[2 * j + 1] = 0.125 * (c[j] + 6.0 * c[j + 1] + c[j + 2]);
+            }
+            f[2 * cells + 2] = 0.5 * (c[cells + 1] + c[cells + 2]);
+        } else {
+            if (!doubled_[Axis]) {
+                for (index_t j = 0; j < cells + 3; ++j) along<Axis + 1>(c + j * inner, f + j * fine_[Axis]);
+                return;
+            }
+            double* slab = slabs_[Axis].get();
+            for (index_t j = 0; j < 2 * cells + 3; ++j) {
+                const double *first = c + j / 2 * inner, *second = first + inner, *third = second + inner;
+                if (j % 2 == 0)
+                    for (index_t i = 0; i < inner; ++i) slab[i] = 0.5 * (first[i] + second[i]);
+                else
+                    for (index_t i = 0; i < inner; ++i) slab[i] = 0.125 * (first[i] + 6.0 * second[i] + third[i]);
+                along<Axis + 1>(slab, f + j * fine_[Axis]);
+            }
+        }
+    }
+
+    Shape<D> cells_, coarse_, fine_;
+    std::array<bool, D> doubled_;
+    std::array<Values, D> slabs_;
+};
 
 // Sites, values and weights in the order of their coordinates.
 struct Data {
@@ -115,6 +146,9 @@ struct Data {
 Data sorted(int d, const double* sites, const double* values, const double* weights, index_t count,
             index_t components) {
     Data data;
+    data.sites.reserve(count * d);
+    data.values.reserve(count * components);
+    data.weights.reserve(count);
     data.order.resize(count);
     std::iota(data.order.begin(), data.order.end(), index_t{0});
     const auto compare = [](const double* a, const double* b, index_t length) {
@@ -136,73 +170,115 @@ Data sorted(int d, const double* sites, const double* values, const double* weig
     return data;
 }
 
-// Adds to `lattice` the B-spline approximation of the residuals on its control points (Lee et al. 1997, section 3.2):
-// each control point gets the weighted mean of what each site near it asks for.
+// One lattice of the hierarchy.
 template <int D>
-void add_approximation(const Data& data, const std::vector<double>& residuals, index_t components, const Shape<D>& grid,
-                       const Shape<D>& cells, std::vector<double>& lattice) {
-    const Shape<D> nodes = node_shape<D>(cells);
-    const Shape<D> node_strides = strides<D>(nodes);
-    const index_t total = volume<D>(nodes);
-    std::vector<double> numerator(total * components), denominator(total);
-    for (index_t i = 0; i < data.count(); ++i) {
-        const Stencil<D> stencil = stencil_at<D>(&data.sites[i * D], grid, cells, node_strides);
-        double squares = 1.0;  // the sum over the stencil of w^2 factorizes
-        for (const auto& w : stencil.weights) squares *= w[0] * w[0] + w[1] * w[1] + w[2] * w[2] + w[3] * w[3];
-        for_stencil<D>(stencil, node_strides, [&](index_t node, double w) {
-            const double confidence = data.weights[i] * w * w;
-            denominator[node] += confidence;
-            for (index_t k = 0; k < components; ++k)
-                numerator[k * total + node] += confidence * (w * residuals[i * components + k] / squares);
-        });
+struct Level {
+    index_t components;
+    Shape<D> cells, steps;
+    index_t total;
+    std::vector<Stencil<D>> stencils;  // of the sites
+    Values values;                     // (components, *nodes)
+
+    Level(const Data& data, index_t all_components, const Shape<D>& grid, const Shape<D>& all_cells)
+        : components(all_components),
+          cells(all_cells),
+          steps(strides<D>(node_shape<D>(cells))),
+          total(volume<D>(node_shape<D>(cells))),
+          values(new_values(components * total)) {
+        stencils.reserve(data.order.size());
+        for (index_t i = 0; i < data.count(); ++i)
+            stencils.push_back(stencil_at<D>(&data.sites[i * D], grid, cells, steps));
     }
-    for (index_t k = 0; k < components; ++k)
-        for (index_t node = 0; node < total; ++node)
-            if (denominator[node] > 0.0) lattice[k * total + node] += numerator[k * total + node] / denominator[node];
+};
+
+// Adds to K components of a level, from `first` on, the B-spline approximation of residuals on its control points (Lee
+// et al. 1997, section 3.2): each control point gets the weighted mean of what each site near it asks for. Sites come
+// in the order of their first coordinate, so four slabs of control points across that axis are open at a time.
+template <int D, int K>
+void add_approximation(const Data& data, const std::vector<double>& residuals, index_t first, Level<D>& level) {
+    constexpr int kWidth = K + 1;  // numerators and their common denominator
+    const index_t slab = level.steps[0];
+    std::vector<double> window(4 * slab * kWidth);
+    const auto sums_of = [&](index_t s) { return window.data() + s % 4 * slab * kWidth; };
+    const auto close = [&](index_t s) {
+        double* sums = sums_of(s);
+        double* values = &level.values[first * level.total + s * slab];
+        for (index_t node = 0; node < slab; ++node, sums += kWidth) {
+            if (!(sums[K] > 0.0)) continue;
+            for (int k = 0; k < K; ++k) values[k * level.total + node] += sums[k] / sums[K];
+            for (int k = 0; k < kWidth; ++k) sums[k] = 0.0;
+        }
+    };
+    index_t open = level.stencils[0].slab, end = open;  // slabs that hold anything
+    for (index_t i = 0; i < data.count(); ++i) {
+        const Stencil<D>& stencil = level.stencils[i];
+        while (open < std::min(stencil.slab, end)) close(open++);
+        open = stencil.slab;
+        end = open + 4;
+        double squares = 1.0, asked[K];  // the sum over the stencil of w^2 factorizes
+        for (const auto& w : stencil.weights) squares *= w[0] * w[0] + w[1] * w[1] + w[2] * w[2] + w[3] * w[3];
+        for (int k = 0; k < K; ++k) asked[k] = residuals[i * level.components + first + k] / squares;
+        const auto add_line = [&](double* sums, double outer) {
+            for (int c = 0; c < 4; ++c, sums += kWidth) {
+                const double w = outer * stencil.weights[D - 1][c], confidence = data.weights[i] * w * w;
+                for (int k = 0; k < K; ++k) sums[k] += confidence * w * asked[k];
+                sums[K] += confidence;
+            }
+        };
+        for (int a = 0; a < 4; ++a) {
+            double* sums = sums_of(open + a) + (stencil.base - open * slab) * kWidth;
+            if constexpr (D == 2) {
+                add_line(sums, stencil.weights[0][a]);
+            } else {
+                for (int b = 0; b < 4; ++b)
+                    add_line(sums + b * level.steps[1] * kWidth, stencil.weights[0][a] * stencil.weights[1][b]);
+            }
+        }
+    }
+    while (open < end) close(open++);
+}
+
+template <int D>
+void add_approximation(const Data& data, const std::vector<double>& residuals, Level<D>& level) {
+    index_t first = 0;
+    for (; first + 3 <= level.components; first += 3) add_approximation<D, 3>(data, residuals, first, level);
+    if (level.components - first == 2) add_approximation<D, 2>(data, residuals, first, level);
+    if (level.components - first == 1) add_approximation<D, 1>(data, residuals, first, level);
 }
 
 // residuals = values - spline at the sites; returns the length of the longest.
 template <int D>
-double update_residuals(const Data& data, index_t components, const Shape<D>& grid, const Shape<D>& cells,
-                        const std::vector<double>& lattice, std::vector<double>& residuals) {
-    const Shape<D> nodes = node_shape<D>(cells);
-    const Shape<D> node_strides = strides<D>(nodes);
-    const index_t total = volume<D>(nodes);
+double update_residuals(const Data& data, const Level<D>& level, std::vector<double>& residuals) {
+    const index_t components = level.components;
     double longest = 0.0;
     for (index_t i = 0; i < data.count(); ++i) {
-        const Stencil<D> stencil = stencil_at<D>(&data.sites[i * D], grid, cells, node_strides);
         double squared = 0.0;
         for (index_t k = 0; k < components; ++k) {
-            double value = 0.0;
-            for_stencil<D>(stencil, node_strides,
-                           [&](index_t node, double w) { value += w * lattice[k * total + node]; });
             const index_t at = i * components + k;
-            residuals[at] = data.values[at] - value;
+            residuals[at] =
+                data.values[at] - spline_value<D>(level.stencils[i], level.steps, &level.values[k * level.total]);
             squared += residuals[at] * residuals[at];
         }
-        longest = std::max(longest, std::sqrt(squared));
+        longest = std::max(longest, squared);
     }
-    return longest;
+    return std::sqrt(longest);
 }
 
 // One cell per axis, carrying the affine map: cubic B-splines reproduce linear functions with coefficients taken from
 // them.
 template <int D>
-std::vector<double> affine_lattice(const double* matrix, index_t components, const Shape<D>& grid) {
-    Shape<D> cells;
-    cells.fill(1);
-    const Shape<D> nodes = node_shape<D>(cells);
-    std::vector<double> lattice;
-    for (index_t k = 0; k < components; ++k) {
+void set_affine(const double* matrix, const Shape<D>& grid, Level<D>& level) {
+    const Shape<D> nodes = node_shape<D>(level.cells);
+    double* value = level.values.get();
+    for (index_t k = 0; k < level.components; ++k) {
         const double* row = matrix + k * (D + 1);
-        for_rows<D>(nodes, 0, volume<D>(nodes) / nodes[D - 1], [&](const Shape<D>& node, index_t) {
-            double value = row[D];
+        for_rows<D>(nodes, 0, level.total / nodes[D - 1], [&](const Shape<D>& node, index_t) {
+            *value = row[D];
             for (int axis = 0; axis < D; ++axis)
-                value += row[axis] * static_cast<double>(node[axis] - 1) * static_cast<double>(grid[axis] - 1);
-            lattice.push_back(value);
+                *value += row[axis] * static_cast<double>(node[axis] - 1) * static_cast<double>(grid[axis] - 1);
+            ++value;
         });
     }
-    return lattice;
 }
 
 }  // namespace
@@ -212,26 +288,32 @@ FitResult<D> fit_bspline(const double* sites, const double* values, const double
                          index_t components, const Shape<D>& grid, const FitOptions& options) {
     const Data data = sorted(D, sites, values, weights, count, components);
     FitResult<D> result;
-    result.cells.fill(1);
     std::vector<double> matrix(components * (D + 1));
     if (options.affine)
         fit_affine(D, data.sites.data(), data.values.data(), data.weights.data(), count, components, matrix.data());
-    std::vector<double>& lattice = result.coefficients;
-    lattice = affine_lattice<D>(matrix.data(), components, grid);
+    Shape<D> one;
+    one.fill(1);
+    Level<D> level(data, components, grid, one);
+    set_affine<D>(matrix.data(), grid, level);
 
     std::vector<double> residuals(data.values.size());
-    double longest = update_residuals<D>(data, components, grid, result.cells, lattice, residuals);
+    double longest = update_residuals<D>(data, level, residuals);
     while (longest > options.tolerance && result.levels < options.max_levels) {
         if (result.levels > 0) {
-            const Shape<D> finer = doubled<D>(result.cells, grid);
-            if (finer == result.cells || volume<D>(node_shape<D>(finer)) > kMaxNodes) break;
-            lattice = refine<D>(std::move(lattice), components, result.cells, grid);
-            result.cells = finer;
+            const Shape<D> cells = doubled<D>(level.cells, grid);
+            if (cells == level.cells || volume<D>(node_shape<D>(cells)) > kMaxNodes) break;
+            Level<D> finer(data, components, grid, cells);
+            const Refinement<D> refine(level.cells, cells);
+            for (index_t k = 0; k < components; ++k)
+                refine(&level.values[k * level.total], &finer.values[k * finer.total]);
+            level = std::move(finer);
         }
-        add_approximation<D>(data, residuals, components, grid, result.cells, lattice);
-        longest = update_residuals<D>(data, components, grid, result.cells, lattice, residuals);
+        add_approximation<D>(data, residuals, level);
+        longest = update_residuals<D>(data, level, residuals);
         ++result.levels;
     }
+    result.cells = level.cells;
+    result.coefficients = std::move(level.values);
     result.converged = longest <= options.tolerance;
     result.residuals.resize(count);
     for (index_t i = 0; i < data.count(); ++i) {
@@ -258,10 +340,7 @@ void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count,
             const Stencil<D> stencil = stencil_at<D>(point, lattice.grid, lattice.cells, node_strides);
             const auto add = [&](const Stencil<D>& at, double factor) {
                 for (index_t k = 0; k < lattice.components; ++k) {
-                    const double* coefficients = lattice.data + k * total;
-                    double value = 0.0;
-                    for_stencil<D>(at, node_strides, [&](index_t node, double w) { value += w * coefficients[node]; });
-                    values[k] += factor * value;
+                    values[k] += factor * spline_value<D>(at, node_strides, lattice.data + k * total);
                 }
             };
             std::fill(values, values + lattice.components, 0.0);

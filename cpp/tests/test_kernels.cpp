@@ -60,7 +60,7 @@ void test_bspline(const Shape<D>& grid) {
     for (index_t i = 0; i < count * components; ++i) values.push_back(numbers.next());
     const FitOptions options{1e-3, 5, true};
     const FitResult<D> fit = fit_bspline<D>(sites.data(), values.data(), nullptr, count, components, grid, options);
-    const Lattice<D> lattice{fit.coefficients.data(), components, fit.cells, grid};
+    const Lattice<D> lattice{fit.coefficients.get(), components, fit.cells, grid};
 
     std::vector<double> at(count * components);
     evaluate_at<D>(lattice, sites.data(), count, false, at.data(), 2);

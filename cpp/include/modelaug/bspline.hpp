@@ -6,6 +6,7 @@
 // cells + 3 control points carries the spline. An axis with a single voxel has the domain {0} and keeps one cell.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "modelaug/grid.hpp"
@@ -15,10 +16,11 @@ namespace modelaug {
 // Weights of the four control points around t in [0, 1] for the value and the derivative with respect to t.
 inline void cubic_weights(double t, double* w) {
     const double s = 1.0 - t;
-    w[0] = s * s * s / 6.0;
-    w[1] = (3.0 * t * t * t - 6.0 * t * t + 4.0) / 6.0;
-    w[2] = (3.0 * s * s * s - 6.0 * s * s + 4.0) / 6.0;
-    w[3] = t * t * t / 6.0;
+    constexpr double sixth = 1.0 / 6.0;
+    w[0] = s * s * s * sixth;
+    w[1] = (3.0 * t * t * t - 6.0 * t * t + 4.0) * sixth;
+    w[2] = (3.0 * s * s * s - 6.0 * s * s + 4.0) * sixth;
+    w[3] = t * t * t * sixth;
 }
 
 inline void cubic_derivative_weights(double t, double* w) {
@@ -64,8 +66,8 @@ struct FitOptions {
 template <int D>
 struct FitResult {
     Shape<D> cells{};
-    std::vector<double> coefficients;  // (components, *(cells + 3))
-    std::vector<double> residuals;     // length of value minus spline at each site
+    std::unique_ptr<double[]> coefficients;  // (components, *(cells + 3))
+    std::vector<double> residuals;           // length of value minus spline at each site
     int levels = 0;
     bool converged = false;
 };
