@@ -61,6 +61,16 @@ Lattice<D> to_lattice(const Array<double>& coefficients, const Extents& grid) {
     return lattice;
 }
 
+// The control points (components, *nodes) of a fit, which the array takes over.
+template <int D>
+Array<double> take_over(FitResult<D>& fit, index_t components) {
+    Extents extents{components};
+    for (index_t cells : fit.cells) extents.push_back(cells + 3);
+    const double* data = fit.coefficients.get();
+    const py::capsule owner(fit.coefficients.release(), [](void* owned) { delete[] static_cast<double*>(owned); });
+    return Array<double>(extents, data, owner);
+}
+
 // Calls body.template operator()<D>() for D = 2 or 3.
 template <typename Body>
 auto with_dimension(py::ssize_t d, const Body& body) {

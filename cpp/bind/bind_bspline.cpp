@@ -20,14 +20,7 @@ Fit fit(const Array<double>& sites, const Array<double>& values, const std::opti
         py::gil_scoped_release release;
         result = fit_bspline<D>(x, z, w, count, components, shape, options);
     }
-    const Shape<D> nodes = Lattice<D>{nullptr, components, result.cells, shape}.nodes();
-    Extents extents{components};
-    extents.insert(extents.end(), nodes.begin(), nodes.end());
-    // The array takes the coefficients over.
-    const double* data = result.coefficients.get();
-    const py::capsule owner(result.coefficients.release(), [](void* owned) { delete[] static_cast<double*>(owned); });
-    const Array<double> coefficients(extents, data, owner);
-    return py::make_tuple(coefficients, Array<double>(count, result.residuals.data()), result.levels, result.converged);
+    return py::make_tuple(take_over<D>(result, components), Array<double>(count, result.residuals.data()), result.levels, result.converged);
 }
 
 Fit bind_fit(const Array<double>& sites, const Array<double>& values, const std::optional<Array<double>>& weights,

@@ -119,12 +119,7 @@ StepsAndResiduals bind_fit_steps(const Array<double>& sites, const Array<double>
             fitted = fit_steps<D>(x, y, count, shape, options);
         }
         Steps steps;
-        for (const FitResult<D>& step : fitted.steps)
-            steps.push_back(
-                Array<double>(new_array<double, D>({D}, Lattice<D>{nullptr, D, step.cells, shape}.nodes())));
-        for (std::size_t s = 0; s < steps.size(); ++s)
-            std::copy(fitted.steps[s].coefficients.begin(), fitted.steps[s].coefficients.end(),
-                      steps[s].mutable_data());
+        for (FitResult<D>& step : fitted.steps) steps.push_back(take_over<D>(step, D));
         return StepsAndResiduals(py::make_tuple(steps, Array<double>(count, fitted.residuals.data())));
     });
 }

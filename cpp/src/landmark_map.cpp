@@ -16,7 +16,7 @@ constexpr double kProgress = 0.9;  // whole steps that leave more than this shar
 
 template <int D>
 Lattice<D> lattice_of(const FitResult<D>& fit, const Shape<D>& grid) {
-    return {fit.coefficients.data(), D, fit.cells, grid};
+    return {fit.coefficients.get(), D, fit.cells, grid};
 }
 
 }  // namespace

@@ -3,23 +3,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "modelaug/bspline.hpp"
 #include "modelaug/linear.hpp"
 
 namespace modelaug {
 
-// Control points with the D components of each side by side. Beyond the domain the outermost ones continue.
+// Looks up the lattice's control points, which must outlive it. Beyond the domain the outermost ones continue.
 template <int D>
 class Step {
   public:
-    explicit Step(const Lattice<D>& lattice) : nodes_(lattice.nodes()), cells_(lattice.cells) {
-        strides_ = strides<D>(nodes_);
-        const index_t total = volume<D>(nodes_);
-        data_.resize(total * D);
-        for (int k = 0; k < D; ++k)
-            for (index_t node = 0; node < total; ++node) data_[node * D + k] = lattice.data[k * total + node];
+    explicit Step(const Lattice<D>& lattice)
+        : data_(lattice.data),
+          nodes_(lattice.nodes()),
+          strides_(strides<D>(nodes_)),
+          cells_(lattice.cells),
+          total_(volume<D>(nodes_)) {
         for (int axis = 0; axis < D; ++axis)
             per_voxel_[axis] = lattice.grid[axis] > 1 ? static_cast<double>(lattice.cells[axis]) /
                                                             static_cast<double>(lattice.grid[axis] - 1)
@@ -44,18 +43,18 @@ class Step {
                 for (double& s : slope[axis]) s *= per_voxel_[axis];
             }
             for (index_t i = 0; i < 4; ++i)
-                offsets[axis][i] = std::clamp<index_t>(cell + i, 0, nodes_[axis] - 1) * strides_[axis] * D;
+                offsets[axis][i] = std::clamp<index_t>(cell + i, 0, nodes_[axis] - 1) * strides_[axis];
         }
         Point<D> value{};
         Matrix<D> gradient{};
         constexpr int kRows = D == 2 ? 4 : 16;
         for (int row = 0; row < kRows; ++row) {
             const int a = D == 2 ? row : row / 4, b = row % 4;
-            const double* c = data_.data() + offsets[0][a] + (D == 3 ? offsets[1][b] : 0);
+            const double* c = data_ + offsets[0][a] + (D == 3 ? offsets[1][b] : 0);
             Point<D> sum{}, along{};
             for (int i = 0; i < 4; ++i)
                 for (int k = 0; k < D; ++k) {
-                    const double node = c[offsets[D - 1][i] + k];
+                    const double node = c[offsets[D - 1][i] + k * total_];
                     sum[k] += w[D - 1][i] * node;
                     if constexpr (WithJacobian) along[k] += slope[D - 1][i] * node;
                 }
@@ -77,9 +76,10 @@ class Step {
     }
 
   private:
-    Shape<D> nodes_, strides_{}, cells_;
+    const double* data_;
+    Shape<D> nodes_, strides_, cells_;
+    index_t total_;
     Point<D> per_voxel_{};
-    std::vector<double> data_;
 };
 
 }  // namespace modelaug
