@@ -39,16 +39,18 @@ def count_crossings(landmarks: Array, objects: Sequence[LandmarkObject]) -> npt.
     """
     if landmarks.shape[1] != 2:
         return np.zeros(0, dtype=np.int64)
-    starts, ends, contours = _segments(tuple(objects))
+    starts, ends, contours, pairs = _segments(tuple(objects))
     if len(starts) == 0:
         return np.zeros(0, dtype=np.int64)
     counts = _core.count_crossings(np.ascontiguousarray(landmarks, dtype=np.float64), starts, ends, contours)
-    return counts[np.triu_indices(len(counts))]
+    return counts.ravel()[pairs]
 
 
 @lru_cache(maxsize=16)
-def _segments(objects: tuple[LandmarkObject, ...]) -> tuple[Indices, Indices, Indices]:
-    """Return the landmarks where all segments of all contours start and end, and the contours' numbers."""
+def _segments(objects: tuple[LandmarkObject, ...]) -> tuple[Indices, Indices, Indices, Indices]:
+    """Return the landmarks where all segments of all contours start and end, the contours' numbers, and the place of
+    each pair of contours in a matrix of all.
+    """
     starts, ends, numbers = [], [], []
     for number, contour in enumerate(_contours(objects, 2)):
         indices = np.array(contour.indices, dtype=np.int64)
@@ -56,7 +58,8 @@ def _segments(objects: tuple[LandmarkObject, ...]) -> tuple[Indices, Indices, In
         ends.append(np.roll(indices, -1) if contour.kind == "closed" else indices[1:])
         numbers.append(np.full(len(starts[-1]), number, dtype=np.int64))
     none = [np.zeros(0, dtype=np.int64)]
-    return np.concatenate(starts or none), np.concatenate(ends or none), np.concatenate(numbers or none)
+    pairs = np.flatnonzero(np.triu(np.ones((len(numbers), len(numbers)))))
+    return np.concatenate(starts or none), np.concatenate(ends or none), np.concatenate(numbers or none), pairs
 
 
 def _contours(objects: Sequence[LandmarkObject], d: int) -> list[LandmarkObject]:

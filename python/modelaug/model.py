@@ -24,7 +24,7 @@ from modelaug.locality.merging import RESCALES, Rescale
 from modelaug.locality.tapers import TAPERS, Taper
 from modelaug.normalization import Progress, borders, normalize
 from modelaug.splines import SplineOptions
-from modelaug.warping import warp
+from modelaug.warping import pull
 
 __all__ = ["AppearanceModel", "ShapeOptions", "TextureOptions"]
 
@@ -280,8 +280,11 @@ class AppearanceModel:
         -------
         ndarray, (c, *grid), float32
         """
-        channels = zip(texture, self.background.tolist(), strict=True)
-        return np.stack([warp(part, displacement, border="constant", fill=fill, threads=1) for part, fill in channels])
+        fills = self.background.tolist()
+        texture, displacement = (np.ascontiguousarray(a, dtype=np.float32) for a in (texture, displacement))
+        if len(fills) == 1:
+            return pull(texture, displacement, fills[0])
+        return np.concatenate([pull(texture[c : c + 1], displacement, fill) for c, fill in enumerate(fills)])
 
     def save(self, path: str | Path) -> None:
         """Write the model to one ``.npz`` file, under a temporary name until it is complete."""

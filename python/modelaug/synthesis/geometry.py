@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelaug import _core
 from modelaug._random import generator
 from modelaug.alignment import apply_pose, inverse_pose
 from modelaug.crossings import count_crossings
-from modelaug.fields import jacobian_determinant
 from modelaug.gaussian import GaussianModel
 from modelaug.maps import LandmarkMap, correspond, fit_map
 from modelaug.model import AppearanceModel
+from modelaug.splines import SplineOptions
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.residual import residual_nodes, residual_step
-from modelaug.warping import warp, warp_points
+from modelaug.warping import pull_nearest
 
 __all__ = ["Geometry", "GeometrySource"]
 
@@ -98,8 +99,12 @@ class GeometrySource:
     seed: int
     options: PairOptions
     _nodes: tuple[int, ...] | None = field(init=False, default=None)
+    _everywhere: npt.NDArray[np.uint8] = field(init=False)
+    _spline: SplineOptions = field(init=False)
 
     def __post_init__(self) -> None:
+        self._spline = self.model.spline
+        self._everywhere = np.ones((1, *self.model.grid), dtype=np.uint8)
         residual = self.options.residual
         if residual is not None:
             self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
@@ -125,7 +130,7 @@ class GeometrySource:
         """Yield coefficients to try, with the number of the attempt and the shrinkage; in the end, the mean itself."""
         for attempt in range(self.options.max_attempts):
             numbers = generator(self.seed, index, attempt)
-            drawn = self._numbers(numbers, generator(self.seed, index, attempt, _RESIDUAL_STREAM))
+            drawn = self._numbers(numbers, index, attempt)
             yield drawn, numbers, attempt + 1, 1.0
         shrink = 1.0
         while shrink > 0.0:
@@ -134,7 +139,7 @@ class GeometrySource:
             shrunk = _Coefficients(shrink * drawn.shape, shrink * drawn.pose, residual)
             yield shrunk, numbers, self.options.max_attempts, shrink
 
-    def _numbers(self, numbers: np.random.Generator, optional: np.random.Generator) -> _Coefficients:
+    def _numbers(self, numbers: np.random.Generator, index: int, attempt: int) -> _Coefficients:
         # Always all of them and in this order, before the textures', so that no option changes what another number is.
         shape, pose = (
             numbers.standard_normal((2, len(part.variances))) * np.sqrt(part.variances)
@@ -147,6 +152,7 @@ class GeometrySource:
             pose = np.clip(pose, -limit, limit)
         residual = None
         if self._nodes is not None:
+            optional = generator(self.seed, index, attempt, _RESIDUAL_STREAM)
             residual = optional.uniform(-1.0, 1.0, size=(2, len(self.model.grid), *self._nodes))
         return _Coefficients(shape, pose, residual)
 
@@ -160,7 +166,7 @@ class GeometrySource:
         rendered = [self._render_map(drawn[i], poses[i], coefficients, i) for i in range(2)]
         (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
         displacements = (fixed.displacement(), moving.displacement())
-        if strict and any(_folds(u) for u in displacements):
+        if strict and any(_folds(u) > 0 for u in displacements):
             raise _Invalid("folds")
         flow, inside, facts = self._flow(displacements[0], rendered)
         info |= {
@@ -209,13 +215,13 @@ class GeometrySource:
         chi = fit_map(
             drawn,
             self._posed(model.reference, pose),
-            model.spline,
+            self._spline,
             model.grid,
             affine=affine,
             before=before,
             folds=options.allow_folds,
         )
-        if not options.allow_folds and chi.residuals.max() > model.spline.max_residual:
+        if not options.allow_folds and chi.residuals.max() > self._spline.max_residual:
             raise _Invalid("map")
         # What the image shows at the mean landmarks is the truth, not where a spline was to put them.
         landmarks, missed = chi.solve(model.reference, drawn)
@@ -233,24 +239,25 @@ class GeometrySource:
         `shown` is the displacement of the fixed image.
         """
         (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
-        grid, spline = self.model.grid, self.model.spline
+        spline = self._spline
         strict, composed = not self.options.allow_folds, self.options.flow == "composed"
         facts: dict[str, Any] = {}
         if composed:
             flow, residual = correspond(shown, moving)
         else:
-            direct = fit_map(landmarks_fixed, landmarks_moving, spline, grid, folds=not strict)
+            direct = fit_map(landmarks_fixed, landmarks_moving, spline, self.model.grid, folds=not strict)
             flow = direct.displacement()
             residual = _disagreement(fixed, moving, flow)
-        inside = warp(np.ones(grid, dtype=np.uint8), flow, order=0, border="constant", threads=1) > 0
-        within = residual[inside] if inside.any() else np.zeros(1)
+        inside = pull_nearest(self._everywhere, flow)[0].view(np.bool_)
         if not composed:
-            facts["disagreement"] = np.percentile(within, [50, 95, 100])
+            facts["disagreement"] = np.percentile(residual[inside] if inside.any() else [0.0], [50, 95, 100])
         facts |= {
-            "landmark_error": _longest(warp_points(landmarks_fixed, flow) - landmarks_moving),
-            "residual": float(within.max()),
-            "outside": int((~inside).sum()),
-            "folds": int((jacobian_determinant(flow, threads=1) <= 0).sum()),
+            "landmark_error": _longest(
+                landmarks_fixed + _core.sample_field(flow, landmarks_fixed, 1) - landmarks_moving
+            ),
+            "residual": float((residual * inside).max()),
+            "outside": inside.size - int(np.count_nonzero(inside)),
+            "folds": _folds(flow),
         }
         if strict and facts["folds"]:
             raise _Invalid("folds")
@@ -267,8 +274,8 @@ def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field
     return np.asarray(distances, dtype=np.float32).reshape(fixed.grid)
 
 
-def _folds(displacement: Field) -> bool:
-    return bool((jacobian_determinant(displacement, threads=1) <= 0).any())
+def _folds(displacement: Field) -> int:
+    return int(np.count_nonzero(_core.jacobian_determinant(displacement, 1) <= 0))
 
 
 def _longest(vectors: Array) -> float:

@@ -16,7 +16,7 @@ from modelaug.synthesis.geometry import Geometry, GeometrySource
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import Pair, stack_pairs
 from modelaug.texture import texture_engine
-from modelaug.warping import warp
+from modelaug.warping import pull, pull_nearest
 from modelaug.weights import landmark_spacing, weight_map
 
 __all__ = ["PairSynthesizer"]
@@ -61,7 +61,8 @@ class PairSynthesizer:
         width = self.options.weight_width
         if self.options.weight_unit == "spacing":
             width *= landmark_spacing(model.reference, model.spacing)
-        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
+        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)[None]
+        self._labels = None if model.labels is None else np.ascontiguousarray(model.labels)[None]
 
     def geometry(self, index: int) -> Geometry:
         """Return landmarks, maps and flow of pair `index` without rendering it."""
@@ -77,21 +78,17 @@ class PairSynthesizer:
         TypeError, ValueError
             If `index` is not an integer from 0 to 2^64 - 1.
         """
-        model = self.model
         geometry = self._geometry.draw(index)
         shared = self._is_shared(index)
         textures = [self._engine.render(self._engine.numbers(geometry.numbers)) for _ in range(1 if shared else 2)]
         fixed, moving = (self._image(textures[i % len(textures)], geometry, index, i) for i in range(2))
-        labels = [
-            None if model.labels is None else warp(model.labels, u, order=0, border="constant", threads=1)
-            for u in geometry.displacements
-        ]
+        labels = [None if self._labels is None else pull_nearest(self._labels, u)[0] for u in geometry.displacements]
         return Pair(
             fixed,
             moving,
             geometry.flow,
             # A voxel whose partner lies outside the moving image teaches nothing.
-            weight=geometry.inside * warp(self._weight, geometry.displacements[0], threads=1),
+            weight=geometry.inside * pull(self._weight, geometry.displacements[0])[0],
             landmarks_fixed=geometry.landmarks[0],
             landmarks_moving=geometry.landmarks[1],
             labels_fixed=labels[0],
