@@ -1,4 +1,4 @@
-# make demo | test | lint | format | sanitize | tsan | wheel | clean
+# make demo | test | lint | format | bench | instructions | sanitize | tsan | wheel | clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name '*.[ch]pp')
 
-.PHONY: demo test lint format stubs sanitize tsan wheel clean
+BENCHMARKS := floor kernels synthesis scaling feeding
+
+.PHONY: demo test lint format stubs bench instructions sanitize tsan wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/modelaug demo --out demo
@@ -42,6 +44,22 @@ format: $(VENV)/.tested
 stubs: $(VENV)/.tested
 	$(BIN)/python -m pybind11_stubgen modelaug._core -o build/stubs
 	cp build/stubs/modelaug/_core.pyi python/modelaug/_core.pyi
+
+# The peers want an older numpy and scipy than constraints.txt names, so they live in an environment of their own.
+BENCH := build/bench-venv
+bench: $(BENCH)/.installed
+	mkdir -p build/bench
+	for name in $(BENCHMARKS); do \
+		test ! -f bench/$$name.py || { echo "== $$name" && $(BENCH)/bin/python bench/$$name.py $(BENCH_OPTIONS) --json build/bench/$$name.json; } || exit 1; \
+	done
+
+$(BENCH)/.installed: $(SOURCES)
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet $$(grep '^torch' constraints.txt) --editable '.[all,bench]'
+	touch $@
+
+instructions: $(VENV)/.tested
+	$(BIN)/python tests/test_instruction_counts.py
 
 PRESET = PATH=$(abspath $(BIN)):$$PATH cmake --preset $(1) -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	-DCMAKE_PREFIX_PATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
