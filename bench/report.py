@@ -21,6 +21,8 @@ from modelaug import _checks
 OURS = "modelaug"
 SAMPLE_SECONDS = 2e-3
 """A sample of a faster function is the mean of as many calls as take this long."""
+REST_SECONDS = 5e-3
+"""Between samples: the last contender's threads, which spin for a while in the hope of more work, go to sleep."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,13 @@ class Case:
         }
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, Timing]:
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], *, repeats: int, seconds: float = math.inf
+) -> dict[str, Timing]:
     """Time functions in turn, so that whatever slows the machine for a while slows all of them.
 
-    Each is called once before, to warm up, and `repeats` rounds are made.
+    Each is called once before, to warm up. At most `repeats` rounds are made, and at least three; between those no more
+    is begun once `seconds` have passed.
     """
     calls = {}
     for name, function in contenders.items():
@@ -94,8 +99,12 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], *, repeats: int)
         function()
         calls[name] = max(1, math.ceil(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-9)))
     samples: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
+    begin = time.perf_counter()
+    for done in range(repeats):
+        if done >= 3 and time.perf_counter() - begin > seconds:
+            break
         for name, function in contenders.items():
+            time.sleep(REST_SECONDS)
             start = time.perf_counter()
             for _ in range(calls[name]):
                 function()
@@ -103,9 +112,9 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], *, repeats: int)
     return {name: Timing(min(times), statistics.median(times)) for name, times in samples.items()}
 
 
-def best(function: Callable[[], object], *, repeats: int) -> Timing:
+def best(function: Callable[[], object], *, repeats: int, seconds: float = math.inf) -> Timing:
     """Time one function; for several that are compared, use `interleaved`."""
-    return interleaved({"": function}, repeats=repeats)[""]
+    return interleaved({"": function}, repeats=repeats, seconds=seconds)[""]
 
 
 def thread_counts() -> list[int]:
@@ -121,31 +130,31 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds, three digits."""
-    return f"{seconds * 1e3:#.3g}".rstrip(".")
-
-
 def print_table(cases: Iterable[Case]) -> None:
     """Print one line for each contender of each case."""
     print(
-        f"{'case':30} {'threads':>7} {'contender':28} {'best ms':>9} {'median ms':>9} {'floor ms':>9} "
-        f"{'/ floor':>8} {'/ strongest peer':>16}"
+        f"{'threads':>7} {'contender':30} {'best ms':>9} {'median ms':>9} {'floor ms':>9} {'/ floor':>8} "
+        f"{'/ strongest peer':>16}"
     )
+    previous = None
     for case in cases:
+        if case.name != previous:
+            print(case.name)
+        previous = case.name
         for name, timing in case.timings.items():
+            figures = (timing.best * 1e3, timing.median * 1e3, case.floor and case.floor * 1e3)
+            times = " ".join(f"{digits(figure):>9}" for figure in figures)
             to_floor, to_peer = case.ratios(name)
-            print(
-                f"{case.name:30} {case.threads:7} {name:28} {milliseconds(timing.best):>9} "
-                f"{milliseconds(timing.median):>9} {milliseconds(case.floor) if case.floor else '-':>9} "
-                f"{_ratio(to_floor):>8} {_ratio(to_peer):>16}"
-            )
+            print(f"{case.threads:7} {name:30} {times} {digits(to_floor):>8} {digits(to_peer):>16}")
         for name, reason in case.missing.items():
-            print(f"{case.name:30} {case.threads:7} {name:28} missing: {reason}")
+            print(f"{case.threads:7} {name:30} missing: {reason}")
 
 
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def digits(value: float | None) -> str:
+    """Return a figure of a table: three digits, and no power of ten, or - for None."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
