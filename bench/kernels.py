@@ -245,6 +245,11 @@ def main() -> None:
         machines.append(asdict(machine))
         cases += found
     report.print_table(cases)
+    for machine in machines[1:]:
+        gain = machine["multiply_adds_per_second"] / machines[0]["multiply_adds_per_second"]
+        print(
+            f"{machine['threads']} threads multiply {gain:.2f} times as fast as 1: if that is little, others are busy"
+        )
     figures = {"machines": machines, "cases": [case.record() for case in cases]}
     report.write_json(arguments.json, figures, ["antspyx", "opencv-python-headless", "SimpleITK"])
 
