@@ -358,15 +358,42 @@ void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count,
     });
 }
 
+// The last axis first, where lines are fewest: what comes after are sums of whole rows.
 template <int D>
 void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
-    const index_t pixels = volume<D>(lattice.grid), columns = lattice.grid[D - 1];
-    const std::vector<float> coefficients = float_coefficients<D>(lattice);
-    parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        LatticeRows<D> rows(coefficients.data(), lattice.components, lattice.cells, lattice.grid);
-        for (index_t k = 0; k < lattice.components; ++k)
-            for (index_t y = begin; y < end; ++y) rows.row(k, y, out + k * pixels + y * columns);
-    });
+    const Shape<D> nodes = lattice.nodes();
+    const index_t total = volume<D>(nodes), across = nodes[D - 1], lines = total / across,
+                  columns = lattice.grid[D - 1];
+    std::vector<AxisTable> tables;
+    for (int axis = 0; axis < D; ++axis) tables.emplace_back(lattice.grid[axis], lattice.cells[axis]);
+    std::vector<float> values(total), rows(lines * columns);
+    for (index_t k = 0; k < lattice.components; ++k) {
+        parallel_for((lines + kExpandLines - 1) / kExpandLines, threads, [&](index_t begin, index_t end) {
+            const index_t first = begin * kExpandLines, last = std::min(end * kExpandLines, lines);
+            std::copy(lattice.data + k * total + first * across, lattice.data + k * total + last * across,
+                      &values[first * across]);
+            std::vector<float> work((across + columns) * kExpandLines);
+            const AxisTable& axis = tables[D - 1];
+            simd().expand_lines({axis.cells.data(), axis.weights.data(), columns, axis.runs.data(), 0},
+                                &values[first * across], across, last - first, work.data(), &rows[first * columns]);
+        });
+        float* const target = out + k * volume<D>(lattice.grid);
+        if constexpr (D == 2) {
+            parallel_for(lattice.grid[0], threads, [&](index_t begin, index_t end) {
+                for (index_t y = begin; y < end; ++y) tables[0].collapse(y, rows.data(), columns, target + y * columns);
+            });
+        } else {
+            parallel_for(lattice.grid[1], threads, [&](index_t begin, index_t end) {
+                std::vector<float> slice(nodes[0] * columns);
+                for (index_t y = begin; y < end; ++y) {
+                    for (index_t z = 0; z < nodes[0]; ++z)
+                        tables[1].collapse(y, &rows[z * nodes[1] * columns], columns, &slice[z * columns]);
+                    for (index_t z = 0; z < lattice.grid[0]; ++z)
+                        tables[0].collapse(z, slice.data(), columns, target + (z * lattice.grid[1] + y) * columns);
+                }
+            });
+        }
+    }
 }
 
 #define MODELAUG_INSTANTIATE(D)                                                                         \

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import modelaug
-from tests.properties.strategies import Array, generator, grids, points, seeds
+from tests.properties.strategies import Array, generator, grids, points, seeds, wide_grids
 from tests.reference import bspline as oracle
 
 levels = st.integers(1, 5)
@@ -56,6 +56,25 @@ def test_agrees_with_the_reference(
     assert volume.shape == (components, *grid)
     reference = expected.on_grid()
     np.testing.assert_allclose(volume, reference, atol=1e-5 * max(1, np.abs(reference).max()))
+
+
+@given(st.data(), wide_grids(), seeds, levels, st.integers(1, 7))
+def test_grid_and_points_agree_for_any_number_of_components(
+    data: st.DataObject, grid: tuple[int, ...], seed: int, max_levels: int, components: int
+) -> None:
+    # Components are fitted in groups, lines of control points expanded in groups; neither must be seen.
+    sites = data.draw(points(grid))
+    values = _values(seed, len(sites), components)
+    spline = modelaug.fit_bspline(sites, values, grid, tolerance=0.0, max_levels=max_levels, affine=False)
+    for k in range(components):
+        alone = modelaug.fit_bspline(sites, values[:, [k]], grid, tolerance=0.0, max_levels=spline.levels, affine=False)
+        if alone.levels == spline.levels:
+            np.testing.assert_allclose(alone.coefficients[0], spline.coefficients[k], atol=1e-12)
+    voxels = np.array(list(np.ndindex(*grid)), dtype=np.float64)
+    expected = spline.at(voxels).T.reshape(components, *grid)
+    found = spline.on_grid(threads=1)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(expected).max()))
+    assert np.array_equal(found, spline.on_grid(threads=3))
 
 
 @given(st.data(), grids(), seeds, levels, st.booleans())

@@ -61,6 +61,8 @@ struct SplineLines {
     std::ptrdiff_t to_step;
 };
 
+constexpr std::ptrdiff_t kExpandLines = 16;  // lines that are expanded together
+
 // A displacement's control points, continued by kMargin on each side of every axis, the components of each side by
 // side: 2 in the plane, 4 (the last 0) in space.
 struct StepView {
@@ -164,6 +166,11 @@ struct Simd {
     // Whether none is NaN or infinite.
     bool (*finite_floats)(const float* x, std::ptrdiff_t count);
     bool (*finite_doubles)(const double* x, std::ptrdiff_t count);
+
+    // out (count, voxels): splines with the control points `lines` (count, nodes) at all voxels of the axis. work:
+    // (nodes + voxels) kExpandLines floats.
+    void (*expand_lines)(const AxisView& axis, const float* lines, std::ptrdiff_t nodes, std::ptrdiff_t count,
+                         float* work, float* out);
 };
 
 const Simd& simd();

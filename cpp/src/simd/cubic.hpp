@@ -32,7 +32,8 @@ inline void copy_rows(const float* from, size from_step, size rows, size width, 
         for (size i = 0; i < rows * width; ++i) to[i] = from[i];
     } else if (width == SplineLines::kWidth) {
         for (size r = 0; r < rows; ++r)
-            for (size i = 0; i < SplineLines::kWidth; ++i) to[r * to_step + i] = from[r * from_step + i];
+            for (size i = 0; i < SplineLines::kWidth; i += kLanes)
+                store(to + r * to_step + i, load(from + r * from_step + i));
     } else {
         for (size r = 0; r < rows; ++r)
             for (size i = 0; i < width; ++i) to[r * to_step + i] = from[r * from_step + i];
@@ -69,57 +70,22 @@ void spline_lines(const SplineLines& lines, float* work) {
     copy_rows(x + (margin - 1) * width, width, nodes, width, lines.to, lines.to_step);
 }
 
-// Four floats side by side.
-#if defined(__GNUC__)
-inline Quad load_quad(const float* x) {
-    typedef Quad Unaligned __attribute__((aligned(4), may_alias));
-    return *reinterpret_cast<const Unaligned*>(x);
-}
-
-inline void store_quad(float* x, Quad value) {
-    typedef Quad Unaligned __attribute__((aligned(4), may_alias));
-    *reinterpret_cast<Unaligned*>(x) = value;
-}
-
 // The sum over k of w[k][i] rows[i][k], for each i.
 inline Quad sum_along(const Quad (&w)[4], const Quad (&rows)[4]) {
+#if defined(__GNUC__)
     const Quad a = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5),
                b = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5),
                c = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7),
                d = __builtin_shufflevector(rows[2], rows[3], 2, 6, 3, 7);
     return (w[0] * __builtin_shufflevector(a, b, 0, 1, 4, 5) + w[1] * __builtin_shufflevector(a, b, 2, 3, 6, 7)) +
            (w[2] * __builtin_shufflevector(c, d, 0, 1, 4, 5) + w[3] * __builtin_shufflevector(c, d, 2, 3, 6, 7));
-}
 #else
-struct Quad {
-    float v[4];
-};
-
-inline Quad operator+(Quad a, Quad b) {
-    for (int i = 0; i < 4; ++i) a.v[i] += b.v[i];
-    return a;
-}
-
-inline Quad operator*(float a, Quad b) {
-    for (int i = 0; i < 4; ++i) b.v[i] *= a;
-    return b;
-}
-
-inline Quad load_quad(const float* x) {
-    return {x[0], x[1], x[2], x[3]};
-}
-
-inline void store_quad(float* x, Quad value) {
-    for (int i = 0; i < 4; ++i) x[i] = value.v[i];
-}
-
-inline Quad sum_along(const Quad (&w)[4], const Quad (&rows)[4]) {
     Quad sum{};
     for (int i = 0; i < 4; ++i)
         for (int k = 0; k < 4; ++k) sum.v[i] += w[k].v[i] * rows[i].v[k];
     return sum;
-}
 #endif
+}
 
 // Weights of the coefficients around some voxels of a row, and the first coefficient of each. Weights of several blocks
 // are there before the first is used, or each would be waited for.

@@ -5,6 +5,7 @@
 
 #include "correspondence.hpp"
 #include "cubic.hpp"
+#include "expand.hpp"
 #include "finite.hpp"
 #include "folds.hpp"
 #include "mixture.hpp"
@@ -38,6 +39,7 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  warp_cubic_2d,
                                                  warp_cubic_3d,
                                                  finite_floats,
-                                                 finite_doubles};
+                                                 finite_doubles,
+                                                 expand_lines};
 
 }  // namespace modelaug

@@ -62,6 +62,16 @@ inline void store(std::int32_t* x, Ints value) {
     *reinterpret_cast<Unaligned*>(x) = value;
 }
 
+inline Quad load_quad(const float* x) {
+    typedef Quad Unaligned __attribute__((aligned(4), may_alias));
+    return *reinterpret_cast<const Unaligned*>(x);
+}
+
+inline void store_quad(float* x, Quad value) {
+    typedef Quad Unaligned __attribute__((aligned(4), may_alias));
+    *reinterpret_cast<Unaligned*>(x) = value;
+}
+
 // a > b ? a : b and a < b ? a : b; the compiler does not find the instructions for that by itself. (GCC 12 warns of
 // what the unmasked ones leave undefined.)
 inline Floats larger(Floats a, Floats b) {
@@ -167,6 +177,28 @@ inline Floats larger(Floats a, Floats b) {
 
 inline Floats smaller(Floats a, Floats b) {
     return a < b ? a : b;
+}
+
+struct Quad {
+    float v[4];
+};
+
+inline Quad operator+(Quad a, Quad b) {
+    for (int i = 0; i < 4; ++i) a.v[i] += b.v[i];
+    return a;
+}
+
+inline Quad operator*(float a, Quad b) {
+    for (int i = 0; i < 4; ++i) b.v[i] *= a;
+    return b;
+}
+
+inline Quad load_quad(const float* x) {
+    return {x[0], x[1], x[2], x[3]};
+}
+
+inline void store_quad(float* x, Quad value) {
+    for (int i = 0; i < 4; ++i) x[i] = value.v[i];
 }
 
 inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right) {
