@@ -25,6 +25,9 @@ for d, grid in ((2, (33, 40)), (3, (9, 12, 17))):
     out[f"warp{d}"] = modelaug.warp(image, field)
     out[f"cubic{d}"] = modelaug.warp(image, field, order=3)
     out[f"fill{d}"] = modelaug.warp(image, field, border="constant", fill=-1.0)
+    out[f"nearest{d}"] = modelaug.warp(image, field, order=0)
+    out[f"jacobian{d}"] = modelaug.jacobian_determinant(field)
+    out[f"composition{d}"] = modelaug.compose(field, field)
     sites = rng.uniform(size=(12, d)) * (np.array(grid) - 1)
     out[f"spline{d}"] = modelaug.fit_bspline(sites, rng.normal(size=(12, d)), grid, tolerance=1e-3).on_grid()
 for name in ("heart_model", "volume_model"):

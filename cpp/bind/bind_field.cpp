@@ -3,6 +3,7 @@
 #include "arrays.hpp"
 #include "modelaug/field.hpp"
 #include "modelaug/simd.hpp"
+#include "modelaug/warp.hpp"
 
 namespace modelaug::bind {
 namespace {
@@ -11,7 +12,9 @@ template <int D>
 Field<D> to_field(const Array<float>& array) {
     require(array.ndim() == D + 1 && array.shape(0) == D, "a field must have the shape (d, *grid)");
     require(array.size() > 0, "a field must not be empty");
-    return {array.data(), D, trailing_shape<D>(array)};
+    const Shape<D> shape = trailing_shape<D>(array);
+    require(countable<D>(shape), "a grid must have less than 2^31 voxels, and at most 2^24 along an axis");
+    return {array.data(), D, shape};
 }
 
 Array<double> bind_sample(const Array<float>& u, const Array<double>& points, int threads) {

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdint>
 
 #include "arrays.hpp"
@@ -15,11 +14,8 @@ WarpBatch<T, D> to_batch(const Array<T>& images, const Array<float>& displacemen
     require(displacements.shape(0) == images.shape(0) || displacements.shape(0) == 1,
             "displacements must hold one field per image, or one for all");
     require(images.size() > 0 && displacements.size() > 0, "images and displacements must not be empty");
-    // Kernels count voxels in 32 bits and coordinates in floats.
     const Shape<D> shape = trailing_shape<D>(images), out_shape = trailing_shape<D>(displacements);
-    require(volume<D>(shape) < (index_t{1} << 31) && volume<D>(out_shape) < (index_t{1} << 31) &&
-                std::max(*std::max_element(shape.begin(), shape.end()),
-                         *std::max_element(out_shape.begin(), out_shape.end())) <= index_t{1} << 24,
+    require(countable<D>(shape) && countable<D>(out_shape),
             "a grid must have less than 2^31 voxels, and at most 2^24 along an axis");
     return {images.data(),        images.shape(0),        images.shape(1), shape,
             displacements.data(), displacements.shape(0), out_shape};

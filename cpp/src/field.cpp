@@ -1,10 +1,13 @@
 #include "modelaug/field.hpp"
 
+#include <array>
 #include <cmath>
+#include <cstdint>
 
 #include "modelaug/interpolate.hpp"
 #include "modelaug/linear.hpp"
 #include "modelaug/parallel.hpp"
+#include "modelaug/simd.hpp"
 
 namespace modelaug {
 namespace {
@@ -75,6 +78,30 @@ double invert_at(const Field<D>& u, const Point<D>& x, const InvertOptions& opti
     return length;
 }
 
+// Calls body(position, index) for each row, with the position and index of its first voxel.
+template <int D, typename Body>
+void each_row(const Shape<D>& shape, int threads, const Body& body) {
+    const index_t columns = shape[D - 1];
+    parallel_for(volume<D>(shape) / columns, threads, [&](index_t begin, index_t end) {
+        for (index_t row = begin; row < end; ++row) {
+            std::int32_t position[D] = {};
+            index_t rest = row;
+            for (int axis = D - 2; axis >= 0; --axis) {
+                position[axis] = static_cast<std::int32_t>(rest % shape[axis]);
+                rest /= shape[axis];
+            }
+            body(position, row * columns);
+        }
+    });
+}
+
+template <int D>
+std::array<std::int32_t, D> narrow(const Shape<D>& shape) {
+    std::array<std::int32_t, D> result;
+    for (int axis = 0; axis < D; ++axis) result[axis] = static_cast<std::int32_t>(shape[axis]);
+    return result;
+}
+
 }  // namespace
 
 template <int D>
@@ -91,14 +118,16 @@ void sample_field(const Field<D>& u, const double* points, index_t count, double
 
 template <int D>
 void compose(const Field<D>& u, const Field<D>& v, float* out, int threads) {
-    const index_t pixels = v.pixels();
-    parallel_for(pixels / v.shape[D - 1], threads, [&](index_t begin, index_t end) {
-        for_rows<D>(v.shape, begin, end, [&](const Shape<D>& position, index_t index) {
-            const Point<D> further = value_at<D>(u, displaced<D>(v, position, index));
-            for (int k = 0; k < D; ++k)
-                out[k * pixels + index] =
-                    static_cast<float>(static_cast<double>(v.data[k * pixels + index]) + further[k]);
-        });
+    const index_t pixels = v.pixels(), columns = v.shape[D - 1];
+    const std::array<std::int32_t, D> shape = narrow<D>(u.shape);
+    each_row<D>(v.shape, threads, [&](const std::int32_t* position, index_t index) {
+        for (int k = 0; k < D; ++k) {
+            const WarpRow row{u.channel(k), shape.data(), position, v.data + index, pixels, columns, false, 0.0f};
+            float* const further = out + k * pixels + index;
+            (D == 2 ? simd().warp_linear_2d : simd().warp_linear_3d)(row, further);
+            const float* const first = v.channel(k) + index;
+            for (index_t x = 0; x < columns; ++x) further[x] += first[x];
+        }
     });
 }
 
@@ -120,24 +149,10 @@ void invert(const Field<D>& u, const InvertOptions& options, float* inverse, flo
 
 template <int D>
 void jacobian_determinant(const Field<D>& u, float* out, int threads) {
-    const Shape<D> step = strides<D>(u.shape);
-    parallel_for(u.pixels() / u.shape[D - 1], threads, [&](index_t begin, index_t end) {
-        for_rows<D>(u.shape, begin, end, [&](const Shape<D>& position, index_t index) {
-            Matrix<D> m{};
-            for (int axis = 0; axis < D; ++axis) {
-                m[axis][axis] = 1.0;
-                const index_t before = position[axis] > 0 ? step[axis] : 0;
-                const index_t after = position[axis] + 1 < u.shape[axis] ? step[axis] : 0;
-                if (before + after == 0) continue;
-                const double scale = before && after ? 0.5 : 1.0;
-                for (int k = 0; k < D; ++k) {
-                    const float* component = u.channel(k) + index;
-                    m[k][axis] +=
-                        scale * (static_cast<double>(component[after]) - static_cast<double>(component[-before]));
-                }
-            }
-            out[index] = static_cast<float>(determinant(m));
-        });
+    const std::array<std::int32_t, D> shape = narrow<D>(u.shape);
+    each_row<D>(u.shape, threads, [&](const std::int32_t* position, index_t index) {
+        const FieldRow row{u.data + index, shape.data(), position, u.pixels()};
+        (D == 2 ? simd().jacobian_2d : simd().jacobian_3d)(row, out + index);
     });
 }
 

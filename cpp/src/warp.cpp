@@ -1,66 +1,26 @@
 #include "modelaug/warp.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "modelaug/interpolate.hpp"
 #include "modelaug/parallel.hpp"
 #include "modelaug/simd.hpp"
 
 namespace modelaug {
 namespace {
 
-constexpr double kSlack = 1e-3;  // voxels beyond the outermost ones that are not yet outside: fields are not exact
-
-template <int D>
-bool outside(const Point<D>& point, const Shape<D>& shape) {
-    for (int axis = 0; axis < D; ++axis)
-        if (!(point[axis] >= -kSlack && point[axis] <= static_cast<double>(shape[axis] - 1) + kSlack)) return true;
-    return false;
-}
-
-// Calls sample(image, point) for every output voxel and stores what it gives for each channel, or the fill.
-// lookup(image, point, c) reads channel c of an image at a point; prepare(point) does what all channels share.
-template <typename T, int D, typename Prepare, typename Lookup>
-void warp_rows(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, int threads, const Prepare& prepare,
-               const Lookup& lookup) {
-    const index_t pixels = volume<D>(batch.out_shape);
-    const index_t rows = pixels / batch.out_shape[D - 1];
-    parallel_for(batch.count * rows, threads, [&](index_t begin, index_t end) {
-        for (index_t first = begin; first < end;) {
-            const index_t image = first / rows;
-            const index_t last = std::min(end, (image + 1) * rows);
-            const Channels<const float, D> field{batch.displacements + (batch.fields == 1 ? 0 : image) * D * pixels, D,
-                                                 batch.out_shape};
-            T* target = out + image * batch.channels * pixels;
-            for_rows<D>(batch.out_shape, first - image * rows, last - image * rows,
-                        [&](const Shape<D>& position, index_t index) {
-                            const Point<D> point = displaced<D>(field, position, index);
-                            if (constant && outside<D>(point, batch.shape)) {
-                                for (index_t c = 0; c < batch.channels; ++c) target[c * pixels + index] = fill;
-                                return;
-                            }
-                            const auto stencil = prepare(point);
-                            for (index_t c = 0; c < batch.channels; ++c)
-                                target[c * pixels + index] = lookup(image * batch.channels + c, stencil);
-                        });
-            first = last;
-        }
-    });
-}
-
 using RowKernel = void (*)(const WarpRow&, float*);
 
 // The rows of a batch's output.
-template <int D>
+template <typename T, int D>
 struct Rows {
-    const WarpBatch<float, D>& batch;
+    const WarpBatch<T, D>& batch;
     Border border;
     std::int32_t shape[D];
     index_t pixels, columns, count;
 
-    Rows(const WarpBatch<float, D>& all, Border beyond)
+    Rows(const WarpBatch<T, D>& all, Border beyond)
         : batch(all),
           border(beyond),
           pixels(volume<D>(all.out_shape)),
@@ -69,18 +29,23 @@ struct Rows {
         for (int axis = 0; axis < D; ++axis) shape[axis] = static_cast<std::int32_t>(batch.shape[axis]);
     }
 
-    // Row y of a channel of the batch, which `image` stands for.
-    void warp(RowKernel kernel, const float* image, index_t channel, index_t y, float* out) const {
+    // Row y of an image of the batch, of whose channels `channel` is one.
+    template <typename Visit>
+    void visit(const float* channel, index_t image, index_t y, const Visit& body) const {
         std::int32_t position[D] = {};
         index_t rest = y;
         for (int axis = D - 2; axis >= 0; --axis) {
             position[axis] = static_cast<std::int32_t>(rest % batch.out_shape[axis]);
             rest /= batch.out_shape[axis];
         }
-        const index_t field = batch.fields == 1 ? 0 : channel / batch.channels;
-        const WarpRow row{image,  shape,   position,        batch.displacements + field * D * pixels + y * columns,
-                          pixels, columns, border.constant, static_cast<float>(border.fill)};
-        kernel(row, out + channel * pixels + y * columns);
+        const float* field = batch.displacements + (batch.fields == 1 ? 0 : image) * D * pixels;
+        body(WarpRow{channel, shape, position, field + y * columns, pixels, columns, border.constant,
+                     static_cast<float>(border.fill)});
+    }
+
+    void warp(RowKernel kernel, const float* image, index_t channel, index_t y, float* out) const {
+        visit(image, channel / batch.channels, y,
+              [&](const WarpRow& row) { kernel(row, out + channel * pixels + y * columns); });
     }
 };
 
@@ -130,25 +95,28 @@ void spline_coefficients(const float* image, const Shape<D>& shape, float* c, in
 
 template <typename T, int D>
 void warp_nearest(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, int threads) {
-    const index_t pixels = volume<D>(batch.shape);
-    const Shape<D> step = strides<D>(batch.shape);
-    const auto nearest = [&](const Point<D>& point) {
-        index_t offset = 0;
-        for (int axis = 0; axis < D; ++axis) {
-            const double x = std::clamp(point[axis], 0.0, static_cast<double>(batch.shape[axis] - 1));
-            offset += std::min(static_cast<index_t>(x + 0.5), batch.shape[axis] - 1) * step[axis];
+    const index_t inputs = volume<D>(batch.shape), outputs = volume<D>(batch.out_shape);
+    const Rows<T, D> rows(batch, Border{constant, 0.0});
+    parallel_for(batch.count * rows.count, threads, [&](index_t begin, index_t end) {
+        std::vector<std::int32_t> at(rows.columns);
+        for (index_t task = begin; task < end; ++task) {
+            const index_t image = task / rows.count, y = task % rows.count;
+            rows.visit(nullptr, image, y,
+                       [&](const WarpRow& row) { (D == 2 ? simd().nearest_2d : simd().nearest_3d)(row, at.data()); });
+            for (index_t c = 0; c < batch.channels; ++c) {
+                const T* from = batch.images + (image * batch.channels + c) * inputs;
+                T* to = out + (image * batch.channels + c) * outputs + y * rows.columns;
+                for (index_t x = 0; x < rows.columns; ++x) to[x] = at[x] < 0 ? fill : from[at[x]];
+            }
         }
-        return offset;
-    };
-    const auto read = [&](index_t channel, index_t offset) { return batch.images[channel * pixels + offset]; };
-    warp_rows(batch, constant, fill, out, threads, nearest, read);
+    });
 }
 
 template <int D>
 void warp_linear(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
     // Channels are the innermost loop: a row of the field is read once.
     const RowKernel kernel = D == 2 ? simd().warp_linear_2d : simd().warp_linear_3d;
-    const Rows<D> rows(batch, border);
+    const Rows<float, D> rows(batch, border);
     parallel_for(batch.count * rows.count, threads, [&](index_t begin, index_t end) {
         for (index_t task = begin; task < end; ++task)
             for (index_t c = 0; c < batch.channels; ++c) {
@@ -161,7 +129,7 @@ void warp_linear(const WarpBatch<float, D>& batch, Border border, float* out, in
 template <int D>
 void warp_cubic(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
     const RowKernel kernel = D == 2 ? simd().warp_cubic_2d : simd().warp_cubic_3d;
-    const Rows<D> rows(batch, border);
+    const Rows<float, D> rows(batch, border);
     const index_t total = batch.count * batch.channels;
     // Whole images to each thread, so that their coefficients stay in its cache, unless there are too few.
     const bool whole = total % threads == 0 || total >= 4 * threads;

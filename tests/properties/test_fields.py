@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modelaug
-from tests.properties.strategies import displacement, generator, grids, image, seeds, smooth_field
+from tests.properties.strategies import displacement, generator, grids, image, seeds, smooth_field, wide_grids
 from tests.reference import fields as oracle
 
 
@@ -19,6 +19,17 @@ def test_compose_agrees_with_the_reference(grid: tuple[int, ...], seed: int) -> 
     assert found.dtype == np.float32
     assert found.shape == u.shape
     np.testing.assert_allclose(found, oracle.compose(u, v), atol=1e-5 * max(1, np.abs(u).max(), np.abs(v).max()))
+
+
+@given(wide_grids(), seeds)
+def test_long_rows_agree_with_the_reference(grid: tuple[int, ...], seed: int) -> None:
+    rng = generator(seed)
+    u, v = displacement(rng, grid, grid), displacement(rng, grid, grid)
+    scale = max(1, np.abs(u).max(), np.abs(v).max())
+    np.testing.assert_allclose(modelaug.compose(u, v), oracle.compose(u, v), atol=1e-5 * scale)
+    expected = oracle.jacobian_determinant(u)
+    found = modelaug.jacobian_determinant(u)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
 @given(grids(), seeds)

@@ -43,6 +43,20 @@ def test_long_rows_agree_with_the_reference(grid: tuple[int, ...], seed: int, or
     found = modelaug.warp(source, field, order=order, border=border, fill=-2.5)
     expected = oracle.warp(source, field, order=order, border=border, fill=-2.5)
     np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(source).max()))
+    if order == 0:
+        assert np.array_equal(found, expected)
+
+
+@given(wide_grids(), seeds, borders)
+def test_nearest_decides_halves_to_the_last_bit(grid: tuple[int, ...], seed: int, border: str) -> None:
+    rng = generator(seed)
+    labels = rng.integers(0, 2**32, size=(1, *grid), dtype=np.uint32)
+    whole = rng.integers(-3, 4, size=(len(grid), *grid)).astype(np.float32)
+    half = whole + np.float32(0.5)
+    away = rng.choice(np.array([-np.inf, 0, np.inf], np.float32), size=half.shape)
+    field = np.where(away == 0, half, np.nextafter(half, away))
+    found = modelaug.warp(labels, field, order=0, border=border, fill=5)
+    assert np.array_equal(found, oracle.warp(labels, field, order=0, border=border, fill=5))
 
 
 @given(wide_grids(), seeds, orders, borders)

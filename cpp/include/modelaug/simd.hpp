@@ -49,6 +49,14 @@ struct WarpRow {
     float fill;
 };
 
+// One row of a field.
+struct FieldRow {
+    const float* field;            // component 0 at the row's first voxel
+    const std::int32_t* shape;     // D entries: the field's grid
+    const std::int32_t* position;  // D entries: the row's first voxel
+    std::ptrdiff_t component;      // step between components
+};
+
 // Lines of samples side by side, to become coefficients of the interpolating cubic B-spline mirrored about the
 // outermost samples. What comes of n samples are n + 2 coefficients, one beyond each end; 4 of a single sample.
 struct SplineLines {
@@ -171,6 +179,14 @@ struct Simd {
     // (nodes + voxels) kExpandLines floats.
     void (*expand_lines)(const AxisView& axis, const float* lines, std::ptrdiff_t nodes, std::ptrdiff_t count,
                          float* work, float* out);
+
+    // Determinants of x -> x + u(x).
+    void (*jacobian_2d)(const FieldRow& row, float* out);
+    void (*jacobian_3d)(const FieldRow& row, float* out);
+
+    // Where in the image the voxel nearest to each is, half rounded up; -1 beyond it if WarpRow::constant.
+    void (*nearest_2d)(const WarpRow& row, std::int32_t* at);
+    void (*nearest_3d)(const WarpRow& row, std::int32_t* at);
 };
 
 const Simd& simd();

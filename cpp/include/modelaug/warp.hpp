@@ -7,6 +7,14 @@
 
 namespace modelaug {
 
+// Kernels count voxels in 32 bits and coordinates in floats.
+template <int D>
+constexpr bool countable(const Shape<D>& shape) {
+    for (index_t length : shape)
+        if (length > index_t{1} << 24) return false;
+    return volume<D>(shape) < index_t{1} << 31;
+}
+
 // Beyond the image, either its border continues or every voxel has the value `fill`.
 struct Border {
     bool constant;

@@ -8,6 +8,7 @@
 #include "expand.hpp"
 #include "finite.hpp"
 #include "folds.hpp"
+#include "jacobian.hpp"
 #include "mixture.hpp"
 #include "modelaug/simd.hpp"
 #include "warp.hpp"
@@ -40,6 +41,10 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  warp_cubic_3d,
                                                  finite_floats,
                                                  finite_doubles,
-                                                 expand_lines};
+                                                 expand_lines,
+                                                 jacobian_2d,
+                                                 jacobian_3d,
+                                                 nearest_2d,
+                                                 nearest_3d};
 
 }  // namespace modelaug

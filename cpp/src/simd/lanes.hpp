@@ -227,9 +227,10 @@ inline Floats load_some(const float* x, size count) {
     return load(some);
 }
 
-inline void store_some(float* x, Floats value, size count) {
+template <typename T, typename Block>
+inline void store_some(T* x, Block value, size count) {
     if (count >= kLanes) return store(x, value);
-    float some[kLanes];
+    T some[kLanes];
     store(some, value);
     for (size i = 0; i < count; ++i) x[i] = some[i];
 }

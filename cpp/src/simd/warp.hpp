@@ -13,6 +13,8 @@ struct Position {
     Ints low;  // in [0, length - 2], 0 if there is one voxel
     Floats t;  // in [0, 1] up to rounding
     Floats beyond;
+
+    Mask outside() const { return (beyond > kSlack) | (beyond < -kSlack); }
 };
 
 // `start`: minus the coordinate of the displaced voxel. The displacement's own fraction is exact, so positions far
@@ -24,6 +26,15 @@ inline Position locate(Floats displacement, Floats start, std::int32_t length) {
     return {low, inside - (start + to_floats(low)), displacement - inside};
 }
 
+inline Floats start_along(const WarpRow& row, int axis, bool last, size first) {
+    const Floats start = splat(-static_cast<float>(row.position[axis]));
+    return last ? start - (static_cast<float>(first) + counting()) : start;
+}
+
+inline Floats displacement_along(const WarpRow& row, int axis, size first) {
+    return load_some(row.displacement + axis * row.component + first, row.voxels - first);
+}
+
 // The positions of the block of voxels from `first` on, counted from that of the row. A block that ends after the row
 // is continued by voxels that do not move.
 template <int D>
@@ -31,17 +42,13 @@ struct Positions {
     Position axis[D];
 
     Positions(const WarpRow& row, size first) {
-        for (int k = 0; k < D; ++k) {
-            Floats start = splat(-static_cast<float>(row.position[k]));
-            if (k == D - 1) start = start - (static_cast<float>(first) + counting());
-            axis[k] = locate(load_some(row.displacement + k * row.component + first, row.voxels - first), start,
-                             row.shape[k]);
-        }
+        for (int k = 0; k < D; ++k)
+            axis[k] = locate(displacement_along(row, k, first), start_along(row, k, k == D - 1, first), row.shape[k]);
     }
 
     Mask outside() const {
-        Mask any = (axis[0].beyond > kSlack) | (axis[0].beyond < -kSlack);
-        for (int k = 1; k < D; ++k) any |= (axis[k].beyond > kSlack) | (axis[k].beyond < -kSlack);
+        Mask any = axis[0].outside();
+        for (int k = 1; k < D; ++k) any |= axis[k].outside();
         return any;
     }
 };
@@ -94,6 +101,34 @@ void warp_linear_3d(const WarpRow& row, float* out) {
         const Floats back = between(along_row(far, at, t, single), along_row(far + below, at, t, single), u);
         return between(front, back, p.axis[0].t);
     });
+}
+
+// Whole and rest of a displacement are exact, so halves are met exactly.
+template <int D>
+inline void nearest_row(const WarpRow& row, std::int32_t* at) {
+    for (size x = 0; x < row.voxels; x += kLanes) {
+        Ints index{};
+        Mask outside{};
+        for (int k = 0; k < D; ++k) {
+            const Floats displacement = displacement_along(row, k, x), start = start_along(row, k, k == D - 1, x);
+            const Floats inside = smaller(larger(displacement, start), start + static_cast<float>(row.shape[k] - 1));
+            const Ints whole = to_ints(inside);
+            const Floats rest = inside - to_floats(whole);
+            const Ints up = select(rest >= 0.5f, splat(1), splat(0)), down = select(rest < -0.5f, splat(1), splat(0));
+            index = index * row.shape[k] + (whole + up - down - to_ints(start));
+            outside |= Position{index, rest, displacement - inside}.outside();
+        }
+        if (row.constant) index = select(outside, splat(-1), index);
+        store_some(at + x, index, row.voxels - x);
+    }
+}
+
+void nearest_2d(const WarpRow& row, std::int32_t* at) {
+    nearest_row<2>(row, at);
+}
+
+void nearest_3d(const WarpRow& row, std::int32_t* at) {
+    nearest_row<3>(row, at);
 }
 
 }  // namespace
