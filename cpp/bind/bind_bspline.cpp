@@ -20,7 +20,8 @@ Fit fit(const Array<double>& sites, const Array<double>& values, const std::opti
         py::gil_scoped_release release;
         result = fit_bspline<D>(x, z, w, count, components, shape, options);
     }
-    return py::make_tuple(take_over<D>(result, components), Array<double>(count, result.residuals.data()), result.levels, result.converged);
+    return py::make_tuple(take_over<D>(result, components), Array<double>(count, result.residuals.data()),
+                          result.levels, result.converged);
 }
 
 Fit bind_fit(const Array<double>& sites, const Array<double>& values, const std::optional<Array<double>>& weights,

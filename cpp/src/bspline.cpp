@@ -366,21 +366,20 @@ void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
                   columns = lattice.grid[D - 1];
     std::vector<AxisTable> tables;
     for (int axis = 0; axis < D; ++axis) tables.emplace_back(lattice.grid[axis], lattice.cells[axis]);
-    std::vector<float> values(total), rows(lines * columns);
+    const std::unique_ptr<float[]> rows(new float[lines * columns]);
     for (index_t k = 0; k < lattice.components; ++k) {
-        parallel_for((lines + kExpandLines - 1) / kExpandLines, threads, [&](index_t begin, index_t end) {
-            const index_t first = begin * kExpandLines, last = std::min(end * kExpandLines, lines);
-            std::copy(lattice.data + k * total + first * across, lattice.data + k * total + last * across,
-                      &values[first * across]);
-            std::vector<float> work((across + columns) * kExpandLines);
-            const AxisTable& axis = tables[D - 1];
-            simd().expand_lines({axis.cells.data(), axis.weights.data(), columns, axis.runs.data(), 0},
-                                &values[first * across], across, last - first, work.data(), &rows[first * columns]);
+        parallel_for(lines, threads, [&](index_t begin, index_t end) {
+            std::vector<float> line(across);
+            for (index_t i = begin; i < end; ++i) {
+                const double* c = lattice.data + k * total + i * across;
+                for (index_t x = 0; x < across; ++x) line[x] = static_cast<float>(c[x]);
+                simd().expand(tables[D - 1].view(), line.data(), &rows[i * columns]);
+            }
         });
         float* const target = out + k * volume<D>(lattice.grid);
         if constexpr (D == 2) {
             parallel_for(lattice.grid[0], threads, [&](index_t begin, index_t end) {
-                for (index_t y = begin; y < end; ++y) tables[0].collapse(y, rows.data(), columns, target + y * columns);
+                for (index_t y = begin; y < end; ++y) tables[0].collapse(y, rows.get(), columns, target + y * columns);
             });
         } else {
             parallel_for(lattice.grid[1], threads, [&](index_t begin, index_t end) {

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "modelaug/parallel.hpp"
-#include "modelaug/rows.hpp"
 #include "modelaug/simd.hpp"
 #include "modelaug/step.hpp"
 
@@ -258,17 +257,15 @@ template <int D>
 void chain_on_grid(const Chain<D>& chain, const Shape<D>& grid, float* out, int threads) {
     const index_t pixels = volume<D>(grid), columns = grid[D - 1];
     // The first step is evaluated an axis at a time, the others point by point.
+    if (chain.steps.empty())
+        std::fill_n(out, D * pixels, 0.0f);
+    else
+        evaluate_on_grid<D>(chain.steps[0], out, threads);
     const FloatChain<D> rest(chain, 1);
-    const bool any = !chain.steps.empty();
-    const std::vector<float> coefficients = any ? float_coefficients<D>(chain.steps[0]) : std::vector<float>{};
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        std::vector<LatticeRows<D>> rows;
-        if (any) rows.emplace_back(coefficients.data(), D, chain.steps[0].cells, grid);
-        std::vector<float> first(D * columns);
         for (index_t y = begin; y < end; ++y) {
-            for (int k = 0; any && k < D; ++k) rows[0].row(k, y, first.data() + k * columns);
             const Shape<D> start = row_start<D>(grid, y);
-            DisplaceRow row{{}, first.data(), out + y * columns, pixels, columns};
+            DisplaceRow row{{}, out + y * columns, pixels, columns};
             for (int k = 0; k < D; ++k) row.start[k] = static_cast<float>(start[k]);
             (D == 2 ? simd().displace_2d : simd().displace_3d)(rest.view(), row);
         }

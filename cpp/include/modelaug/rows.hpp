@@ -1,4 +1,4 @@
-// Splines on the rows of their grid, one axis at a time: what the outer axes have in common is computed once.
+// Splines along one axis of their grid.
 #pragma once
 
 #include <algorithm>
@@ -48,47 +48,5 @@ class AxisTable {
     std::vector<AxisBlock> blocks_;
     std::vector<float> block_weights_;
 };
-
-// Evaluates splines with float control points (components, *nodes) along rows; each thread needs one of its own.
-template <int D>
-class LatticeRows {
-  public:
-    LatticeRows(const float* data, index_t components, const Shape<D>& cells, const Shape<D>& grid)
-        : data_(data), grid_(grid), nodes_(Lattice<D>{nullptr, components, cells, grid}.nodes()) {
-        for (int axis = 0; axis < D; ++axis) tables_.emplace_back(grid[axis], cells[axis]);
-        line_.resize(nodes_[D - 1]);
-        if constexpr (D == 3) {
-            planes_.resize(components * nodes_[1] * nodes_[2]);
-            current_.assign(components, -1);
-        }
-    }
-
-    // out[x] = component k along row y, numbered in memory order.
-    void row(index_t k, index_t y, float* out) {
-        const float* lattice = data_ + k * volume<D>(nodes_);
-        if constexpr (D == 2) {
-            tables_[0].collapse(y, lattice, nodes_[1], line_.data());
-        } else {
-            const index_t plane = y / grid_[1], size = nodes_[1] * nodes_[2];
-            float* collapsed = planes_.data() + k * size;
-            if (current_[k] != plane) tables_[0].collapse(plane, lattice, size, collapsed);
-            current_[k] = plane;
-            tables_[1].collapse(y % grid_[1], collapsed, nodes_[2], line_.data());
-        }
-        simd().expand(tables_[D - 1].view(), line_.data(), out);
-    }
-
-  private:
-    const float* data_;
-    Shape<D> grid_, nodes_;
-    std::vector<AxisTable> tables_;
-    std::vector<float> line_, planes_;
-    std::vector<index_t> current_;  // the plane that each component was last collapsed to
-};
-
-template <int D>
-std::vector<float> float_coefficients(const Lattice<D>& lattice) {
-    return std::vector<float>(lattice.data, lattice.data + lattice.components * volume<D>(lattice.nodes()));
-}
 
 }  // namespace modelaug

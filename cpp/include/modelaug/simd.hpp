@@ -69,8 +69,6 @@ struct SplineLines {
     std::ptrdiff_t to_step;
 };
 
-constexpr std::ptrdiff_t kExpandLines = 16;  // lines that are expanded together
-
 // A displacement's control points, continued by kMargin on each side of every axis, the components of each side by
 // side: 2 in the plane, 4 (the last 0) in space.
 struct StepView {
@@ -93,9 +91,8 @@ struct ChainView {
 // A row of voxels and where a chain takes them, its first step already taken.
 struct DisplaceRow {
     float start[3];            // the row's first voxel
-    const float* first;        // displacement of the first step along the row, (D, voxels)
-    float* out;                // displacement of the whole chain, component 0 at the row's first voxel
-    std::ptrdiff_t component;  // step between its components
+    float* displacement;       // of the first step, and then of the whole chain: component 0 at the row's first voxel
+    std::ptrdiff_t component;  // step between components
     std::ptrdiff_t voxels;
 };
 
@@ -174,11 +171,6 @@ struct Simd {
     // Whether none is NaN or infinite.
     bool (*finite_floats)(const float* x, std::ptrdiff_t count);
     bool (*finite_doubles)(const double* x, std::ptrdiff_t count);
-
-    // out (count, voxels): splines with the control points `lines` (count, nodes) at all voxels of the axis. work:
-    // (nodes + voxels) kExpandLines floats.
-    void (*expand_lines)(const AxisView& axis, const float* lines, std::ptrdiff_t nodes, std::ptrdiff_t count,
-                         float* work, float* out);
 
     // Determinants of x -> x + u(x).
     void (*jacobian_2d)(const FieldRow& row, float* out);

@@ -143,13 +143,13 @@ inline void displace_row(const ChainView& chain, const DisplaceRow& row) {
         Sixteen at[D], value[D], unused[D][D];
         for (int k = 0; k < D; ++k) {
             at[k] = k == D - 1 ? counted(row.start[k] + static_cast<float>(begin)) : sixteen(row.start[k]);
-            value[k] = at[k] + load_sixteen(row.first + k * row.voxels + begin, left);
+            value[k] = at[k] + load_sixteen(row.displacement + k * row.component + begin, left);
         }
         for (size s = 0; s < chain.count; ++s) apply<false>(chain.steps[s], value, unused);
         for (int i = 0; i < D; ++i) {
             Sixteen moved = sixteen(chain.offset[i]) - at[i];
             for (int j = 0; j < D; ++j) moved = moved + chain.matrix[i][j] * value[j];
-            store_some(row.out + i * row.component + begin, moved, left);
+            store_some(row.displacement + i * row.component + begin, moved, left);
         }
     }
 }

@@ -5,7 +5,6 @@
 
 #include "correspondence.hpp"
 #include "cubic.hpp"
-#include "expand.hpp"
 #include "finite.hpp"
 #include "folds.hpp"
 #include "jacobian.hpp"
@@ -41,7 +40,6 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  warp_cubic_3d,
                                                  finite_floats,
                                                  finite_doubles,
-                                                 expand_lines,
                                                  jacobian_2d,
                                                  jacobian_3d,
                                                  nearest_2d,
