@@ -96,33 +96,34 @@ inline Sixteen power_of_two(Sixteen x) {
 constexpr float kLeastShare = 1e-3f, kLeastPower = -9.96578428f;  // its binary logarithm
 
 void patchwork(const MixtureRow& row, float sharpness, const float* gain, const float* bias) {
+    const size subjects = row.count, subject = row.channels * kSixteen;
+    float* const fields = row.fields;
+    std::int32_t* const chosen = row.chosen;
     for (size x = 0, b = 0; x < row.axis.voxels; x += kSixteen, ++b) {
         const size left = row.axis.voxels - x;
-        const float* images = row.images + b * row.count * row.channels * kSixteen;
+        const float* images = row.images + b * subjects * subject;
         const Sixteen top = evaluate_block(row, row.axis.blocks[b]);
         const Sixteen scale = 1.44269504f * sharpness * load_sixteen(row.inverse_deviation + x, left);
         const Sixteen highest_power = scale * top, least = top + sixteen(kLeastPower) / scale;
         size count = 0;
-        for (size k = 0; k < row.count; ++k) {
-            row.chosen[count] = static_cast<std::int32_t>(k);
-            count += any_less(least, load_sixteen(row.fields + k * kSixteen)) ? 1 : 0;
+        for (size k = 0; k < subjects; ++k) {
+            chosen[count] = static_cast<std::int32_t>(k);
+            count += any_less(least, load_sixteen(fields + k * kSixteen)) ? 1 : 0;
         }
-        // What is needed of the images comes while the shares are computed.
-        for (size i = 0; i < count; ++i) prefetch(images + row.chosen[i] * row.channels * kSixteen);
-        Sixteen total = sixteen(0.0f);
+        // The first channel is mixed along the way; what is read of the images comes while shares are computed.
+        Sixteen total = sixteen(0.0f), sum = total;
         for (size i = 0; i < count; ++i) {
-            float* field = row.fields + row.chosen[i] * kSixteen;
-            const Sixteen share =
-                larger(power_of_two(scale * load_sixteen(field) - highest_power) - kLeastShare, sixteen(0.0f));
+            const size k = chosen[i];
+            const Sixteen power = power_of_two(scale * load_sixteen(fields + k * kSixteen) - highest_power);
+            const Sixteen share = larger(power - kLeastShare, sixteen(0.0f));
             total = total + share;
-            store(field, share);
+            sum = sum + share * load_sixteen(images + k * subject);
+            store(fields + i * kSixteen, share);  // of a field that is done with
         }
         for (size c = 0; c < row.channels; ++c) {
-            Sixteen sum = sixteen(0.0f);
-            for (size i = 0; i < count; ++i) {
-                const size k = row.chosen[i];
-                sum = sum + load_sixteen(row.fields + k * kSixteen) *
-                                load_sixteen(images + (k * row.channels + c) * kSixteen);
+            for (size i = 0; c > 0 && i < count; ++i) {
+                const Sixteen image = load_sixteen(images + chosen[i] * subject + c * kSixteen);
+                sum = (i == 0 ? sixteen(0.0f) : sum) + load_sixteen(fields + i * kSixteen) * image;
             }
             const Sixteen value = sixteen(bias[c]) + gain[c] * (sum / total);
             store_some(row.out + c * row.channel + x, clamped(value, row.ranges + 2 * c), left);
