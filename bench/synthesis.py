@@ -1,69 +1,217 @@
-"""Pairs per second, and the memory they take.
+"""Whole pairs per second, against the floor and against what one would put together instead.
 
-    python bench/synthesis.py [--cohort FILE.npz] [--pairs N] [--quick] [--json FILE]
+    python bench/synthesis.py [--cohort FILE.npz | --grids 128x128 ...] [--engines NAME ...] [--quick] [--json FILE]
 
-Checks first that a pair is the same bits alone and in a batch; then times the fit and whole pairs (two images, flow,
-weights, landmarks, labels) on 1 thread and on all.
+A pair is two textures, exact flow, weights, landmarks, and labels where the cohort has them. For every grid and engine
+of textures a model with default options is fitted to 32 generated hearts, or blobs in 3D; a pair must then be the same
+bits alone, in a batch, and for any number of threads. Contenders are timed in turn, on 1 thread and on all cores. The
+floor is that of the same engine (`pair_floor`). Peers (`assembly`) have the data of the same model, with the linear
+textures that they can draw: its principal components, or eigenimages. Random elastic deformations, which do far less,
+have a table of their own. The basis is left out by default on fine grids, where its fit takes minutes.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import statistics
+import math
+import tempfile
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import assembly
+import fresh
 import numpy as np
+import pair_floor
+import report
+from floor import Machine, measure
 
 import modelaug
-from modelaug import _checks
+from modelaug import AppearanceModel, Cohort, PairSynthesizer, ShapeOptions, TextureOptions
+
+ENGINES = ("patchwork", "fields", "basis")
+BASIS_VOXELS = 256**2  # on larger grids the basis is fitted only if asked for
+GRIDS = ("128x128", "256x256", "512x512", "64x64x64")
+ELASTIC = 16  # deformations by a peer for each pair that is drawn: they are fast
 
 
-def timed_pairs(source: modelaug.PairSynthesizer, pairs: int, threads: int, repeats: int) -> float:
-    """Return the median rate of `repeats` batches in pairs per second."""
-    rates = []
-    for repeat in range(repeats):
-        start = time.perf_counter()
-        source.batch(range(repeat * pairs, (repeat + 1) * pairs), threads=threads)
-        rates.append(pairs / (time.perf_counter() - start))
-    return statistics.median(rates)
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: subjects, the largest number of eigenimages, voxels drawn in a timed call, repeats."""
+
+    subjects: int = 32
+    modes: int = 300
+    voxels: int = 2**20
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model, its source of pairs, and what they take."""
+
+    source: PairSynthesizer
+    fit_seconds: float
+    work: dict[str, pair_floor.Work]
+
+    def facts(self) -> dict[str, Any]:
+        """Return figures for the file."""
+        model = self.source.model
+        return {
+            "grid": list(model.grid),
+            "subjects": len(model.texture_coefficients),
+            "landmarks": len(model.reference),
+            "shape_modes": len(model.shape.variances),
+            "texture_modes": len(model.texture.variances),
+            "fit_seconds": self.fit_seconds,
+            "multiply_adds": {part: work.multiply_adds for part, work in self.work.items()},
+            "bytes": {part: work.bytes for part, work in self.work.items()},
+        }
+
+
+def generated(grid: str, subjects: int) -> Cohort:
+    shape = tuple(map(int, grid.split("x")))
+    return (modelaug.phantoms.heart if len(shape) == 2 else modelaug.phantoms.blobs3d)(subjects, shape=shape)
+
+
+def prepare(cohort: Cohort, options: TextureOptions, pairs: int) -> Engine:
+    """Fit a model and count what its pairs take."""
+    start = time.perf_counter()
+    model = AppearanceModel.fit(cohort, shape=ShapeOptions(levels=4), texture=options)
+    seconds = time.perf_counter() - start
+    source = PairSynthesizer(model)
+    check_purity(source)
+    return Engine(source, seconds, pair_floor.work(model, [source.geometry(i) for i in range(pairs)]))
+
+
+def check_purity(source: PairSynthesizer) -> None:
+    """Stop unless a pair is the same bits alone, in a batch, and for any number of threads."""
+    indices = [3, 0, 5]
+    alone = [source.draw(i) for i in indices]
+    for threads in (1, 2):
+        batch = source.batch(indices, threads=threads)
+        for name in alone[0].__dataclass_fields__.keys() - {"info"}:
+            for i, pair in enumerate(alone):
+                one, stacked = getattr(pair, name), getattr(batch, name)
+                if one is not None and one.tobytes() != stacked[i].tobytes():
+                    raise SystemExit(f"{name} of pair {indices[i]} differs in a batch on {threads} threads")
+
+
+def peak_memory(model: Path, pairs: int, threads: int) -> float:
+    """Return the peak in MiB of an interpreter that loads a model and draws a batch."""
+    return fresh.peak_mebibytes(
+        "import modelaug\n"
+        f"source = modelaug.PairSynthesizer(modelaug.AppearanceModel.load({str(model)!r}))\n"
+        f"source.batch(range({pairs}), threads={threads})"
+    )
+
+
+@dataclass(eq=False)
+class Drawing:
+    """Draws the same batch at each call and keeps the least processor time, which says more on a busy machine."""
+
+    source: PairSynthesizer
+    pairs: int
+    threads: int
+    processor_seconds: float = math.inf
+
+    def __call__(self) -> None:
+        """Draw the batch."""
+        start = time.process_time()
+        self.source.batch(range(self.pairs), self.threads)
+        self.processor_seconds = min(self.processor_seconds, time.process_time() - start)
+
+
+def each(timing: report.Timing, pairs: int) -> report.Timing:
+    return report.Timing(timing.best / pairs, timing.median / pairs)
+
+
+def compare(
+    label: str, engines: dict[str, Engine], folder: Path, machine: Machine, effort: Effort
+) -> list[report.Case]:
+    """Time all engines and peers on one grid with the machine's number of threads."""
+    threads, grid = machine.threads, next(iter(engines.values())).source.model.grid
+    pairs = threads * max(2, effort.voxels // math.prod(grid) // threads)
+    names, missing = assembly.available(len(grid))
+    counts = {name: pairs if assembly.PEERS[name].whole else ELASTIC * pairs for name in names}
+    drawing = {name: Drawing(engine.source, pairs, threads) for name, engine in engines.items()}
+    with assembly.Workers(threads, folder) as workers:
+        peers = {name: partial(workers.batch, name, count) for name, count in counts.items()}
+        timings = report.interleaved({**drawing, **peers}, repeats=effort.repeats)
+    whole = {name: each(timings[name], n) for name, n in counts.items() if assembly.PEERS[name].whole}
+    elastic = {name: each(timings[name], n) for name, n in counts.items() if name not in whole}
+    cases = []
+    for name, engine in engines.items():
+        ours = {report.OURS: each(timings[name], pairs)}
+        facts = engine.facts() | {
+            "pairs_per_second": 1 / ours[report.OURS].best,
+            "processor_seconds": drawing[name].processor_seconds / pairs,
+            "peak_mebibytes": peak_memory(folder / f"{name}.npz", pairs, threads),
+        }
+        least = pair_floor.seconds(engine.work, machine)
+        cases.append(report.Case(f"{name} {label}", threads, ours | whole, least, {} if cases else missing, facts))
+    if elastic and "patchwork" in engines:
+        ours = {report.OURS: each(timings["patchwork"], pairs)}
+        cases.append(report.Case(f"elastic {label}", threads, ours | elastic))
+    return cases
+
+
+def run(label: str, cohort: Cohort, names: list[str], effort: Effort, machines: list[Machine]) -> list[report.Case]:
+    """Return the cases of one cohort."""
+    engines = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        cohort.save(folder / "cohort.npz")
+        for name in names:
+            engines[name] = prepare(cohort, TextureOptions(engine=name, max_modes=effort.modes), pairs=4)
+            engines[name].source.model.save(folder / f"{name}.npz")
+        cases: list[report.Case] = []
+        # The peers have other textures where the model has other ones: eigenimages.
+        for group in (["patchwork", "fields"], ["basis"]):
+            chosen = {name: engines[name] for name in group if name in engines}
+            if chosen:
+                next(iter(chosen.values())).source.model.save(folder / "model.npz")
+                cases += [c for machine in machines for c in compare(label, chosen, folder, machine, effort)]
+    return cases
+
+
+def print_rates(cases: list[report.Case]) -> None:
+    """Print pairs per second, what threads gain, processor time of a pair, time of the fit, and memory."""
+    print(f"\n{'case':24} {'threads':>7} {'pairs/s':>9} {'speedup':>8} {'CPU ms':>8} {'fit s':>7} {'peak MiB':>9}")
+    alone = {case.name: case.facts["pairs_per_second"] for case in cases if case.threads == 1 and case.facts}
+    for case in cases:
+        if case.facts:
+            rate, facts = case.facts["pairs_per_second"], case.facts
+            print(
+                f"{case.name:24} {case.threads:7} {rate:9.1f} {rate / alone[case.name]:8.2f} "
+                f"{report.milliseconds(facts['processor_seconds']):>8} {facts['fit_seconds']:7.2f} "
+                f"{facts['peak_mebibytes']:9.0f}"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cohort", type=Path, help="a cohort file; 24 heart phantoms of 256 x 256 by default")
-    parser.add_argument("--pairs", type=int, default=100, help="pairs in a batch")
-    parser.add_argument("--quick", action="store_true", help="one batch of 10 pairs")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser = report.parser(__doc__)
+    parser.add_argument("--cohort", type=Path, help="a cohort file, instead of generated ones")
+    parser.add_argument("--grids", nargs="+", default=None, metavar="GRID", help="of the generated cohorts")
+    parser.add_argument("--engines", nargs="+", default=None, choices=ENGINES)
     arguments = parser.parse_args()
-    pairs, repeats = (10, 1) if arguments.quick else (arguments.pairs, 5)
+    effort = Effort(subjects=12, modes=30, voxels=2**17, repeats=1) if arguments.quick else Effort()
+    grids = arguments.grids or (GRIDS[:1] if arguments.quick else GRIDS)
 
-    cohort = modelaug.Cohort.load(arguments.cohort) if arguments.cohort else modelaug.phantoms.heart(24)
-    start = time.perf_counter()
-    model = modelaug.AppearanceModel.fit(cohort)
-    result: dict[str, object] = {
-        "cohort": str(arguments.cohort or "heart phantoms"),
-        "subjects": len(cohort),
-        "grid": cohort.grid,
-        "fit_seconds": time.perf_counter() - start,
-        "shape_modes": len(model.shape.variances),
-        "texture_modes": len(model.texture.variances),
-    }
-    source = modelaug.PairSynthesizer(model)
-    alone, batch = source.draw(7), source.batch(range(8))
-    assert np.array_equal(alone.flow, batch.flow[7])
-    assert np.array_equal(alone.moving, batch.moving[7])
-
-    for threads in sorted({1, _checks.thread_count(None)}):
-        result[f"pairs_per_second_{threads}_threads"] = timed_pairs(source, pairs, threads, repeats)
-    result["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    for key, value in result.items():
-        print(f"{key:32} {value:.4g}" if isinstance(value, float) else f"{key:32} {value}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures: dict[str, Any] = {"import_seconds": fresh.import_seconds(3 if arguments.quick else 10)}
+    print(f"import modelaug: {figures['import_seconds']:.3f} s")
+    machines = [measure(threads, quick=arguments.quick) for threads in report.thread_counts()]
+    cases: list[report.Case] = []
+    for label in [arguments.cohort.stem] if arguments.cohort else grids:
+        cohort = Cohort.load(arguments.cohort) if arguments.cohort else generated(label, effort.subjects)
+        small = np.prod(cohort.grid) <= BASIS_VOXELS
+        names = arguments.engines or [name for name in ENGINES if name != "basis" or small]
+        more = run(label, cohort, names, effort, machines)
+        report.print_table(more)
+        cases += more
+    print_rates(cases)
+    figures["cases"] = [case.record() for case in cases]
+    report.write_json(arguments.json, figures, ("antspyx", "opencv-python-headless", "menpofit"))
 
 
 if __name__ == "__main__":
