@@ -125,7 +125,7 @@ def show(grid: tuple[int, ...], setup: Setup, results: dict[str, dict[str, float
         rate, cost = 1 / result["step_seconds"], result["step_seconds"] / results["cached"]["step_seconds"]
         print(
             f"{label:10} {way:20} {rate:9.2f} {rate * setup.batch:9.1f} {100 * result['waiting']:9.1f} {cost:9.2f} "
-            f"{report.milliseconds(result['processor_seconds']):>12}",
+            f"{report.digits(1e3 * result['processor_seconds']):>12}",
             flush=True,
         )
 

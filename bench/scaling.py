@@ -78,7 +78,7 @@ class Sweep:
         """Print a table."""
         print(f"\n{self.variable:>22} " + " ".join(f"{name + ' ms':>18}" for name in self.seconds))
         for i, value in enumerate(self.values):
-            print(f"{value:22} " + " ".join(f"{report.milliseconds(s[i]):>18}" for s in self.seconds.values()))
+            print(f"{value:22} " + " ".join(f"{report.digits(1e3 * s[i]):>18}" for s in self.seconds.values()))
         for label, which in (("exponent", 0), ("last exponent", 1)) if self.power else ():
             print(
                 f"{label:>22} " + " ".join(f"{self.exponents(name)[which]:18.2f}" for name in self.seconds), flush=True

@@ -16,7 +16,7 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -142,7 +142,7 @@ def compare(
     drawing = {name: Drawing(engine.source, pairs, threads) for name, engine in engines.items()}
     with assembly.Workers(threads, folder) as workers:
         peers = {name: partial(workers.batch, name, count) for name, count in counts.items()}
-        timings = report.interleaved({**drawing, **peers}, repeats=effort.repeats)
+        timings = report.interleaved({**drawing, **peers}, repeats=effort.repeats, seconds=60.0)
     whole = {name: each(timings[name], n) for name, n in counts.items() if assembly.PEERS[name].whole}
     elastic = {name: each(timings[name], n) for name, n in counts.items() if name not in whole}
     cases: list[report.Case] = []
@@ -180,7 +180,8 @@ def run(
             if chosen:
                 next(iter(chosen.values())).source.model.save(folder / "model.npz")
                 cases += [c for machine in machines for c in compare(label, chosen, folder, machine, effort)]
-    return cases
+    names_in_turn = list(dict.fromkeys(case.name for case in cases))
+    return sorted(cases, key=lambda case: names_in_turn.index(case.name))
 
 
 def print_work(engines: dict[str, Engine], label: str) -> None:
@@ -200,7 +201,7 @@ def print_rates(cases: list[report.Case]) -> None:
             rate, facts = case.facts["pairs_per_second"], case.facts
             print(
                 f"{case.name:24} {case.threads:7} {rate:9.1f} {rate / alone[case.name]:8.2f} "
-                f"{report.milliseconds(facts['processor_seconds']):>8} {facts['fit_seconds']:7.2f} "
+                f"{report.digits(1e3 * facts['processor_seconds']):>8} {facts['fit_seconds']:7.2f} "
                 f"{facts['peak_mebibytes']:9.0f}"
             )
 
@@ -226,6 +227,10 @@ def main() -> None:
         report.print_table(more)
         cases += more
     print_rates(cases)
+    for machine in machines[1:]:
+        gain = machine.multiply_adds_per_second / machines[0].multiply_adds_per_second
+        print(f"{machine.threads} threads multiply {gain:.2f} times as fast as 1: if that is little, others are busy")
+    figures["machines"] = [asdict(machine) for machine in machines]
     figures["cases"] = [case.record() for case in cases]
     report.write_json(arguments.json, figures, ("antspyx", "opencv-python-headless", "menpofit"))
 
