@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
+import scipy
 
 from modelaug import _checks
 
@@ -128,14 +128,14 @@ def inverse_pose(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
 
 def _rotation_matrix(rotation: Array) -> Array:
     if len(rotation) == 3:
-        return np.asarray(Rotation.from_rotvec(rotation).as_matrix())
+        return np.asarray(scipy.spatial.transform.Rotation.from_rotvec(rotation).as_matrix())
     c, s = np.cos(rotation[0]), np.sin(rotation[0])
     return np.array([[c, -s], [s, c]])
 
 
 def _rotation_parameters(matrix: Array) -> Array:
     if len(matrix) == 3:
-        return np.asarray(Rotation.from_matrix(matrix).as_rotvec())
+        return np.asarray(scipy.spatial.transform.Rotation.from_matrix(matrix).as_rotvec())
     return np.array([np.arctan2(matrix[1, 0], matrix[0, 0])])
 
 

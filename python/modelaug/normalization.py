@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import distance_transform_edt
+import scipy
 
 from modelaug.cohort import Cohort
 from modelaug.maps import fit_map
@@ -95,7 +95,10 @@ def normalize(
     # A frame's border is no anatomy: the image fades into what lies beyond it.
     fade = max(cohort.grid) / 32
     trust = np.stack(
-        [np.ones(cohort.grid) if s.all() else np.minimum(distance_transform_edt(s) / fade, 1) for s in seen]
+        [
+            np.ones(cohort.grid) if s.all() else np.minimum(scipy.ndimage.distance_transform_edt(s) / fade, 1)
+            for s in seen
+        ]
     )
     count = seen.sum(axis=0)
     for channel in range(c):

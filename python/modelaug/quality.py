@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+import scipy
 
 from modelaug import _checks
 from modelaug.gaussian import GaussianModel
@@ -95,7 +95,9 @@ def specificity(
     for start in range(0, count, rows):
         part = nearest[start : start + rows]
         # By the inverse distribution function no number has to be drawn again.
-        z = ndtri(rng.uniform(ndtr(-bound), ndtr(bound), (len(part), len(deviations))))
+        z = scipy.special.ndtri(
+            rng.uniform(scipy.special.ndtr(-bound), scipy.special.ndtr(bound), (len(part), len(deviations)))
+        )
         z = np.clip(z, -bound, bound)  # a bound in the far tail is rounded
         drawn = model.reconstruct((z * deviations).astype(references.dtype))
         part[:] = np.inf

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import Delaunay, KDTree, QhullError
+import scipy
 
 from modelaug.cohort import LandmarkObject
 
@@ -23,7 +22,7 @@ def landmark_spacing(landmarks: Array, spacing: Array) -> float:
     """Return the mean distance of a landmark to its nearest neighbour, in mm."""
     if len(landmarks) < 2:
         raise ValueError(f"landmarks holds {len(landmarks)} landmark; pass at least 2")
-    distances, _ = KDTree(landmarks * spacing).query(landmarks * spacing, k=2)
+    distances, _ = scipy.spatial.KDTree(landmarks * spacing).query(landmarks * spacing, k=2)
     return float(distances[:, 1].mean())
 
 
@@ -61,7 +60,7 @@ def weight_map(
         else:
             mask |= _inside_polygon(points, grid) if closed else _inside_hull(points, grid)
         _mark(mask, _dense(np.vstack([points, points[:1]])) if closed else points)
-    distance: Array = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    distance: Array = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)
     return (0.5 + 0.5 * np.cos(np.pi * np.minimum(distance / width, 1.0))).astype(np.float32)
 
 
@@ -95,8 +94,8 @@ def _inside_hull(points: Array, grid: tuple[int, ...]) -> Mask:
     """Return the voxels within the convex hull of points; none if they span no volume."""
     inside = np.zeros(grid, dtype=bool)
     try:
-        hull = Delaunay(points)
-    except (QhullError, ValueError):
+        hull = scipy.spatial.Delaunay(points)
+    except (scipy.spatial.QhullError, ValueError):
         return inside
     low = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
     high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, grid)

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import csgraph_from_dense, dijkstra, floyd_warshall
-from scipy.spatial.distance import pdist, squareform
+import scipy
 
 from modelaug import _checks
 from modelaug.cohort import LandmarkObject
@@ -46,7 +44,11 @@ def euclidean_distances(points: npt.ArrayLike) -> Array:
     ndarray, (m, m), float64
         In the unit of the points.
     """
-    return np.asarray(squareform(pdist(_checks.finite("points", points, ndim=2, dtype=np.float64)), checks=False))
+    return np.asarray(
+        scipy.spatial.distance.squareform(
+            scipy.spatial.distance.pdist(_checks.finite("points", points, ndim=2, dtype=np.float64)), checks=False
+        )
+    )
 
 
 def contour_distances(points: npt.ArrayLike, *, closed: bool) -> Array:
@@ -121,7 +123,11 @@ def multi_object_distances(
         )
         graph[np.ix_(own, own)] = np.minimum(graph[np.ix_(own, own)], inside)
     # As a sparse graph, so that a step of length 0 is a step and not a missing edge.
-    return np.asarray(floyd_warshall(csgraph_from_dense(graph, null_value=np.inf), directed=False))
+    return np.asarray(
+        scipy.sparse.csgraph.floyd_warshall(
+            scipy.sparse.csgraph.csgraph_from_dense(graph, null_value=np.inf), directed=False
+        )
+    )
 
 
 def mesh_distances(points: npt.ArrayLike, triangles: npt.ArrayLike) -> Array:
@@ -154,8 +160,8 @@ def mesh_distances(points: npt.ArrayLike, triangles: npt.ArrayLike) -> Array:
     pairs = np.concatenate([corners[:, list(pair)] for pair in zip(*np.triu_indices(corners.shape[1], 1), strict=True)])
     edges = np.unique(np.sort(pairs, axis=1), axis=0)
     lengths = np.linalg.norm(x[edges[:, 0]] - x[edges[:, 1]], axis=1)
-    graph = coo_matrix((lengths, (edges[:, 0], edges[:, 1])), shape=(len(x), len(x)))
-    result = np.asarray(dijkstra(graph.tocsr(), directed=False))
+    graph = scipy.sparse.coo_matrix((lengths, (edges[:, 0], edges[:, 1])), shape=(len(x), len(x)))
+    result = np.asarray(scipy.sparse.csgraph.dijkstra(graph.tocsr(), directed=False))
     if not np.isfinite(result).all():
         i, j = (int(k) for k in np.argwhere(~np.isfinite(result))[0])
         raise ValueError(f"triangles do not connect points {i} and {j}; pass a mesh of one piece")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular, subspace_angles
+import scipy
 
 from modelaug import _checks
 from modelaug.gaussian import GaussianModel
@@ -66,7 +66,7 @@ def principal_angles(p1: npt.ArrayLike, p2: npt.ArrayLike) -> Array:
     p1, p2 : array_like, (p, k1) and (p, k2)
         Orthonormal columns.
     """
-    return np.asarray(subspace_angles(*_checked_bases(p1, p2)))
+    return np.asarray(scipy.linalg.subspace_angles(*_checked_bases(p1, p2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def model_of_modes(mean: Real, modes: Real, variances: Array) -> GaussianModel:
     if np.abs(gram - np.eye(len(gram))).max() > (1e-12 if modes.dtype == np.float64 else 1e-5):
         # Weak principal components are orthonormal to single precision only.
         factor = np.linalg.cholesky(gram)
-        modes = solve_triangular(factor, modes.T, lower=True).T.astype(modes.dtype)
+        modes = scipy.linalg.solve_triangular(factor, modes.T, lower=True).T.astype(modes.dtype)
     order = np.argsort(-variances, kind="stable")
     modes = modes[:, order]
     peaks = np.take_along_axis(modes, np.abs(modes).argmax(axis=0)[None], axis=0)

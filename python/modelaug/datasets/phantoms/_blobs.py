@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
-from scipy.spatial.transform import Rotation
+import scipy
 
 from modelaug import _checks
 from modelaug.cohort import Cohort, LandmarkObject
@@ -97,7 +96,9 @@ class BlobsAnatomy:
         deviations = np.array([[0.0, 0.03, 0.06, 0.035], [0.0, 0.06, 0.08, 0.05], [0.0, 0.03, 0.07, 0.04]])
         coefficients = rng.standard_normal((3, len(_DEGREES))) * deviations[:, _DEGREES]
         sizes = np.array([26.0, 0.5, 14.0]) * np.exp([bounded_normal(rng, sigma) for sigma in (0.09, 0.1, 0.12)])
-        rotation = Rotation.from_rotvec([bounded_normal(rng, 0.12) for _ in range(3)]).as_matrix()
+        rotation = scipy.spatial.transform.Rotation.from_rotvec(
+            [bounded_normal(rng, 0.12) for _ in range(3)]
+        ).as_matrix()
         centre = EXTENT / 2 + np.array([bounded_normal(rng, 3.0) for _ in range(3)]) - [0.0, 5.0, 10.0]
         towards = rotation @ (np.array([0.1, 0.45, 0.85]) + [bounded_normal(rng, 0.06) for _ in range(3)])
         towards /= np.linalg.norm(towards)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
+import scipy
 
 from modelaug import _checks
 from modelaug.cohort import Cohort, LandmarkObject

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from modelaug.datasets.phantoms._drawing import (
     ANGLES,
