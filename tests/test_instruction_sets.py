@@ -28,6 +28,7 @@ for d, grid in ((2, (33, 40)), (3, (9, 12, 17))):
     out[f"nearest{d}"] = modelaug.warp(image, field, order=0)
     out[f"jacobian{d}"] = modelaug.jacobian_determinant(field)
     out[f"composition{d}"] = modelaug.compose(field, field)
+    out[f"inverse{d}"] = modelaug.invert((0.05 * field).astype(np.float32), tolerance=1e-5)
     sites = rng.uniform(size=(12, d)) * (np.array(grid) - 1)
     out[f"spline{d}"] = modelaug.fit_bspline(sites, rng.normal(size=(12, d)), grid, tolerance=1e-3).on_grid()
 for name in ("heart_model", "volume_model"):

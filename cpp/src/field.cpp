@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "modelaug/interpolate.hpp"
 #include "modelaug/linear.hpp"
@@ -133,17 +134,25 @@ void compose(const Field<D>& u, const Field<D>& v, float* out, int threads) {
 
 template <int D>
 void invert(const Field<D>& u, const InvertOptions& options, float* inverse, float* residual, int threads) {
-    const index_t pixels = u.pixels();
-    parallel_for(pixels / u.shape[D - 1], threads, [&](index_t begin, index_t end) {
-        for_rows<D>(u.shape, begin, end, [&](const Shape<D>& position, index_t index) {
+    constexpr int kQuick = 8;  // full steps; where they do not lead there, damped ones from the start may
+    const index_t pixels = u.pixels(), columns = u.shape[D - 1];
+    const std::array<std::int32_t, D> shape = narrow<D>(u.shape);
+    const int quick = std::min(options.max_iterations, kQuick);
+    std::vector<std::uint8_t> hard(pixels);
+    each_row<D>(u.shape, threads, [&](const std::int32_t* position, index_t first) {
+        const WarpRow row{u.data, shape.data(), position, u.data + first, pixels, columns, false, 0.0f};
+        (D == 2 ? simd().invert_2d : simd().invert_3d)(row, static_cast<float>(options.tolerance), quick,
+                                                       {inverse + first, residual + first, &hard[first]});
+        for (index_t index = first; index < first + columns; ++index) {
+            if (!hard[index]) continue;
             Point<D> x, v;
             for (int k = 0; k < D; ++k) {
-                x[k] = static_cast<double>(position[k]);
+                x[k] = static_cast<double>(k < D - 1 ? position[k] : index - first);
                 v[k] = -static_cast<double>(u.data[k * pixels + index]);
             }
             residual[index] = static_cast<float>(invert_at<D>(u, x, options, v));
             for (int k = 0; k < D; ++k) inverse[k * pixels + index] = static_cast<float>(v[k]);
-        });
+        }
     });
 }
 

@@ -98,6 +98,17 @@ def test_inverse_agrees_with_the_reference(grid: tuple[int, ...], seed: int) -> 
     assert np.array_equal(found, modelaug.invert(u, tolerance=1e-4))
 
 
+@given(wide_grids(), seeds, st.sampled_from([0.5, 4.0]))
+def test_inverse_of_long_rows_does_what_its_residual_says(grid: tuple[int, ...], seed: int, slope: float) -> None:
+    # Steep fields fold: damped steps take over where full ones do not get nearer.
+    u = smooth_field(generator(seed), grid, slope=slope)
+    found, residual = modelaug.invert(u, tolerance=1e-4, return_residual=True)
+    scale = max(1, np.abs(u).max(), np.abs(found).max())
+    np.testing.assert_allclose(residual, oracle.inversion_residual(u, found), atol=1e-5 * scale)
+    if slope < 1:
+        assert residual.max() <= 1e-4
+
+
 @given(grids(), seeds)
 def test_inverse_composes_to_zero(grid: tuple[int, ...], seed: int) -> None:
     u = smooth_field(generator(seed), grid, slope=0.5)

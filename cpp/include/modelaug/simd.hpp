@@ -57,6 +57,13 @@ struct FieldRow {
     std::ptrdiff_t component;      // step between components
 };
 
+// One row of an inverse.
+struct InverseRow {
+    float* inverse;      // component 0 at the row's first voxel; components as far apart as the field's
+    float* residual;     // at the row's first voxel, like the next
+    std::uint8_t* hard;  // 1 where the residual is larger than allowed
+};
+
 // Lines of samples side by side, to become coefficients of the interpolating cubic B-spline mirrored about the
 // outermost samples. What comes of n samples are n + 2 coefficients, one beyond each end; 4 of a single sample.
 struct SplineLines {
@@ -179,6 +186,10 @@ struct Simd {
     // Where in the image the voxel nearest to each is, half rounded up; -1 beyond it if WarpRow::constant.
     void (*nearest_2d)(const WarpRow& row, std::int32_t* at);
     void (*nearest_3d)(const WarpRow& row, std::int32_t* at);
+
+    // The inverse of a field, which is both WarpRow::image and WarpRow::displacement.
+    void (*invert_2d)(const WarpRow& row, float tolerance, int iterations, const InverseRow& out);
+    void (*invert_3d)(const WarpRow& row, float tolerance, int iterations, const InverseRow& out);
 };
 
 const Simd& simd();

@@ -7,6 +7,7 @@
 #include "cubic.hpp"
 #include "finite.hpp"
 #include "folds.hpp"
+#include "invert.hpp"
 #include "jacobian.hpp"
 #include "mixture.hpp"
 #include "modelaug/simd.hpp"
@@ -43,6 +44,8 @@ const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  jacobian_2d,
                                                  jacobian_3d,
                                                  nearest_2d,
-                                                 nearest_3d};
+                                                 nearest_3d,
+                                                 invert_2d,
+                                                 invert_3d};
 
 }  // namespace modelaug

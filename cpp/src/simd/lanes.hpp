@@ -62,6 +62,12 @@ inline void store(std::int32_t* x, Ints value) {
     *reinterpret_cast<Unaligned*>(x) = value;
 }
 
+inline bool any(Mask mask) {
+    std::int32_t found = 0;
+    for (int i = 0; i < kLanes; ++i) found |= mask[i];
+    return found != 0;
+}
+
 inline Quad load_quad(const float* x) {
     typedef Quad Unaligned __attribute__((aligned(4), may_alias));
     return *reinterpret_cast<const Unaligned*>(x);
@@ -177,6 +183,10 @@ inline Floats larger(Floats a, Floats b) {
 
 inline Floats smaller(Floats a, Floats b) {
     return a < b ? a : b;
+}
+
+inline bool any(Mask mask) {
+    return mask;
 }
 
 struct Quad {

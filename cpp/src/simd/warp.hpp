@@ -41,6 +41,8 @@ template <int D>
 struct Positions {
     Position axis[D];
 
+    Positions() = default;
+
     Positions(const WarpRow& row, size first) {
         for (int k = 0; k < D; ++k)
             axis[k] = locate(displacement_along(row, k, first), start_along(row, k, k == D - 1, first), row.shape[k]);

@@ -1,0 +1,116 @@
+// Inverses of fields along rows. A part of kernels.cpp.
+#pragma once
+
+#include "warp.hpp"
+
+namespace modelaug {
+namespace {
+
+// A component of a field, linear between the voxels around a position, and its slopes along the axes.
+template <int D>
+struct Slopes {
+    Floats value, along[D];
+};
+
+inline Slopes<2> slopes_at(const float* u, const std::int32_t* shape, Ints at, Floats t0, Floats t1) {
+    const std::int32_t w = shape[1];
+    const float* below = u + (shape[0] > 1 ? w : 0);
+    Floats a, b, c, d;
+    if (w > 1) {
+        load_pairs(u, at, a, b);
+        load_pairs(below, at, c, d);
+    } else {
+        a = b = load_at(u, at);
+        c = d = load_at(below, at);
+    }
+    const Floats top = between(a, b, t1), bottom = between(c, d, t1);
+    return {between(top, bottom, t0), {bottom - top, between(b - a, d - c, t0)}};
+}
+
+inline Slopes<2> slopes(const float* u, const std::int32_t* shape, const Positions<2>& p) {
+    const Ints at = p.axis[0].low * shape[1] + p.axis[1].low;
+    return slopes_at(u, shape, at, p.axis[0].t, p.axis[1].t);
+}
+
+inline Slopes<3> slopes(const float* u, const std::int32_t* shape, const Positions<3>& p) {
+    const std::int32_t plane = shape[1] * shape[2];
+    const Ints at = p.axis[0].low * plane + p.axis[1].low * shape[2] + p.axis[2].low;
+    const Floats t = p.axis[0].t, t0 = p.axis[1].t, t1 = p.axis[2].t;
+    const Slopes<2> near = slopes_at(u, shape + 1, at, t0, t1),
+                    far = slopes_at(u + (shape[0] > 1 ? plane : 0), shape + 1, at, t0, t1);
+    return {between(near.value, far.value, t),
+            {far.value - near.value, between(near.along[0], far.along[0], t), between(near.along[1], far.along[1], t)}};
+}
+
+// x = m^-1 f; where m is singular, f.
+inline void solve(const Floats (&m)[2][2], const Floats (&f)[2], Floats (&x)[2]) {
+    const Floats det = m[0][0] * m[1][1] - m[0][1] * m[1][0];
+    const Mask regular = (det > 1e-6f) | (det < -1e-6f);
+    const Floats inverse = 1.0f / select(regular, det, splat(1.0f));
+    x[0] = select(regular, inverse * (m[1][1] * f[0] - m[0][1] * f[1]), f[0]);
+    x[1] = select(regular, inverse * (m[0][0] * f[1] - m[1][0] * f[0]), f[1]);
+}
+
+inline void solve(const Floats (&m)[3][3], const Floats (&f)[3], Floats (&x)[3]) {
+    Floats minor[3][3];
+    for (int a = 0; a < 3; ++a)
+        for (int b = 0; b < 3; ++b) {
+            const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
+            minor[a][b] = m[a1][b1] * m[a2][b2] - m[a1][b2] * m[a2][b1];
+        }
+    const Floats det = m[0][0] * minor[0][0] + m[0][1] * minor[0][1] + m[0][2] * minor[0][2];
+    const Mask regular = (det > 1e-6f) | (det < -1e-6f);
+    const Floats inverse = 1.0f / select(regular, det, splat(1.0f));
+    for (int k = 0; k < 3; ++k)
+        x[k] = select(regular, inverse * (minor[0][k] * f[0] + minor[1][k] * f[1] + minor[2][k] * f[2]), f[k]);
+}
+
+// Newton steps from minus the displacement. A voxel that is there stays; one that a step does not bring nearer is left
+// to damped steps, or it might jump across a fold.
+template <int D>
+inline void invert_row(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
+    const float allowed = tolerance * tolerance;
+    for (size x = 0; x < row.voxels; x += kLanes) {
+        const size left = row.voxels - x;
+        Floats v[D], squared, before = splat(3e38f);
+        for (int k = 0; k < D; ++k) v[k] = -displacement_along(row, k, x);
+        for (int iteration = 0;; ++iteration) {
+            Positions<D> p;
+            for (int k = 0; k < D; ++k) p.axis[k] = locate(v[k], start_along(row, k, k == D - 1, x), row.shape[k]);
+            Floats f[D], jacobian[D][D], step[D];
+            squared = splat(0.0f);
+            for (int k = 0; k < D; ++k) {
+                const Slopes<D> u = slopes(row.image + k * row.component, row.shape, p);
+                f[k] = v[k] + u.value;
+                squared = squared + f[k] * f[k];
+                // Beyond the border the field is constant across it.
+                for (int axis = 0; axis < D; ++axis)
+                    jacobian[k][axis] =
+                        select(p.axis[axis].beyond == 0.0f, u.along[axis], splat(0.0f)) + (k == axis ? 1.0f : 0.0f);
+            }
+            const Mask open = (squared > allowed) & (squared < before);
+            before = select(open, squared, splat(0.0f));
+            if (iteration == iterations || !any(open)) break;
+            solve(jacobian, f, step);
+            for (int k = 0; k < D; ++k) v[k] = select(open, v[k] - step[k], v[k]);
+        }
+        for (int k = 0; k < D; ++k) store_some(out.inverse + k * row.component + x, v[k], left);
+        float lengths[kLanes];
+        store(lengths, squared);
+        for (size i = 0; i < (left < kLanes ? left : kLanes); ++i) {
+            out.residual[x + i] = square_root(lengths[i]);
+            out.hard[x + i] = lengths[i] <= allowed ? 0 : 1;
+        }
+    }
+}
+
+void invert_2d(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
+    invert_row<2>(row, tolerance, iterations, out);
+}
+
+void invert_3d(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
+    invert_row<3>(row, tolerance, iterations, out);
+}
+
+}  // namespace
+}  // namespace modelaug
