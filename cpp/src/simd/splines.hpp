@@ -213,6 +213,15 @@ inline void apply(const StepView& step, Sixteen (&x)[2], Sixteen (&gradient)[2][
     }
 }
 
+// Four numbers four times, each time weighted.
+inline Four sum_along(Sixteen values, Four w) {
+    float all[kSixteen];
+    store(all, values);
+    const Four a = *reinterpret_cast<const Four*>(all), b = *reinterpret_cast<const Four*>(all + 4),
+               c = *reinterpret_cast<const Four*>(all + 8), d = *reinterpret_cast<const Four*>(all + 12);
+    return (w[0] * a + w[1] * b) + (w[2] * c + w[3] * d);
+}
+
 template <bool Gradient>
 inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][3]) {
     std::int32_t cells[3][kSixteen];
@@ -227,28 +236,24 @@ inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][
         for (int axis = 0; axis < 3; ++axis) nodes += cells[axis][r] * step.strides[axis];
         const Four w0 = weights(t[0][r]), w1 = weights(t[1][r]), w2 = weights(t[2][r]);
         const Four d0 = slopes(t[0][r]), d1 = slopes(t[1][r]), d2 = slopes(t[2][r]);
-        Four value = {0, 0, 0, 0}, deep = value, down = value, across = value;
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 4; ++j) {
-                const float* line = nodes + i * step.strides[0] + j * step.strides[1];
-                const Four c0 = *reinterpret_cast<const Four*>(line), c1 = *reinterpret_cast<const Four*>(line + 4),
-                           c2 = *reinterpret_cast<const Four*>(line + 8),
-                           c3 = *reinterpret_cast<const Four*>(line + 12);
-                const Four sum = (w2[0] * c0 + w2[1] * c1) + (w2[2] * c2 + w2[3] * c3);
-                const Four slope = (d2[0] * c0 + d2[1] * c1) + (d2[2] * c2 + d2[3] * c3);
-                const float both = w0[i] * w1[j];
-                value += both * sum;
-                if (!Gradient) continue;
-                across += both * slope;
-                deep += (d0[i] * w1[j]) * sum;
-                down += (w0[i] * d1[j]) * sum;
+        // Four control points of four components along the row, summed over rows and planes.
+        Sixteen value = sixteen(0.0f), deep = value, down = value;
+        for (int i = 0; i < 4; ++i) {
+            const float* line = nodes + i * step.strides[0];
+            Sixteen plane = sixteen(0.0f), slope = plane;
+            for (int j = 0; j < 4; ++j, line += step.strides[1]) {
+                const Sixteen c = load_sixteen(line);
+                plane = plane + w1[j] * c;
+                if (Gradient) slope = slope + d1[j] * c;
             }
-        for (int k = 0; k < 3; ++k) {
-            found[0][k][r] = value[k];
-            found[1][k][r] = deep[k];
-            found[2][k][r] = down[k];
-            found[3][k][r] = across[k];
+            value = value + w0[i] * plane;
+            if (!Gradient) continue;
+            deep = deep + d0[i] * plane;
+            down = down + w0[i] * slope;
         }
+        const Four sums[4] = {sum_along(value, w2), sum_along(deep, w2), sum_along(down, w2), sum_along(value, d2)};
+        for (int k = 0; k < 3; ++k)
+            for (int part = 0; part < (Gradient ? 4 : 1); ++part) found[part][k][r] = sums[part][k];
     }
     for (int k = 0; k < 3; ++k) {
         x[k] = x[k] + load_sixteen(found[0][k]);
