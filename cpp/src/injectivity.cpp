@@ -131,13 +131,20 @@ struct Patch {
         for (int k = 0; k < D; ++k)
             for (int axis = 0; axis < D; ++axis) {
                 const int step = stride(axis);
-                double low = INFINITY, high = -INFINITY;
-                for (int node = 0; node < kPatchNodes<D>; ++node) {
-                    if (node / step % 4 == 3) continue;
-                    const double slope = nodes[k][node + step] - nodes[k][node];
-                    low = std::min(low, slope);
-                    high = std::max(high, slope);
+                // Four extremes side by side, for the compiler to keep them in a vector.
+                double lows[4], highs[4];
+                std::fill_n(lows, 4, INFINITY);
+                std::fill_n(highs, 4, -INFINITY);
+                for (int line = 0; line < kPatchNodes<D>; line += 4) {
+                    if (step > 1 && line / step % 4 == 3) continue;
+                    const double *from = &nodes[k][line], *to = from + step;
+                    for (int i = 0; i < (step > 1 ? 4 : 3); ++i) {
+                        const double slope = to[i] - from[i];
+                        lows[i] = slope < lows[i] ? slope : lows[i];
+                        highs[i] = slope > highs[i] ? slope : highs[i];
+                    }
                 }
+                const double low = *std::min_element(lows, lows + 4), high = *std::max_element(highs, highs + 4);
                 const double diagonal = k == axis ? 1.0 : 0.0;
                 result[k][axis] = {diagonal + low * per_voxel[axis], diagonal + high * per_voxel[axis]};
             }
