@@ -6,8 +6,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "modelaug/bspline.hpp"
@@ -46,6 +48,17 @@ template <typename T, int D>
 Array<T> new_array(Extents leading, const Shape<D>& grid) {
     leading.insert(leading.end(), grid.begin(), grid.end());
     return Array<T>(leading);
+}
+
+// The caller's array for a result, or a new one, of the given leading extents and grid.
+template <typename T, int D>
+Array<T> result_array(const std::optional<Array<T>>& out, Extents leading, const Shape<D>& grid) {
+    if (!out) return new_array<T, D>(std::move(leading), grid);
+    leading.insert(leading.end(), grid.begin(), grid.end());
+    require(std::equal(leading.begin(), leading.end(), out->shape(), out->shape() + out->ndim()),
+            "out must have the shape of the result");
+    require(out->writeable(), "out must be writeable");
+    return *out;
 }
 
 // Control points (k, *nodes) on the domain of a grid.

@@ -84,12 +84,13 @@ Solution bind_solve(const Steps& steps, const Array<double>& affine, const Exten
 }
 
 Correspondence bind_correspond(const Array<float>& fixed, const Steps& steps, const Array<double>& affine,
-                               double tolerance, int max_iterations, int threads) {
+                               double tolerance, int max_iterations, int threads,
+                               const std::optional<Array<float>>& out) {
     return with_dimension(fixed.ndim() - 1, [&]<int D>() {
         require(fixed.shape(0) == D && fixed.size() > 0, "fixed must have the shape (d, *grid)");
         const Shape<D> shape = trailing_shape<D>(fixed);
         const Chain<D> moving = to_chain<D>(steps, affine, Extents(shape.begin(), shape.end()));
-        Array<float> flow = new_array<float, D>({D}, shape), residual = new_array<float, D>({}, shape);
+        Array<float> flow = result_array<float, D>(out, {D}, shape), residual = new_array<float, D>({}, shape);
         const float* shown = fixed.data();
         float *target = flow.mutable_data(), *left = residual.mutable_data();
         {
@@ -147,6 +148,7 @@ void register_chain(py::module_& module) {
                "(points (p, d) that a chain maps to targets, residuals (p,))");
     module.def("correspond", &bind_correspond, py::arg("fixed").noconvert(), py::arg("steps").noconvert(),
                py::arg("affine").noconvert(), py::arg("tolerance"), py::arg("max_iterations"), py::arg("threads"),
+               py::arg("out").noconvert() = py::none(),
                "(flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a "
                "chain");
     module.def("fit_steps", &bind_fit_steps, py::arg("sites").noconvert(), py::arg("targets").noconvert(),

@@ -22,33 +22,34 @@ WarpBatch<T, D> to_batch(const Array<T>& images, const Array<float>& displacemen
 }
 
 template <typename T>
-Array<T> bind_nearest(const Array<T>& images, const Array<float>& displacements, bool constant, T fill, int threads) {
+Array<T> bind_nearest(const Array<T>& images, const Array<float>& displacements, bool constant, T fill, int threads,
+                      const std::optional<Array<T>>& out) {
     return with_dimension(displacements.ndim() - 2, [&]<int D>() {
         const WarpBatch<T, D> batch = to_batch<T, D>(images, displacements);
-        Array<T> out = new_array<T, D>({batch.count, batch.channels}, batch.out_shape);
-        T* target = out.mutable_data();
+        Array<T> result = result_array<T, D>(out, {batch.count, batch.channels}, batch.out_shape);
+        T* target = result.mutable_data();
         py::gil_scoped_release release;
         warp_nearest<T, D>(batch, constant, fill, target, threads);
-        return out;
+        return result;
     });
 }
 
 Array<float> bind_warp(const Array<float>& images, const Array<float>& displacements, bool cubic, bool constant,
-                       double fill, int threads) {
+                       double fill, int threads, const std::optional<Array<float>>& out) {
     return with_dimension(displacements.ndim() - 2, [&]<int D>() {
         const WarpBatch<float, D> batch = to_batch<float, D>(images, displacements);
-        Array<float> out = new_array<float, D>({batch.count, batch.channels}, batch.out_shape);
-        float* target = out.mutable_data();
+        Array<float> result = result_array<float, D>(out, {batch.count, batch.channels}, batch.out_shape);
+        float* target = result.mutable_data();
         py::gil_scoped_release release;
         (cubic ? warp_cubic<D> : warp_linear<D>)(batch, Border{constant, fill}, target, threads);
-        return out;
+        return result;
     });
 }
 
 template <typename T>
 void register_nearest(py::module_& module) {
     module.def("warp_nearest", &bind_nearest<T>, py::arg("images").noconvert(), py::arg("displacements").noconvert(),
-               py::arg("constant"), py::arg("fill"), py::arg("threads"),
+               py::arg("constant"), py::arg("fill"), py::arg("threads"), py::arg("out").noconvert() = py::none(),
                "images (b, c, *grid) through fields, order 0");
 }
 
@@ -61,6 +62,7 @@ void register_warp(py::module_& module) {
     register_nearest<std::uint64_t>(module);
     module.def("warp", &bind_warp, py::arg("images").noconvert(), py::arg("displacements").noconvert(),
                py::arg("cubic"), py::arg("constant"), py::arg("fill"), py::arg("threads"),
+               py::arg("out").noconvert() = py::none(),
                "images (b, c, *grid) through fields (b or 1, d, *grid), order 1 or 3");
 }
 

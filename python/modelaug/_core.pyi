@@ -43,7 +43,7 @@ def compose(u: numpy.typing.NDArray[numpy.float32], v: numpy.typing.NDArray[nump
     """
     v(x) + u(x + v(x)), (d, *grid)
     """
-def correspond(fixed: numpy.typing.NDArray[numpy.float32], steps: list[numpy.typing.NDArray[numpy.float64]], affine: numpy.typing.NDArray[numpy.float64], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
+def correspond(fixed: numpy.typing.NDArray[numpy.float32], steps: list[numpy.typing.NDArray[numpy.float64]], affine: numpy.typing.NDArray[numpy.float64], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, out: numpy.typing.NDArray[numpy.float32] | None = None) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32]]:
     """
     (flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a chain
     """
@@ -87,27 +87,27 @@ def sample_field(u: numpy.typing.NDArray[numpy.float32], points: numpy.typing.ND
     """
     displacements (p, d) at points (p, d)
     """
-def warp(images: numpy.typing.NDArray[numpy.float32], displacements: numpy.typing.NDArray[numpy.float32], cubic: bool, constant: bool, fill: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+def warp(images: numpy.typing.NDArray[numpy.float32], displacements: numpy.typing.NDArray[numpy.float32], cubic: bool, constant: bool, fill: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, out: numpy.typing.NDArray[numpy.float32] | None = None) -> numpy.typing.NDArray[numpy.float32]:
     """
     images (b, c, *grid) through fields (b or 1, d, *grid), order 1 or 3
     """
 @typing.overload
-def warp_nearest(images: numpy.typing.NDArray[numpy.uint8], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint8]:
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint8], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, out: numpy.typing.NDArray[numpy.uint8] | None = None) -> numpy.typing.NDArray[numpy.uint8]:
     """
     images (b, c, *grid) through fields, order 0
     """
 @typing.overload
-def warp_nearest(images: numpy.typing.NDArray[numpy.uint16], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint16]:
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint16], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, out: numpy.typing.NDArray[numpy.uint16] | None = None) -> numpy.typing.NDArray[numpy.uint16]:
     """
     images (b, c, *grid) through fields, order 0
     """
 @typing.overload
-def warp_nearest(images: numpy.typing.NDArray[numpy.uint32], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint32]:
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint32], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, out: numpy.typing.NDArray[numpy.uint32] | None = None) -> numpy.typing.NDArray[numpy.uint32]:
     """
     images (b, c, *grid) through fields, order 0
     """
 @typing.overload
-def warp_nearest(images: numpy.typing.NDArray[numpy.uint64], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint64]:
+def warp_nearest(images: numpy.typing.NDArray[numpy.uint64], displacements: numpy.typing.NDArray[numpy.float32], constant: bool, fill: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, out: numpy.typing.NDArray[numpy.uint64] | None = None) -> numpy.typing.NDArray[numpy.uint64]:
     """
     images (b, c, *grid) through fields, order 0
     """

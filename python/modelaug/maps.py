@@ -137,7 +137,11 @@ def fit_map(
 
 
 def correspond(
-    fixed: npt.NDArray[np.float32], moving: LandmarkMap, *, threads: int = 1
+    fixed: npt.NDArray[np.float32],
+    moving: LandmarkMap,
+    *,
+    threads: int = 1,
+    out: npt.NDArray[np.float32] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the correspondence of two images rendered by two maps into one frame.
 
@@ -152,6 +156,8 @@ def correspond(
         The moving image's map.
     threads
         Threads to use.
+    out : ndarray, (d, *grid), float32, optional
+        Where the flow is written to; a new array by default.
 
     Returns
     -------
@@ -161,4 +167,4 @@ def correspond(
         An upper bound of |moving(x + flow(x)) - (x + fixed(x))|, in voxels: measured, or what the curvature of the
         splines lets a step of Newton's method leave.
     """
-    return _core.correspond(fixed, list(moving.steps), moving.affine, _TOLERANCE, _ITERATIONS, threads)
+    return _core.correspond(fixed, list(moving.steps), moving.affine, _TOLERANCE, _ITERATIONS, threads, out)

@@ -266,7 +266,10 @@ class AppearanceModel:
         return model
 
     def render(
-        self, texture: npt.NDArray[np.float32], displacement: npt.NDArray[np.float32]
+        self,
+        texture: npt.NDArray[np.float32],
+        displacement: npt.NDArray[np.float32],
+        out: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Pull a texture of the mean frame through a displacement field; beyond the frame lies the background.
 
@@ -275,16 +278,18 @@ class AppearanceModel:
         texture : ndarray, (c, *grid), float32
         displacement : ndarray, (d, *grid), float32
             Voxels, from the image to the mean frame.
+        out : ndarray, (c, *grid), float32, optional
+            Where the image is written to; a new array by default.
 
         Returns
         -------
         ndarray, (c, *grid), float32
         """
-        fills = self.background.tolist()
         texture, displacement = (np.ascontiguousarray(a, dtype=np.float32) for a in (texture, displacement))
-        if len(fills) == 1:
-            return pull(texture, displacement, fills[0])
-        return np.concatenate([pull(texture[c : c + 1], displacement, fill) for c, fill in enumerate(fills)])
+        image = np.empty_like(texture) if out is None else out
+        for part, target, fill in zip(texture, image, self.background.tolist(), strict=True):
+            pull(part, displacement, target, fill)
+        return image
 
     def save(self, path: str | Path) -> None:
         """Write the model to one ``.npz`` file, under a temporary name until it is complete."""

@@ -91,21 +91,23 @@ def warp(
 
 
 def pull(
-    images: npt.NDArray[np.float32], displacement: npt.NDArray[np.float32], fill: float | None = None
-) -> npt.NDArray[np.float32]:
-    """Return images (c, *grid) pulled linearly through a field (d, *grid); beyond them their border or `fill`.
+    image: npt.NDArray[np.float32],
+    displacement: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+    fill: float | None = None,
+) -> None:
+    """Pull an image (*grid) linearly through a field (d, *grid) into `out`; beyond it lies its border, or `fill`.
 
     What `warp` does, but on one thread, for contiguous arrays of float32 that are known to be finite.
     """
-    out = _core.warp(images[None], displacement[None], False, fill is not None, fill or 0.0, 1)
-    return out.reshape(out.shape[1:])
+    constant = fill is not None
+    _core.warp(image[None, None], displacement[None], False, constant, fill or 0.0, 1, out[None, None])
 
 
-def pull_nearest(labels: npt.NDArray[Any], displacement: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-    """Return label maps (c, *grid) pulled through a field (d, *grid), as `pull` does with images; 0 beyond them."""
-    raw: npt.NDArray[Any] = labels.view(f"u{labels.itemsize}")
-    out = _core.warp_nearest(raw[None], displacement[None], True, 0, 1)
-    return out.reshape(out.shape[1:]).view(labels.dtype)
+def pull_nearest(labels: npt.NDArray[Any], displacement: npt.NDArray[np.float32], out: npt.NDArray[Any]) -> None:
+    """Pull a label map (*grid) through a field (d, *grid) into `out`, as `pull` does with images; 0 lies beyond it."""
+    raw = f"u{labels.itemsize}"
+    _core.warp_nearest(labels.view(raw)[None, None], displacement[None], True, 0, 1, out.view(raw)[None, None])
 
 
 def warp_points(points: npt.ArrayLike, displacement: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -145,8 +145,8 @@ class PairStream:
 
     def _draw(self, k: int) -> dict[str, Tensor]:
         start = self.first + k * self.batch_size
-        batch = draw_batch(self.source, range(start, start + self.batch_size), threads=self.threads)
-        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.pin_memory else batch
+        indices = range(start, start + self.batch_size)
+        return draw_batch(self.source, indices, threads=self.threads, pin_memory=self.pin_memory)
 
 
 class _Prefetcher(Iterator[dict[str, Tensor]]):
@@ -206,8 +206,12 @@ def _end(worker: threading.Thread, slots: SimpleQueue[None], stop: threading.Eve
         worker.join()
 
 
-def draw_batch(source: PairSource, indices: Sequence[int], *, threads: int | None = None) -> dict[str, Tensor]:
+def draw_batch(
+    source: PairSource, indices: Sequence[int], *, threads: int | None = None, pin_memory: bool = False
+) -> dict[str, Tensor]:
     """Return the pairs at `indices`, stacked, by the source's ``batch`` if it has one.
+
+    A source that says how its arrays are laid out, see `PairSource`, writes straight into the tensors' memory.
 
     Parameters
     ----------
@@ -217,16 +221,37 @@ def draw_batch(source: PairSource, indices: Sequence[int], *, threads: int | Non
         Non-negative integers, at least one.
     threads
         Threads for the source's ``batch``; None means all cores.
+    pin_memory
+        Put the tensors into page-locked memory, for faster copies to a GPU.
 
     Returns
     -------
     dict of Tensor
         As of `PairDataset`, with a leading batch axis.
     """
-    batch = getattr(source, "batch", None)
-    if batch is not None:
-        return _tensors(batch(indices, threads=threads))
-    return _tensors(stack_pairs([source.draw(i) for i in indices]))
+    batch, layout = getattr(source, "batch", None), getattr(source, "layout", None)
+    if batch is not None and layout is not None:
+        arrays: dict[str, Any] = {
+            name: _empty((len(indices), *shape), dtype, pin_memory=pin_memory)
+            for name, (shape, dtype) in layout().items()
+        }
+        tensors = _tensors(batch(indices, threads=threads, out=Pair(**arrays)))
+    elif batch is not None:
+        tensors = _tensors(batch(indices, threads=threads))
+    else:
+        tensors = _tensors(stack_pairs([source.draw(i) for i in indices]))
+    return {name: _pinned(tensor) for name, tensor in tensors.items()} if pin_memory else tensors
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], *, pin_memory: bool) -> npt.NDArray[Any]:
+    # Labels become int64 later; what is used as it is lies where it stays.
+    if dtype.kind != "f":
+        return np.empty(shape, dtype)
+    return torch.empty(shape, dtype=getattr(torch, dtype.name), pin_memory=pin_memory).numpy()
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_pinned() else tensor.pin_memory()
 
 
 def _tensors(pair: Pair) -> dict[str, Tensor]:

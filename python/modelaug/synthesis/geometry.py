@@ -104,13 +104,13 @@ class GeometrySource:
 
     def __post_init__(self) -> None:
         self._spline = self.model.spline
-        self._everywhere = np.ones((1, *self.model.grid), dtype=np.uint8)
+        self._everywhere = np.ones(self.model.grid, dtype=np.uint8)
         residual = self.options.residual
         if residual is not None:
             self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
 
-    def draw(self, index: int) -> Geometry:
-        """Return the first valid geometry for `index`."""
+    def draw(self, index: int, out: Field | None = None) -> Geometry:
+        """Return the first valid geometry for `index`, its flow in `out` if that is given."""
         rejected: list[str] = []
         for coefficients, numbers, attempts, shrink in self._attempts(index):
             info = {
@@ -121,7 +121,7 @@ class GeometrySource:
                 "shrink": shrink,
             }
             try:
-                return self._geometry(coefficients, info, numbers)
+                return self._geometry(coefficients, info, numbers, out)
             except _Invalid as reason:
                 rejected.append(str(reason))
         raise RuntimeError(f"the model's mean pose cannot be rendered ({rejected[-1]}); fit the model again")
@@ -156,7 +156,9 @@ class GeometrySource:
             residual = optional.uniform(-1.0, 1.0, size=(2, len(self.model.grid), *self._nodes))
         return _Coefficients(shape, pose, residual)
 
-    def _geometry(self, coefficients: _Coefficients, info: dict[str, Any], numbers: np.random.Generator) -> Geometry:
+    def _geometry(
+        self, coefficients: _Coefficients, info: dict[str, Any], numbers: np.random.Generator, out: Field | None
+    ) -> Geometry:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
@@ -168,7 +170,7 @@ class GeometrySource:
         displacements = (fixed.displacement(), moving.displacement())
         if strict and any(_folds(u) > 0 for u in displacements):
             raise _Invalid("folds")
-        flow, inside, facts = self._flow(displacements[0], rendered)
+        flow, inside, facts = self._flow(displacements[0], rendered, out)
         info |= {
             "steps": np.array([len(fixed.steps), len(moving.steps)]),
             "landmark_shift": max(_longest(rendered[i][0] - drawn[i]) for i in range(2)),
@@ -232,7 +234,7 @@ class GeometrySource:
         return self._inside(landmarks, _ACCURACY), chi
 
     def _flow(
-        self, shown: Field, rendered: list[tuple[Array, LandmarkMap]]
+        self, shown: Field, rendered: list[tuple[Array, LandmarkMap]], out: Field | None
     ) -> tuple[Field, npt.NDArray[np.bool_], dict[str, Any]]:
         """Return the flow, where its partners are inside, and facts about it, or raise _Invalid.
 
@@ -243,12 +245,16 @@ class GeometrySource:
         strict, composed = not self.options.allow_folds, self.options.flow == "composed"
         facts: dict[str, Any] = {}
         if composed:
-            flow, residual = correspond(shown, moving)
+            flow, residual = correspond(shown, moving, out=out)
         else:
             direct = fit_map(landmarks_fixed, landmarks_moving, spline, self.model.grid, folds=not strict)
             flow = direct.displacement()
+            if out is not None:
+                out[:] = flow
+                flow = out
             residual = _disagreement(fixed, moving, flow)
-        inside = pull_nearest(self._everywhere, flow)[0].view(np.bool_)
+        inside = np.empty(self.model.grid, dtype=np.bool_)
+        pull_nearest(self._everywhere, flow, inside)
         if not composed:
             facts["disagreement"] = np.percentile(residual[inside] if inside.any() else [0.0], [50, 95, 100])
         facts |= {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +16,14 @@ from modelaug.model import AppearanceModel
 from modelaug.synthesis.acquisition import Acquisition
 from modelaug.synthesis.geometry import Geometry, GeometrySource
 from modelaug.synthesis.options import PairOptions
-from modelaug.synthesis.pairs import Pair, stack_pairs
+from modelaug.synthesis.pairs import Pair
 from modelaug.texture import texture_engine
 from modelaug.warping import pull, pull_nearest
 from modelaug.weights import landmark_spacing, weight_map
 
 __all__ = ["PairSynthesizer"]
+
+Image = npt.NDArray[np.float32]
 
 # Of random numbers; geometry.py has one of its own.
 _MIXING_STREAM = 2
@@ -61,8 +65,8 @@ class PairSynthesizer:
         width = self.options.weight_width
         if self.options.weight_unit == "spacing":
             width *= landmark_spacing(model.reference, model.spacing)
-        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)[None]
-        self._labels = None if model.labels is None else np.ascontiguousarray(model.labels)[None]
+        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
+        self._labels = None if model.labels is None else np.ascontiguousarray(model.labels)
 
     def geometry(self, index: int) -> Geometry:
         """Return landmarks, maps and flow of pair `index` without rendering it."""
@@ -78,25 +82,10 @@ class PairSynthesizer:
         TypeError, ValueError
             If `index` is not an integer from 0 to 2^64 - 1.
         """
-        geometry = self._geometry.draw(index)
-        shared = self._is_shared(index)
-        textures = [self._engine.render(self._engine.numbers(geometry.numbers)) for _ in range(1 if shared else 2)]
-        fixed, moving = (self._image(textures[i % len(textures)], geometry, index, i) for i in range(2))
-        labels = [None if self._labels is None else pull_nearest(self._labels, u)[0] for u in geometry.displacements]
-        return Pair(
-            fixed,
-            moving,
-            geometry.flow,
-            # A voxel whose partner lies outside the moving image teaches nothing.
-            weight=geometry.inside * pull(self._weight, geometry.displacements[0])[0],
-            landmarks_fixed=geometry.landmarks[0],
-            landmarks_moving=geometry.landmarks[1],
-            labels_fixed=labels[0],
-            labels_moving=labels[1],
-            info=geometry.info | {"shared": shared},
-        )
+        pair = self._empty(())
+        return replace(pair, info=self._fill(index, pair))
 
-    def batch(self, indices: Sequence[int], threads: int | None = None) -> Pair:
+    def batch(self, indices: Sequence[int], threads: int | None = None, out: Pair | None = None) -> Pair:
         """Return the pairs at `indices`, stacked; the same bits as one by one.
 
         Parameters
@@ -105,26 +94,103 @@ class PairSynthesizer:
             Non-negative integers.
         threads
             Pairs to draw at the same time; None means as many as there are cores.
+        out
+            Stacked pairs whose arrays are filled, for example page-locked memory; as of `empty`. New arrays by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an index is not an integer from 0 to 2^64 - 1, there is none, or the arrays of `out` are of another kind.
         """
         if not hasattr(indices, "__len__") or not hasattr(indices, "__getitem__"):
             raise TypeError(f"indices is {indices!r}; pass a sequence of integers")
         if len(indices) == 0:
             raise ValueError("indices is empty; name at least one pair")
         count = min(_checks.thread_count(threads), len(indices))
+        pairs = self.empty(len(indices)) if out is None else self._checked(out, len(indices))
+        slots = [_slot(pairs, i) for i in range(len(indices))]
         if count == 1:
-            return stack_pairs([self.draw(i) for i in indices])
-        with ThreadPoolExecutor(count) as pool:
-            return stack_pairs(list(pool.map(self.draw, indices)))
+            infos = [self._fill(index, slot) for index, slot in zip(indices, slots, strict=True)]
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                infos = list(pool.map(self._fill, indices, slots))
+        return replace(pairs, info={key: [info[key] for info in infos] for key in infos[0]})
 
-    def _image(
-        self, texture: npt.NDArray[np.float32], geometry: Geometry, index: int, i: int
-    ) -> npt.NDArray[np.float32]:
-        image = self.model.render(texture, geometry.displacements[i])
-        if self._acquire is None:
-            return image
-        return self._acquire(image, generator(self.seed, index, stream=_ACQUISITION_STREAM + i))
+    def empty(self, count: int) -> Pair:
+        """Return `count` stacked pairs whose arrays hold anything, to be filled by `batch`."""
+        return self._empty((_checks.integer("count", count, minimum=1),))
+
+    def layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        model = self.model
+        image = ((model.channels, *model.grid), np.dtype(np.float32))
+        points = (model.reference.shape, np.dtype(np.float64))
+        arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+            "fixed": image,
+            "moving": image,
+            "flow": ((len(model.grid), *model.grid), np.dtype(np.float32)),
+            "weight": (model.grid, np.dtype(np.float32)),
+            "landmarks_fixed": points,
+            "landmarks_moving": points,
+        }
+        if self._labels is not None:
+            arrays |= {name: (model.grid, self._labels.dtype) for name in ("labels_fixed", "labels_moving")}
+        return arrays
+
+    def _empty(self, leading: tuple[int, ...]) -> Pair:
+        arrays: dict[str, Any] = {n: np.empty((*leading, *shape), dtype) for n, (shape, dtype) in self.layout().items()}
+        return Pair(**arrays)
+
+    def _checked(self, pairs: Pair, count: int) -> Pair:
+        layout = self.layout()
+        for name in (field.name for field in fields(Pair) if field.name != "info"):
+            array = getattr(pairs, name)
+            if name not in layout:
+                if array is not None:
+                    raise ValueError(f"out.{name} is an array, but the model has no labels; pass None")
+                continue
+            shape, dtype = layout[name]
+            if not isinstance(array, np.ndarray) or array.shape != (count, *shape) or array.dtype != dtype:
+                found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else repr(array)
+                raise ValueError(f"out.{name} is {found}; pass an array {(count, *shape)} of {dtype}, as of empty()")
+            if not array.flags.c_contiguous or not array.flags.writeable:
+                raise ValueError(f"out.{name} is not contiguous and writeable; pass an array of its own, as of empty()")
+        return pairs
+
+    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+        """Draw pair `index` into arrays; return its info."""
+        geometry = self._geometry.draw(index, out.flow)
+        fixed, moving = geometry.displacements
+        shared = self._is_shared(index)
+        texture = self._engine.render(self._engine.numbers(geometry.numbers))
+        self._render(texture, fixed, index, 0, out.fixed)
+        if not shared:
+            texture = self._engine.render(self._engine.numbers(geometry.numbers))
+        self._render(texture, moving, index, 1, out.moving)
+        # A voxel whose partner lies outside the moving image teaches nothing.
+        pull(self._weight, fixed, out.weight)
+        np.multiply(out.weight, geometry.inside, out=out.weight)
+        for displacement, labels in ((fixed, out.labels_fixed), (moving, out.labels_moving)):
+            if self._labels is not None and labels is not None:
+                pull_nearest(self._labels, displacement, labels)
+        out.landmarks_fixed[:], out.landmarks_moving[:] = geometry.landmarks
+        return geometry.info | {"shared": shared}
+
+    def _render(self, texture: Image, displacement: Image, index: int, i: int, out: Image) -> None:
+        self.model.render(texture, displacement, out)
+        if self._acquire is not None:
+            out[:] = self._acquire(out, generator(self.seed, index, stream=_ACQUISITION_STREAM + i))
 
     def _is_shared(self, index: int) -> bool:
         if self.options.texture != "mixed":
             return self.options.texture == "shared"
         return bool(generator(self.seed, index, stream=_MIXING_STREAM).random() < self.options.shared_probability)
+
+
+def _slot(pairs: Pair, i: int) -> Pair:
+    """Return views of pair `i` of stacked ones."""
+    views: dict[str, Any] = {}
+    for field in fields(Pair):
+        array = getattr(pairs, field.name)
+        views[field.name] = {} if field.name == "info" else None if array is None else array[i]
+    return Pair(**views)
