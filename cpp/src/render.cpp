@@ -1,6 +1,7 @@
 #include "modelaug/render.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "modelaug/parallel.hpp"
@@ -46,10 +47,13 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
     std::vector<AxisTable> tables;
     for (int axis = 0; axis < D; ++axis) tables.emplace_back(mixture.grid[axis], mixture.cells[axis]);
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(line), fields(mixture.count * kVoxels);
+        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(2 * line), fields(mixture.count * kVoxels),
+            tops(blocks * kVoxels);
         std::vector<std::int32_t> chosen(mixture.count);
-        MixtureRow row{tables[D - 1].view(), collapsed.data(), nullptr,       nullptr,       mixture.ranges, width,
-                       mixture.count,        mixture.channels, fields.data(), chosen.data(), nullptr,        pixels};
+        MixtureRow row{tables[D - 1].view(), nullptr,          nullptr,       nullptr,
+                       mixture.ranges,       width,            mixture.count, mixture.channels,
+                       fields.data(),        chosen.data(),    tops.data(),   std::numeric_limits<float>::infinity(),
+                       nullptr,              pixels};
         for (index_t y = begin, current = -1; y < end; ++y) {
             const float* lattice = arranged.data();
             if constexpr (D == 3) {
@@ -58,7 +62,11 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
                 current = z;
                 lattice = plane.data();
             }
-            tables[D - 2].collapse(y % mixture.grid[D - 2], lattice, line, collapsed.data());
+            float* const here = collapsed.data() + y % 2 * line;
+            tables[D - 2].collapse(y % mixture.grid[D - 2], lattice, line, here);
+            // Fields are averages of their control points, and change no more than those.
+            if (row.lines) row.change = 1.0001f * simd().largest_difference(here, row.lines, line) + 1e-4f;
+            row.lines = here;
             row.images = mixture.images + y * blocks * mixture.count * mixture.channels * kVoxels;
             row.inverse_deviation = mixture.inverse_deviation + y * columns;
             row.out = out + y * columns;

@@ -33,6 +33,8 @@ struct MixtureRow {
     std::ptrdiff_t nodes, count, channels;
     float* fields;           // scratch, (count, AxisBlock::kVoxels)
     std::int32_t* chosen;    // scratch, (count)
+    float* tops;             // the highest fields of the row before, and then of this one, (blocks, kVoxels)
+    float change;            // by which no field changes more from there; infinite if there is no row before
     float* out;              // of the first channel, at the row's first voxel
     std::ptrdiff_t channel;  // step between channels of `out`
 };
@@ -148,8 +150,9 @@ struct Simd {
     void (*steepest)(const float* c, std::ptrdiff_t rows, std::ptrdiff_t row, std::ptrdiff_t length, std::ptrdiff_t a,
                      std::ptrdiff_t b, float* squares);
 
-    // The largest of `count` absolute values.
+    // The largest of `count` absolute values, or differences.
     float (*largest)(const float* values, std::ptrdiff_t count);
+    float (*largest_difference)(const float* a, const float* b, std::ptrdiff_t count);
 
     // sure[x] = 1 where a bound by the control points' differences tells that the Jacobian determinant of x + r(x)
     // exceeds `least` in all of cell x; else 0.

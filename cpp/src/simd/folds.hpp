@@ -8,16 +8,25 @@
 namespace modelaug {
 namespace {
 
-float largest(const float* values, size count) {
+template <typename Value>
+inline float largest_of(size count, const Value& value_at) {
     Sixteen result = sixteen(0.0f);
     for (size x = 0; x < count; x += kSixteen) {
-        const Sixteen value = load_sixteen(values + x, count - x);
+        const Sixteen value = value_at(x, count - x);
         result = larger(result, larger(value, sixteen(0.0f) - value));
     }
     float all[kSixteen], top = 0.0f;
     store(all, result);
     for (float value : all) top = value > top ? value : top;
     return top;
+}
+
+float largest(const float* values, size count) {
+    return largest_of(count, [&](size x, size left) { return load_sixteen(values + x, left); });
+}
+
+float largest_difference(const float* a, const float* b, size count) {
+    return largest_of(count, [&](size x, size left) { return load_sixteen(a + x, left) - load_sixteen(b + x, left); });
 }
 
 // Ranges that hold a number each.

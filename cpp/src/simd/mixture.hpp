@@ -26,36 +26,37 @@ void expand(const AxisView& axis, const float* MODELAUG_RESTRICT line, float* MO
 
 // --- mixtures
 
-// Evaluates all fields in a block, into row.fields, and returns the highest of each voxel.
-inline Sixteen evaluate_block(const MixtureRow& row, const AxisBlock& block) {
+// Calls take(k, field) for all fields in a block, in their order, and returns the highest of each voxel.
+template <typename Take>
+inline Sixteen evaluate_block(const MixtureRow& row, const AxisBlock& block, const Take& take) {
     const float *w = row.axis.weights + block.weights, *lines = row.lines + block.first;
-    const size nodes = row.nodes;
+    const size nodes = row.nodes, count = row.count;
+    const std::int32_t terms = block.count;
     Sixteen top = sixteen(-3e38f), other = top;
     size k = 0;
-    for (; k + 3 < row.count; k += 4) {
+    for (; k + 3 < count; k += 4) {
         const float* c = lines + k * nodes;
         const Sixteen first = load_sixteen(w);
         Sixteen f0 = c[0] * first, f1 = c[nodes] * first, f2 = c[2 * nodes] * first, f3 = c[3 * nodes] * first;
-        for (std::int32_t i = 1; i < block.count; ++i) {
+        for (std::int32_t i = 1; i < terms; ++i) {
             const Sixteen weight = load_sixteen(w + i * kSixteen);
             f0 = f0 + c[i] * weight;
             f1 = f1 + c[i + nodes] * weight;
             f2 = f2 + c[i + 2 * nodes] * weight;
             f3 = f3 + c[i + 3 * nodes] * weight;
         }
-        float* out = row.fields + k * kSixteen;
-        store(out, f0);
-        store(out + kSixteen, f1);
-        store(out + 2 * kSixteen, f2);
-        store(out + 3 * kSixteen, f3);
+        take(k, f0);
+        take(k + 1, f1);
+        take(k + 2, f2);
+        take(k + 3, f3);
         top = larger(top, larger(f0, f1));
         other = larger(other, larger(f2, f3));
     }
-    for (; k < row.count; ++k) {
+    for (; k < count; ++k) {
         const float* c = lines + k * nodes;
         Sixteen field = c[0] * load_sixteen(w);
-        for (std::int32_t i = 1; i < block.count; ++i) field = field + c[i] * load_sixteen(w + i * kSixteen);
-        store(row.fields + k * kSixteen, field);
+        for (std::int32_t i = 1; i < terms; ++i) field = field + c[i] * load_sixteen(w + i * kSixteen);
+        take(k, field);
         top = larger(top, field);
     }
     return larger(top, other);
@@ -68,7 +69,8 @@ inline Sixteen clamped(Sixteen x, const float* range) {
 void fields(const MixtureRow& row, const float* mean) {
     for (size x = 0, b = 0; x < row.axis.voxels; x += kSixteen, ++b) {
         const size left = row.axis.voxels - x;
-        evaluate_block(row, row.axis.blocks[b]);
+        evaluate_block(row, row.axis.blocks[b],
+                       [&](size k, Sixteen field) { store(row.fields + k * kSixteen, field); });
         const float* images = row.images + b * row.count * row.channels * kSixteen;
         const Sixteen inverse_deviation = load_sixteen(row.inverse_deviation + x, left);
         for (size c = 0; c < row.channels; ++c) {
@@ -102,23 +104,28 @@ void patchwork(const MixtureRow& row, float sharpness, const float* gain, const 
     for (size x = 0, b = 0; x < row.axis.voxels; x += kSixteen, ++b) {
         const size left = row.axis.voxels - x;
         const float* images = row.images + b * subjects * subject;
-        const Sixteen top = evaluate_block(row, row.axis.blocks[b]);
         const Sixteen scale = 1.44269504f * sharpness * load_sixteen(row.inverse_deviation + x, left);
-        const Sixteen highest_power = scale * top, least = top + sixteen(kLeastPower) / scale;
+        // The highest field is not known yet, but how much lower it can be than in the row before.
+        const Sixteen least = load_sixteen(row.tops + x) - row.change + sixteen(kLeastPower) / scale;
         size count = 0;
-        for (size k = 0; k < subjects; ++k) {
+        const Sixteen top = evaluate_block(row, row.axis.blocks[b], [&](size k, Sixteen field) {
+            store(fields + count * kSixteen, field);
             chosen[count] = static_cast<std::int32_t>(k);
-            count += any_less(least, load_sixteen(fields + k * kSixteen)) ? 1 : 0;
-        }
+            count += any_less(least, field) ? 1 : 0;
+        });
+        store(row.tops + x, top);
         // The first channel is mixed along the way; what is read of the images comes while shares are computed.
+        const Sixteen highest_power = scale * top;
         Sixteen total = sixteen(0.0f), sum = total;
         for (size i = 0; i < count; ++i) {
-            const size k = chosen[i];
-            const Sixteen power = power_of_two(scale * load_sixteen(fields + k * kSixteen) - highest_power);
+            float* const field = fields + i * kSixteen;
+            const Sixteen power = power_of_two(scale * load_sixteen(field) - highest_power);
             const Sixteen share = larger(power - kLeastShare, sixteen(0.0f));
             total = total + share;
-            sum = sum + share * load_sixteen(images + k * subject);
-            store(fields + i * kSixteen, share);  // of a field that is done with
+            const float* image = images + chosen[i] * subject;
+            prefetch(image + subjects * subject);  // the next block's, which mostly has the same subjects
+            sum = sum + share * load_sixteen(image);
+            store(field, share);
         }
         for (size c = 0; c < row.channels; ++c) {
             for (size i = 0; c > 0 && i < count; ++i) {

@@ -17,6 +17,14 @@ namespace {
 
 using size = std::ptrdiff_t;
 
+inline void prefetch(const float* values) {
+#if defined(__GNUC__)
+    __builtin_prefetch(values);
+#else
+    (void)values;
+#endif
+}
+
 inline float square_root(float x) {
 #if defined(__GNUC__)
     return __builtin_sqrtf(x);
