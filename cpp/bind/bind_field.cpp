@@ -67,6 +67,29 @@ Array<float> bind_jacobian(const Array<float>& u, int threads) {
     });
 }
 
+index_t bind_folds(const Array<float>& u, int threads) {
+    return with_dimension(u.ndim() - 1, [&]<int D>() {
+        const Field<D> field = to_field<D>(u);
+        py::gil_scoped_release release;
+        return count_folds<D>(field, threads);
+    });
+}
+
+py::typing::Tuple<Array<bool>, index_t> bind_inside(const Array<float>& u, int threads) {
+    return with_dimension(u.ndim() - 1, [&]<int D>() {
+        const Field<D> field = to_field<D>(u);
+        Array<bool> inside = new_array<bool, D>({}, field.shape);
+        static_assert(sizeof(bool) == 1);
+        auto* target = reinterpret_cast<std::uint8_t*>(inside.mutable_data());
+        index_t outside = 0;
+        {
+            py::gil_scoped_release release;
+            outside = find_inside<D>(field, target, threads);
+        }
+        return py::make_tuple(inside, outside);
+    });
+}
+
 }  // namespace
 
 void register_field(py::module_& module) {
@@ -84,6 +107,10 @@ void register_field(py::module_& module) {
                py::arg("threads"), "(inverse (d, *grid), residual (*grid))");
     module.def("jacobian_determinant", &bind_jacobian, py::arg("u").noconvert(), py::arg("threads"),
                "det(I + grad u), (*grid)");
+    module.def("count_folds", &bind_folds, py::arg("u").noconvert(), py::arg("threads"),
+               "voxels at which det(I + grad u) is not positive");
+    module.def("find_inside", &bind_inside, py::arg("u").noconvert(), py::arg("threads"),
+               "(whether x + u(x) is inside the grid, (*grid), voxels for which it is not)");
 }
 
 }  // namespace modelaug::bind

@@ -1,8 +1,10 @@
 #include "modelaug/field.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "modelaug/interpolate.hpp"
@@ -165,11 +167,45 @@ void jacobian_determinant(const Field<D>& u, float* out, int threads) {
     });
 }
 
+template <int D>
+index_t count_folds(const Field<D>& u, int threads) {
+    const std::array<std::int32_t, D> shape = narrow<D>(u.shape);
+    const index_t columns = u.shape[D - 1], rows = u.pixels() / columns;
+    std::vector<index_t> folds(rows);
+    each_row<D>(u.shape, threads, [&](const std::int32_t* position, index_t index) {
+        std::vector<float> determinants(columns);
+        const FieldRow row{u.data + index, shape.data(), position, u.pixels()};
+        (D == 2 ? simd().jacobian_2d : simd().jacobian_3d)(row, determinants.data());
+        folds[index / columns] =
+            std::count_if(determinants.begin(), determinants.end(), [](float value) { return !(value > 0.0f); });
+    });
+    return std::accumulate(folds.begin(), folds.end(), index_t{0});
+}
+
+template <int D>
+index_t find_inside(const Field<D>& u, std::uint8_t* inside, int threads) {
+    const std::array<std::int32_t, D> shape = narrow<D>(u.shape);
+    const index_t columns = u.shape[D - 1], rows = u.pixels() / columns;
+    std::vector<index_t> outside(rows);
+    each_row<D>(u.shape, threads, [&](const std::int32_t* position, index_t index) {
+        std::vector<std::int32_t> nearest(columns);
+        const WarpRow row{nullptr, shape.data(), position, u.data + index, u.pixels(), columns, true, 0.0f};
+        (D == 2 ? simd().nearest_2d : simd().nearest_3d)(row, nearest.data());
+        std::int32_t count = 0;
+        for (index_t x = 0; x < columns; ++x) count += nearest[x] < 0 ? 1 : 0;
+        for (index_t x = 0; x < columns; ++x) inside[index + x] = nearest[x] < 0 ? 0 : 1;
+        outside[index / columns] = count;
+    });
+    return std::accumulate(outside.begin(), outside.end(), index_t{0});
+}
+
 #define MODELAUG_INSTANTIATE(D)                                                           \
     template void sample_field<D>(const Field<D>&, const double*, index_t, double*, int); \
     template void compose<D>(const Field<D>&, const Field<D>&, float*, int);              \
     template void invert<D>(const Field<D>&, const InvertOptions&, float*, float*, int);  \
-    template void jacobian_determinant<D>(const Field<D>&, float*, int);
+    template void jacobian_determinant<D>(const Field<D>&, float*, int);                  \
+    template index_t count_folds<D>(const Field<D>&, int);                                \
+    template index_t find_inside<D>(const Field<D>&, std::uint8_t*, int);
 MODELAUG_INSTANTIATE(2)
 MODELAUG_INSTANTIATE(3)
 #undef MODELAUG_INSTANTIATE

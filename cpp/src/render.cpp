@@ -47,13 +47,23 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
     std::vector<AxisTable> tables;
     for (int axis = 0; axis < D; ++axis) tables.emplace_back(mixture.grid[axis], mixture.cells[axis]);
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(2 * line), fields(mixture.count * kVoxels),
-            tops(blocks * kVoxels);
+        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(2 * line),
+            fields(mixture.count * kVoxels), tops(blocks * kVoxels);
         std::vector<std::int32_t> chosen(mixture.count);
-        MixtureRow row{tables[D - 1].view(), nullptr,          nullptr,       nullptr,
-                       mixture.ranges,       width,            mixture.count, mixture.channels,
-                       fields.data(),        chosen.data(),    tops.data(),   std::numeric_limits<float>::infinity(),
-                       nullptr,              pixels};
+        MixtureRow row{tables[D - 1].view(),
+                       nullptr,
+                       nullptr,
+                       nullptr,
+                       mixture.ranges,
+                       width,
+                       mixture.count,
+                       mixture.channels,
+                       fields.data(),
+                       chosen.data(),
+                       tops.data(),
+                       std::numeric_limits<float>::infinity(),
+                       nullptr,
+                       pixels};
         for (index_t y = begin, current = -1; y < end; ++y) {
             const float* lattice = arranged.data();
             if constexpr (D == 3) {

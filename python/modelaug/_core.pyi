@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['all_finite', 'bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'count_crossings', 'fit_bspline', 'fit_steps', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
+__all__: list[str] = ['all_finite', 'bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'count_crossings', 'count_folds', 'find_inside', 'fit_bspline', 'fit_steps', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
 @typing.overload
 def all_finite(array: numpy.typing.NDArray[numpy.float32]) -> bool:
     """
@@ -50,6 +50,14 @@ def correspond(fixed: numpy.typing.NDArray[numpy.float32], steps: list[numpy.typ
 def count_crossings(points: numpy.typing.NDArray[numpy.float64], starts: numpy.typing.NDArray[numpy.int64], ends: numpy.typing.NDArray[numpy.int64], contours: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.int64]:
     """
     crossings (contours, contours), above and on the diagonal, of segments between points (m, 2)
+    """
+def count_folds(u: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    voxels at which det(I + grad u) is not positive
+    """
+def find_inside(u: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.bool], int]:
+    """
+    (whether x + u(x) is inside the grid, (*grid), voxels for which it is not)
     """
 def fit_bspline(sites: numpy.typing.NDArray[numpy.float64], values: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], tolerance: typing.SupportsFloat | typing.SupportsIndex, max_levels: typing.SupportsInt | typing.SupportsIndex, affine: bool) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, bool]:
     """

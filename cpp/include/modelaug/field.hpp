@@ -2,6 +2,8 @@
 // linear, beyond the grid its border continues.
 #pragma once
 
+#include <cstdint>
+
 #include "modelaug/grid.hpp"
 
 namespace modelaug {
@@ -30,5 +32,13 @@ void invert(const Field<D>& u, const InvertOptions& options, float* inverse, flo
 // out(x) = det(I + grad u)(x): central differences, one-sided at the border, 0 along axes with a single voxel.
 template <int D>
 void jacobian_determinant(const Field<D>& u, float* out, int threads);
+
+// Voxels at which that is not positive.
+template <int D>
+index_t count_folds(const Field<D>& u, int threads);
+
+// inside (*shape): 1 where x + u(x) is inside the grid, as warps see it, else 0. Returns the number of zeros.
+template <int D>
+index_t find_inside(const Field<D>& u, std::uint8_t* inside, int threads);
 
 }  // namespace modelaug

@@ -9,22 +9,6 @@
 namespace modelaug {
 namespace {
 
-// x -> the chain's steps one after the other, and the Jacobian of that.
-template <int D>
-inline void apply_steps(const ChainView& chain, Sixteen (&x)[D], Sixteen (&jacobian)[D][D]) {
-    for (int i = 0; i < D; ++i)
-        for (int j = 0; j < D; ++j) jacobian[i][j] = sixteen(i == j ? 1.0f : 0.0f);
-    for (size s = 0; s < chain.count; ++s) {
-        Sixteen gradient[D][D], before[D][D];
-        apply<true>(chain.steps[s], x, gradient);
-        for (int i = 0; i < D; ++i)
-            for (int j = 0; j < D; ++j) before[i][j] = jacobian[i][j];
-        for (int i = 0; i < D; ++i)
-            for (int j = 0; j < D; ++j)
-                for (int k = 0; k < D; ++k) jacobian[i][j] = jacobian[i][j] + gradient[i][k] * before[k][j];
-    }
-}
-
 // step = jacobian^-1 f where the determinant is not (nearly) 0; returns where that is.
 inline SixteenInts newton_step(const Sixteen (&j)[2][2], const Sixteen (&f)[2], Sixteen (&step)[2]) {
     const Sixteen det = j[0][0] * j[1][1] - j[0][1] * j[1][0];
@@ -49,22 +33,33 @@ inline SixteenInts newton_step(const Sixteen (&j)[3][3], const Sixteen (&f)[3], 
     return regular;
 }
 
-// A row's voxels, and what the moving chain's steps are to make of their partners: the affine part is undone.
+// Sixteen voxels of a row on their way to their partners.
 template <int D>
-inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Sixteen (&at)[D], Sixteen (&shift)[D]) {
+struct Seekers {
+    Sixteen at[D], target[D], guess[D];  // target: what the steps are to make of the partners
+    Sixteen value[D], jacobian[D][D];    // of the chain's steps at the guess, as far as they are applied
+    Sixteen residual;                    // or a bound of it
+    SixteenInts open;                    // who is not there yet
+    bool done;                           // whether all are
+};
+
+// The voxels, and what the moving chain's steps are to make of their partners, less the voxels: the affine part is
+// undone.
+template <int D>
+inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Seekers<D>& all) {
     Sixteen fixed[D];
     for (int k = 0; k < D; ++k) {
         const float start = strip.start[k] + (k == D - 2 ? static_cast<float>(y) : 0.0f);
         // Beyond the last voxel it takes the place of those that are missing.
-        at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1)))
-                           : sixteen(start);
+        all.at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1)))
+                               : sixteen(start);
         fixed[k] = load_sixteen(strip.fixed + k * strip.component + y * strip.row, strip.voxels) - moving.offset[k];
     }
     for (int i = 0; i < D; ++i) {
-        shift[i] = sixteen(0.0f);
+        all.target[i] = sixteen(0.0f);
         for (int j = 0; j < D; ++j)
-            shift[i] =
-                shift[i] + ((moving.inverse[i][j] - (i == j ? 1.0f : 0.0f)) * at[j] + moving.inverse[i][j] * fixed[j]);
+            all.target[i] = all.target[i] + ((moving.inverse[i][j] - (i == j ? 1.0f : 0.0f)) * all.at[j] +
+                                             moving.inverse[i][j] * fixed[j]);
     }
 }
 
@@ -78,61 +73,106 @@ inline Sixteen continued(const float* flow, size row, size known, size voxels) {
 }
 
 template <int D>
+inline void set_out(const ChainView& moving, const SolveStrip& strip, size y, Seekers<D>& all) {
+    const size known = strip.known + y;
+    const float* flow = strip.flow + y * strip.row;
+    aim<D>(moving, strip, y, all);
+    for (int k = 0; k < D; ++k) {
+        const Sixteen start =
+            known == 0 ? all.target[k] : continued(flow + k * strip.component, strip.row, known, strip.voxels);
+        all.target[k] = all.target[k] + all.at[k];
+        all.guess[k] = start + all.at[k];
+    }
+    all.residual = sixteen(0.0f);
+    all.open = sixteen(0.0f) <= sixteen(0.0f);
+    all.done = false;
+}
+
+template <int D>
+inline void set_identity(Seekers<D>& all) {
+    for (int i = 0; i < D; ++i)
+        for (int j = 0; j < D; ++j) all.jacobian[i][j] = sixteen(i == j ? 1.0f : 0.0f);
+}
+
+template <int D>
+inline void apply_step(const StepView& step, bool first, Seekers<D>& all) {
+    Sixteen gradient[D][D], before[D][D];
+    apply<true>(step, all.value, gradient);
+    if (first) {
+        for (int i = 0; i < D; ++i)
+            for (int j = 0; j < D; ++j) all.jacobian[i][j] = (i == j ? 1.0f : 0.0f) + gradient[i][j];
+        return;
+    }
+    for (int i = 0; i < D; ++i)
+        for (int j = 0; j < D; ++j) before[i][j] = all.jacobian[i][j];
+    for (int i = 0; i < D; ++i)
+        for (int j = 0; j < D; ++j)
+            for (int k = 0; k < D; ++k) all.jacobian[i][j] = all.jacobian[i][j] + gradient[i][k] * before[k][j];
+}
+
+// A step of Newton's method, if it is not the last evaluation. A voxel that is there does not move on, so that it does
+// not depend on the others. One step is always taken.
+template <int D>
+inline void advance(const ChainView& moving, float tolerance, bool first, bool last, Seekers<D>& all) {
+    Sixteen f[D], step[D], missed = sixteen(0.0f), length = missed;
+    for (int k = 0; k < D; ++k) f[k] = all.value[k] - all.target[k];
+    for (int i = 0; i < D; ++i) {
+        Sixteen component = sixteen(0.0f);
+        for (int j = 0; j < D; ++j) component = component + moving.matrix[i][j] * f[j];
+        missed = missed + component * component;
+    }
+    missed = square_root(missed);
+    all.residual = select(all.open, missed, all.residual);
+    if (!first) all.open = without(all.open, missed <= sixteen(tolerance));
+    all.done = last || !any(all.open);
+    if (all.done) return;
+    const SixteenInts moves = all.open & newton_step(all.jacobian, f, step);
+    for (int k = 0; k < D; ++k) {
+        length = length + step[k] * step[k];
+        all.guess[k] = select(moves, all.guess[k] - step[k], all.guess[k]);
+    }
+    // What a step leaves of the residual at most.
+    const Sixteen left = 0.5f * moving.curvature * length;
+    const SixteenInts arrives = moves & (left <= sixteen(tolerance));
+    all.residual = select(arrives, left, all.residual);
+    all.open = without(all.open, arrives);
+    all.done = !any(all.open);
+}
+
+template <int D>
+inline void arrive(const SolveStrip& strip, size y, const Seekers<D>& all, std::uint8_t* hard) {
+    float* const flow = strip.flow + y * strip.row;
+    const bool astray = any(all.open);
+    for (int k = 0; k < D; ++k) {
+        Sixteen result = all.guess[k] - all.at[k];
+        if (astray) {
+            // Where the method goes astray the rows after it had better not follow.
+            const Sixteen kept = strip.known + y == 0
+                                     ? all.target[k] - all.at[k]
+                                     : load_sixteen(flow + k * strip.component - strip.row, strip.voxels);
+            result = select(all.open, kept, result);
+        }
+        store_some(flow + k * strip.component, result, strip.voxels);
+    }
+    store_some(strip.residual + y * strip.row, all.residual, strip.voxels);
+    std::int32_t open[kSixteen];
+    store(open, all.open);
+    for (int r = 0; r < kSixteen; ++r) hard[r] = open[r] != 0 ? 1 : 0;
+}
+
+template <int D>
 inline void solve_strip(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
                         std::uint8_t* hard) {
     for (size y = 0; y < strip.rows; ++y) {
-        Sixteen at[D], target[D], guess[D], residual = sixteen(0.0f);
-        const size known = strip.known + y;
-        float* flow = strip.flow + y * strip.row;
-        aim<D>(moving, strip, y, at, target);
-        for (int k = 0; k < D; ++k) {
-            const Sixteen start =
-                known == 0 ? target[k] : continued(flow + k * strip.component, strip.row, known, strip.voxels);
-            target[k] = target[k] + at[k];
-            guess[k] = start + at[k];
+        Seekers<D> all;
+        set_out<D>(moving, strip, y, all);
+        for (int iteration = 0; !all.done; ++iteration) {
+            for (int k = 0; k < D; ++k) all.value[k] = all.guess[k];
+            for (size s = 0; s < moving.count; ++s) apply_step<D>(moving.steps[s], s == 0, all);
+            if (moving.count == 0) set_identity<D>(all);
+            advance<D>(moving, tolerance, iteration == 0, iteration == iterations, all);
         }
-        SixteenInts open = sixteen(0.0f) <= sixteen(0.0f);
-        for (int iteration = 0;; ++iteration) {
-            Sixteen value[D], jacobian[D][D], f[D], step[D];
-            for (int k = 0; k < D; ++k) value[k] = guess[k];
-            apply_steps<D>(moving, value, jacobian);
-            for (int k = 0; k < D; ++k) f[k] = value[k] - target[k];
-            Sixteen missed = sixteen(0.0f), length = missed;
-            for (int i = 0; i < D; ++i) {
-                Sixteen component = sixteen(0.0f);
-                for (int j = 0; j < D; ++j) component = component + moving.matrix[i][j] * f[j];
-                missed = missed + component * component;
-            }
-            missed = square_root(missed);
-            const SixteenInts regular = newton_step(jacobian, f, step);
-            for (int k = 0; k < D; ++k) length = length + step[k] * step[k];
-            residual = select(open, missed, residual);
-            // A voxel that is there does not move on, so that it does not depend on the others. One step is always
-            // taken.
-            if (iteration > 0) open = without(open, missed <= sixteen(tolerance));
-            if (iteration == iterations || !any(open)) break;
-            for (int k = 0; k < D; ++k) guess[k] = select(open & regular, guess[k] - step[k], guess[k]);
-            // What a step leaves of the residual at most.
-            const Sixteen left = 0.5f * moving.curvature * length;
-            const SixteenInts arrives = open & regular & (left <= sixteen(tolerance));
-            residual = select(arrives, left, residual);
-            open = without(open, arrives);
-            if (!any(open)) break;
-        }
-        for (int k = 0; k < D; ++k) {
-            Sixteen result = guess[k] - at[k];
-            if (any(open)) {
-                // Where the method goes astray the rows after it had better not follow.
-                const Sixteen kept =
-                    known == 0 ? target[k] - at[k] : load_sixteen(flow + k * strip.component - strip.row, strip.voxels);
-                result = select(open, kept, result);
-            }
-            store_some(flow + k * strip.component, result, strip.voxels);
-        }
-        store_some(strip.residual + y * strip.row, residual, strip.voxels);
-        std::int32_t astray[kSixteen];
-        store(astray, open);
-        for (int r = 0; r < kSixteen; ++r) hard[y * kSixteen + r] = astray[r] != 0 ? 1 : 0;
+        arrive<D>(strip, y, all, hard + y * kSixteen);
     }
 }
 

@@ -73,7 +73,13 @@ inline void transpose_pairs(const float* values, Floats (&pairs)[4]) {
 #if defined(__AVX512F__)
     typedef double Pairs __attribute__((vector_size(64)));
     Pairs in[4], half[4];
-    for (int i = 0; i < 4; ++i) in[i] = reinterpret_cast<Pairs>(load(values + 16 * i));
+    for (int i = 0; i < 4; ++i) {
+        // As they were stored, point by point: a load across two stores waits until both are through.
+        typedef double HalfPairs __attribute__((vector_size(32)));
+        const HalfPairs a = reinterpret_cast<HalfPairs>(*reinterpret_cast<const Eight*>(values + 16 * i)),
+                        b = reinterpret_cast<HalfPairs>(*reinterpret_cast<const Eight*>(values + 16 * i + 8));
+        in[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    }
     for (int i = 0; i < 2; ++i) {
         half[i] = __builtin_shufflevector(in[2 * i], in[2 * i + 1], 0, 4, 8, 12, 1, 5, 9, 13);
         half[2 + i] = __builtin_shufflevector(in[2 * i], in[2 * i + 1], 2, 6, 10, 14, 3, 7, 11, 15);

@@ -19,7 +19,6 @@ from modelaug.model import AppearanceModel
 from modelaug.splines import SplineOptions
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.residual import residual_nodes, residual_step
-from modelaug.warping import pull_nearest
 
 __all__ = ["Geometry", "GeometrySource"]
 
@@ -99,12 +98,10 @@ class GeometrySource:
     seed: int
     options: PairOptions
     _nodes: tuple[int, ...] | None = field(init=False, default=None)
-    _everywhere: npt.NDArray[np.uint8] = field(init=False)
     _spline: SplineOptions = field(init=False)
 
     def __post_init__(self) -> None:
         self._spline = self.model.spline
-        self._everywhere = np.ones(self.model.grid, dtype=np.uint8)
         residual = self.options.residual
         if residual is not None:
             self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
@@ -168,7 +165,7 @@ class GeometrySource:
         rendered = [self._render_map(drawn[i], poses[i], coefficients, i) for i in range(2)]
         (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
         displacements = (fixed.displacement(), moving.displacement())
-        if strict and any(_folds(u) > 0 for u in displacements):
+        if strict and any(_core.count_folds(u, 1) > 0 for u in displacements):
             raise _Invalid("folds")
         flow, inside, facts = self._flow(displacements[0], rendered, out)
         info |= {
@@ -253,21 +250,21 @@ class GeometrySource:
                 out[:] = flow
                 flow = out
             residual = _disagreement(fixed, moving, flow)
-        inside = np.empty(self.model.grid, dtype=np.bool_)
-        pull_nearest(self._everywhere, flow, inside)
+        solved = float(residual.max()) <= _ACCURACY  # False if it is NaN
+        inside, outside = _core.find_inside(flow, 1)
         if not composed:
             facts["disagreement"] = np.percentile(residual[inside] if inside.any() else [0.0], [50, 95, 100])
         facts |= {
             "landmark_error": _longest(
                 landmarks_fixed + _core.sample_field(flow, landmarks_fixed, 1) - landmarks_moving
             ),
-            "residual": float((residual * inside).max()),
-            "outside": inside.size - int(np.count_nonzero(inside)),
-            "folds": _folds(flow),
+            "residual": float(np.multiply(residual, inside, out=residual).max()),
+            "outside": outside,
+            "folds": _core.count_folds(flow, 1),
         }
         if strict and facts["folds"]:
             raise _Invalid("folds")
-        if strict and (facts["landmark_error"] > spline.max_residual or (composed and residual.max() > _ACCURACY)):
+        if strict and (facts["landmark_error"] > spline.max_residual or (composed and not solved)):
             raise _Invalid("flow")
         return flow, inside, facts
 
@@ -278,10 +275,6 @@ def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field
     partners = voxels + flow.reshape(len(flow), -1).T
     distances: Array = np.sqrt(((moving.at(partners) - fixed.at(voxels)) ** 2).sum(axis=1))
     return np.asarray(distances, dtype=np.float32).reshape(fixed.grid)
-
-
-def _folds(displacement: Field) -> int:
-    return int(np.count_nonzero(_core.jacobian_determinant(displacement, 1) <= 0))
 
 
 def _longest(vectors: Array) -> float:
