@@ -271,22 +271,25 @@ bool is_one_to_one(const Lattice<D>& lattice, double least) {
     const index_t columns = control.cells[D - 1];
     std::vector<float> scratch(2 * D * D * (columns + 19));
     std::vector<std::uint8_t> sure(columns);
+    std::vector<Shape<D>> doubtful;
     Shape<D> rows = control.cells;
     rows[D - 1] = 1;
-    bool folded = false;
     for_rows<D>(rows, 0, volume<D>(rows), [&](const Shape<D>& first, index_t) {
-        if (folded) return;
         FoldRow row = nodes.row(control, first);
         row.scratch = scratch.data();
         (D == 2 ? simd().unfolded_2d : simd().unfolded_3d)(row, wanted, sure.data());
         Shape<D> cell = first;
-        for (index_t x = 0; x < columns && !folded; ++x) {
-            if (sure[x]) continue;
+        for (index_t x = 0; x < columns; ++x) {
             cell[D - 1] = x;
-            folded = !exceeds_everywhere<D>(patch_at<D>(control, cell), least, depth, 0);
+            if (!sure[x]) doubtful.push_back(cell);
         }
     });
-    return !folded;
+    // Most folds show in the middle of a cell; only then cells are cut into pieces.
+    for (const Shape<D>& cell : doubtful)
+        if (!(patch_at<D>(control, cell).determinant_in_the_middle() > least)) return false;
+    for (const Shape<D>& cell : doubtful)
+        if (!exceeds_everywhere<D>(patch_at<D>(control, cell), least, depth, 0)) return false;
+    return true;
 }
 
 template bool is_one_to_one<2>(const Lattice<2>&, double);
