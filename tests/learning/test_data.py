@@ -112,6 +112,21 @@ def test_stream_is_the_source(source: Translations) -> None:
         assert source.requests[:2] == [((4, 5, 6), 2), ((7, 8, 9), 2)]
 
 
+def test_what_a_stream_yields_is_the_memory_it_was_drawn_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = PairSynthesizer(heart_model(), seed=2)
+    drawn: list[Pair] = []
+    batch = source.batch
+    monkeypatch.setattr(source, "batch", lambda *a, **k: drawn.append(batch(*a, **k)) or drawn[-1])
+    tensors = next(iter(PairStream(source, 3, batches=1)))
+    for name, attribute in {"image1": "fixed", "image2": "moving", "flow": "flow", "weight": "weight"}.items():
+        array = getattr(drawn[0], attribute)
+        assert tensors[name].data_ptr() == array.ctypes.data
+        assert tensors[name].shape == array.shape
+        assert np.array_equal(tensors[name][1].numpy(), getattr(source.draw(1), attribute))
+    assert tensors["labels1"].dtype == torch.int64
+    assert np.array_equal(tensors["labels1"][2].numpy(), source.draw(2).labels_fixed)
+
+
 def test_streams_continue_each_other() -> None:
     source = Translations((8, 8))
     whole = list(PairStream(source, 2, batches=4))

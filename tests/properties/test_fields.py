@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modelaug
+from modelaug import _core
 from tests.properties.strategies import displacement, generator, grids, image, seeds, smooth_field, wide_grids
 from tests.reference import fields as oracle
 
@@ -171,3 +172,17 @@ def test_threads_change_no_bit(grid: tuple[int, ...], seed: int) -> None:
         assert np.array_equal(
             modelaug.jacobian_determinant(u, threads=1), modelaug.jacobian_determinant(u, threads=threads)
         )
+
+
+@given(wide_grids(), seeds, st.sampled_from([1, 2, 5]))
+def test_folds_and_voxels_outside_are_counted(grid: tuple[int, ...], seed: int, threads: int) -> None:
+    u = displacement(generator(seed), grid, grid).astype(np.float32)
+    assert _core.count_folds(u, threads) == (modelaug.jacobian_determinant(u) <= 0).sum()
+    inside, outside = _core.find_inside(u, threads)
+    position = np.indices(grid) + u.astype(np.float64)
+    upper = np.array(grid).reshape(-1, *(1 for _ in grid)) - 1
+    beyond = np.maximum(np.maximum(-position, position - upper), 0).max(axis=0)
+    sure = np.abs(beyond - 1e-3) > 1e-5  # a thousandth of a voxel is not yet outside
+    assert np.array_equal(inside[sure], (beyond <= 1e-3)[sure])
+    assert outside == (~inside).sum()
+    assert np.array_equal(inside, modelaug.warp(np.ones(grid, np.uint8), u, order=0, border="constant") > 0)

@@ -1,0 +1,82 @@
+"""Batches are drawn into the caller's arrays: the same bits, and nothing copied."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelaug import Pair, PairOptions, PairSynthesizer
+from tests.examples import heart_model, one_line, plane_model, same_pairs, volume_model
+
+ARRAYS = [field.name for field in fields(Pair) if field.name != "info"]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("model", [heart_model, plane_model, volume_model])
+@pytest.mark.parametrize("flow", ["composed", "direct"])
+def test_a_batch_is_written_where_the_caller_says(model: Any, threads: int, flow: Any) -> None:
+    source = PairSynthesizer(model(), seed=5, options=PairOptions(flow=flow))
+    given = source.empty(3)
+    drawn = source.batch([4, 0, 9], threads=threads, out=given)
+    for name in ARRAYS:
+        assert getattr(drawn, name) is getattr(given, name)
+    same_pairs(drawn, source.batch([4, 0, 9], threads=2))
+    again = source.batch([1, 2, 3], out=given)  # the same memory, used anew
+    same_pairs(again, source.batch([1, 2, 3]))
+
+
+def test_the_layout_is_that_of_a_pair() -> None:
+    for model in (heart_model(), plane_model(), volume_model()):
+        source = PairSynthesizer(model)
+        pair = source.draw(0)
+        found = {n: (getattr(pair, n).shape, getattr(pair, n).dtype) for n in ARRAYS if getattr(pair, n) is not None}
+        assert source.layout() == found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flow": None}, r"^out\.flow is None; pass an array \(2, 2, "),
+        (
+            {"fixed": np.zeros((3, 1, 4, 4), np.float32)},
+            r"^out\.fixed is \(3, 1, 4, 4\) float32; pass an array \(2, 1, ",
+        ),
+        ({"weight": "float64"}, r"^out\.weight is .* float64; pass an array .* of float32"),
+        ({"moving": "strided"}, r"^out\.moving is not contiguous and writeable; "),
+        ({"landmarks_fixed": "read-only"}, r"^out\.landmarks_fixed is not contiguous and writeable; "),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(change: dict[str, Any], message: str) -> None:
+    source = PairSynthesizer(heart_model())
+    good = source.empty(2)
+    ((name, value),) = change.items()
+    array = getattr(good, name)
+    if isinstance(value, str):
+        value = {
+            "float64": lambda: array.astype(np.float64),
+            "strided": lambda: np.repeat(array, 2, axis=-1)[..., ::2],
+            "read-only": lambda: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
+        }[value]()
+    with pytest.raises(ValueError, match=message) as caught:
+        source.batch([0, 1], out=replace(good, **{name: value}))
+    one_line(caught.value)
+
+
+def test_label_arrays_without_labels_are_refused() -> None:
+    model = heart_model()
+    source = PairSynthesizer(replace(model, labels=None))
+    given = source.empty(1)
+    assert given.labels_fixed is None
+    labels = np.zeros((1, *model.grid), np.uint8)
+    with pytest.raises(ValueError, match=r"^out\.labels_fixed is an array, but the model has no labels; ") as caught:
+        source.batch([0], out=replace(given, labels_fixed=labels))
+    one_line(caught.value)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0])
+def test_empty_takes_a_positive_integer(count: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^count is "):
+        PairSynthesizer(plane_model()).empty(count)
