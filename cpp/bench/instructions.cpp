@@ -192,9 +192,11 @@ template <int D>
 void add_mixtures(Kernels& kernels, const std::string& suffix) {
     const auto add = [&](const std::string& name, auto run) {
         kernels[name + suffix] = [run] {
-            const index_t count = 20, pixels = volume<D>(kGrid<D>);
+            constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
+            const index_t count = 20, pixels = volume<D>(kGrid<D>), columns = kGrid<D>[D - 1];
+            const index_t padded = pixels / columns * ((columns + kVoxels - 1) / kVoxels * kVoxels);
             Numbers numbers;
-            return [images = numbers.many<float>(count * pixels), deviation = std::vector<float>(pixels, 1.5f),
+            return [images = numbers.many<float>(count * padded), deviation = std::vector<float>(pixels, 1.5f),
                     coefficients = numbers.many<float>(count * volume<D>(equal<D>(7))),
                     ranges = std::vector<float>{-1.0f, 1.0f}, mean = numbers.many<float>(pixels, 0.1),
                     out = std::vector<float>(pixels), run]() mutable {
