@@ -123,8 +123,10 @@ def warp_job(all_peers: peers.Peers, d: int, order: int, batch: int) -> Job:
     images = np.stack([smooth_image(d, seed) for seed in range(batch)])
     fields = np.stack([smooth_field(d, seed, 10.0) for seed in range(batch)])
 
+    out = np.empty_like(images[:, None])  # as cv2.remap has one
+
     def ours() -> np.ndarray:
-        return modelaug.warp(images[:, None], fields, order=order, threads=all_peers.threads)[:, 0]
+        return modelaug.warp(images[:, None], fields, order=order, threads=all_peers.threads, out=out)[:, 0]
 
     # Linear: 2^d - 1 interpolations between two values, a difference and a multiply-add each, and d sums for positions.
     # Cubic: two recursive filters along each axis, 5 multiply-adds for the weights of each, and 4 for each value that

@@ -21,8 +21,9 @@ from modelaug import _checks
 OURS = "modelaug"
 SAMPLE_SECONDS = 2e-3
 """A sample of a faster function is the mean of as many calls as take this long."""
-REST_SECONDS = 5e-3
-"""Between samples: the last contender's threads, which spin for a while in the hope of more work, go to sleep."""
+REST_SECONDS = 0.05
+"""Between samples: the last contender's threads, which spin for a while in the hope of more work, go to sleep. Those of
+OpenBLAS take 2^26 cycles, others fewer."""
 
 
 @dataclass(frozen=True)

@@ -214,3 +214,35 @@ def test_a_volume_with_two_planes_in_three_channels_is_told_from_three_images() 
     assert modelaug.warp(image, np.zeros((3, 2, 5, 6))).shape == (3, 2, 5, 6)
     volume = np.ones((3, 7, 5, 6), dtype=np.float32)
     assert modelaug.warp(volume, np.zeros((1, 3, 2, 5, 6))).shape == (3, 2, 5, 6)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("leading", [(), (2,), (3, 2)])
+def test_results_are_written_where_the_caller_says(order: Any, leading: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(3)
+    image = rng.normal(size=(*leading, 7, 9)).astype(np.float32)
+    field = rng.normal(size=(2, 5, 6))
+    expected = modelaug.warp(image, field, order=order)
+    out = np.full(expected.shape, np.nan, dtype=expected.dtype)
+    assert modelaug.warp(image, field, order=order, out=out) is out
+    assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.zeros((5, 5), np.float32), r"out is \(5, 5\) float32; pass an array \(5, 6\) of float32"),
+        (np.zeros((5, 6)), r"out is \(5, 6\) float64; pass an array \(5, 6\) of float32"),
+        ([0.0], r"out is list; pass an array \(5, 6\) of float32"),
+        (np.zeros((5, 12), np.float32)[:, ::2], r"out is not contiguous and writeable; "),
+    ],
+)
+def test_other_results_are_refused(out: Any, message: str) -> None:
+    with pytest.raises(ValueError, match="^" + message):
+        modelaug.warp(np.zeros((7, 9)), np.zeros((2, 5, 6)), out=out)
+
+
+def test_a_result_must_not_overlap_the_image() -> None:
+    image = np.zeros((5, 6), np.float32)
+    with pytest.raises(ValueError, match=r"^out overlaps image or displacement; "):
+        modelaug.warp(image, np.zeros((2, 5, 6)), out=image)

@@ -21,6 +21,7 @@ def warp(
     border: Literal["edge", "constant"] = "edge",
     fill: float = 0.0,
     threads: int | None = None,
+    out: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """Pull images through a displacement field: ``out(x) = image(x + displacement(x))``.
 
@@ -41,6 +42,9 @@ def warp(
         The value outside with ``border="constant"``.
     threads
         Threads to use; None means all cores.
+    out : ndarray, optional
+        Contiguous array of the result's shape and type that it is written to, and that is returned; a new one by
+        default. It must not overlap the others.
 
     Returns
     -------
@@ -84,10 +88,31 @@ def warp(
             raise ValueError(
                 f"fill is {fill:g}, which {images.dtype} cannot hold; pass another value, or convert image"
             )
-        out = _core.warp_nearest(images.view(raw), fields, constant, int(filler.view(raw)[0]), count).view(images.dtype)
+        target = _target(out, (*images.shape[2 - leading : 2], *fields.shape[2:]), images.dtype, images, fields)
+        shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
+        filled = int(filler.view(raw)[0])
+        _core.warp_nearest(images.view(raw), fields, constant, filled, count, shaped.view(raw))
     else:
-        out = _core.warp(images, fields, order == 3, constant, fill, count)
-    return out.reshape(out.shape[2 - leading :])
+        target = _target(out, (*images.shape[2 - leading : 2], *fields.shape[2:]), np.dtype(np.float32), images, fields)
+        shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
+        _core.warp(images, fields, order == 3, constant, fill, count, shaped)
+    return target
+
+
+def _target(
+    out: npt.NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any], *others: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Return the caller's array for a result, or a new one."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        found = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out is {found}; pass an array {shape} of {dtype}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError("out is not contiguous and writeable; pass an array of its own")
+    if any(np.may_share_memory(out, other) for other in others):
+        raise ValueError("out overlaps image or displacement; pass an array of its own")
+    return out
 
 
 def pull(
