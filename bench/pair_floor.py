@@ -19,7 +19,7 @@ from modelaug.synthesis.geometry import Geometry
 from modelaug.texture import FieldLattice
 
 EXPONENTIAL = 10  # multiply-adds
-NEWTON_STEPS = 2  # evaluations of the map at each voxel; neighbours start one another
+NEWTON_STEPS = 1  # evaluations of the map at each voxel: neighbours start so near that curvature vouches for the rest
 DOUBLE = 2  # multiply-adds in double precision count twice
 FLOAT_BYTES = 4
 

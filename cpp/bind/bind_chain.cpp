@@ -1,5 +1,7 @@
 #include <pybind11/typing.h>
 
+#include <cmath>
+
 #include "arrays.hpp"
 #include "modelaug/chain.hpp"
 #include "modelaug/injectivity.hpp"
@@ -114,6 +116,10 @@ StepsAndResiduals bind_fit_steps(const Array<double>& sites, const Array<double>
         const Shape<D> shape = to_shape<D>(grid);
         const double *x = sites.data(), *y = targets.data();
         const index_t count = sites.shape(0);
+        for (index_t i = 0; i < count * D; ++i) {
+            require(x[i] >= 0.0 && x[i] <= static_cast<double>(shape[i % D] - 1), "sites must lie on the grid");
+            require(std::isfinite(y[i]), "targets must be finite");
+        }
         MapSteps<D> fitted;
         {
             py::gil_scoped_release release;

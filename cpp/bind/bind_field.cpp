@@ -1,7 +1,11 @@
 #include <pybind11/typing.h>
 
+#include <algorithm>
+#include <type_traits>
+
 #include "arrays.hpp"
 #include "modelaug/field.hpp"
+#include "modelaug/parallel.hpp"
 #include "modelaug/simd.hpp"
 #include "modelaug/warp.hpp"
 
@@ -90,15 +94,32 @@ py::typing::Tuple<Array<bool>, index_t> bind_inside(const Array<float>& u, int t
     });
 }
 
+template <typename T>
+bool bind_finite(const Array<T>& array, int threads) {
+    constexpr index_t kChunk = 1 << 16;  // a thread that gets less costs more than it saves
+    const T* data = array.data();
+    const index_t count = array.size(), chunks = (count + kChunk - 1) / kChunk;
+    std::vector<char> finite(chunks);
+    py::gil_scoped_release release;
+    parallel_for(chunks, threads, [&](index_t begin, index_t end) {
+        for (index_t i = begin; i < end; ++i) {
+            const T* first = data + i * kChunk;
+            const index_t length = std::min(kChunk, count - i * kChunk);
+            if constexpr (std::is_same_v<T, float>)
+                finite[i] = simd().finite_floats(first, length);
+            else
+                finite[i] = simd().finite_doubles(first, length);
+        }
+    });
+    return std::all_of(finite.begin(), finite.end(), [](char fine) { return fine != 0; });
+}
+
 }  // namespace
 
 void register_field(py::module_& module) {
-    module.def(
-        "all_finite", [](const Array<float>& array) { return simd().finite_floats(array.data(), array.size()); },
-        py::arg("array").noconvert(), "whether no element is NaN or infinite");
-    module.def(
-        "all_finite", [](const Array<double>& array) { return simd().finite_doubles(array.data(), array.size()); },
-        py::arg("array").noconvert());
+    module.def("all_finite", &bind_finite<float>, py::arg("array").noconvert(), py::arg("threads"),
+               "whether no element is NaN or infinite");
+    module.def("all_finite", &bind_finite<double>, py::arg("array").noconvert(), py::arg("threads"));
     module.def("sample_field", &bind_sample, py::arg("u").noconvert(), py::arg("points").noconvert(),
                py::arg("threads"), "displacements (p, d) at points (p, d)");
     module.def("compose", &bind_compose, py::arg("u").noconvert(), py::arg("v").noconvert(), py::arg("threads"),

@@ -18,8 +18,12 @@ from modelaug import _core
 __all__ = ["choice", "finite", "grid_shape", "integer", "number", "spacing", "thread_count"]
 
 
-def finite(name: str, value: npt.ArrayLike, *, ndim: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def finite(
+    name: str, value: npt.ArrayLike, *, ndim: int | tuple[int, ...], dtype: npt.DTypeLike, threads: int = 1
+) -> npt.NDArray[Any]:
     """Return `value` as a C-contiguous array of `dtype`, all finite, with one of the allowed numbers of axes.
+
+    Large arrays are looked through by several threads.
 
     Raises
     ------
@@ -42,18 +46,18 @@ def finite(name: str, value: npt.ArrayLike, *, ndim: int | tuple[int, ...], dtyp
         raise ValueError(f"{name} is empty (shape {array.shape}); pass at least one element")
     with np.errstate(over="ignore"):
         converted = np.asarray(array, dtype=dtype, order="C")
-    if not _all_finite(converted):
+    if not _all_finite(converted, threads):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
         raise ValueError(f"{name}{list(where)} is {array[where]}; remove or replace values that are not finite")
     return converted
 
 
-def _all_finite(array: npt.NDArray[Any]) -> bool:
+def _all_finite(array: npt.NDArray[Any], threads: int) -> bool:
     if array.dtype.kind != "f":
         return True
     # NumPy writes a mask first and then reads it, which takes three times as long.
     native = array.dtype.isnative and array.itemsize in (4, 8)
-    return _core.all_finite(array) if native else bool(np.isfinite(array).all())
+    return _core.all_finite(array, threads) if native else bool(np.isfinite(array).all())
 
 
 def grid_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:

@@ -8,12 +8,12 @@ import numpy.typing
 import typing
 __all__: list[str] = ['all_finite', 'bspline_at', 'bspline_on_grid', 'build_config', 'chain_at', 'chain_on_grid', 'chain_solve', 'compose', 'correspond', 'count_crossings', 'count_folds', 'find_inside', 'fit_bspline', 'fit_steps', 'invert', 'is_one_to_one', 'jacobian_determinant', 'render_fields', 'render_patchwork', 'render_texture', 'sample_field', 'warp', 'warp_nearest']
 @typing.overload
-def all_finite(array: numpy.typing.NDArray[numpy.float32]) -> bool:
+def all_finite(array: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> bool:
     """
     whether no element is NaN or infinite
     """
 @typing.overload
-def all_finite(array: numpy.typing.NDArray[numpy.float64]) -> bool:
+def all_finite(array: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> bool:
     ...
 def bspline_at(coefficients: numpy.typing.NDArray[numpy.float64], grid: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], points: numpy.typing.NDArray[numpy.float64], extrapolate: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """

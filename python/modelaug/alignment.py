@@ -15,7 +15,7 @@ import scipy
 
 from modelaug import _checks
 
-__all__ = ["Alignment", "Transform", "apply_pose", "inverse_pose", "pose_parameter_count", "procrustes"]
+__all__ = ["Alignment", "Transform", "apply_pose", "inverse_pose", "pose_matrix", "pose_parameter_count", "procrustes"]
 
 Transform = Literal["similarity", "rigid", "translation", "none"]
 _MAX_ITERATIONS = 100
@@ -114,6 +114,15 @@ def apply_pose(pose: npt.ArrayLike, center: npt.ArrayLike, points: npt.ArrayLike
     offsets = np.asarray(points, dtype=np.float64) - about
     rotated = sum(offsets[:, None, axis] * matrix[None, :, axis] for axis in range(d))
     return np.asarray(rotated + about + parameters[-d:])
+
+
+def pose_matrix(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
+    """Return the affine map (d, d + 1) of `apply_pose`: x goes to ``matrix[:, :d] @ x + matrix[:, d]``."""
+    about = np.asarray(center, dtype=np.float64)
+    parameters = np.asarray(pose, dtype=np.float64)
+    d = len(about)
+    there = np.exp(parameters[0]) * _rotation_matrix(parameters[1:-d])
+    return np.concatenate([there, (about + parameters[-d:] - (there * about).sum(axis=1))[:, None]], axis=1)
 
 
 def inverse_pose(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:

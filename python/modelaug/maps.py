@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks, _core
-from modelaug.splines import SplineOptions, check_sites
+from modelaug import _core
+from modelaug.splines import SplineOptions
 
 __all__ = ["LandmarkMap", "correspond", "fit_map"]
 
@@ -120,10 +120,9 @@ def fit_map(
     folds
         Whether to take the first spline as it is, even if it folds.
     """
-    check_sites("sites", sites, grid, inside=True)
     steps, residuals = _core.fit_steps(
-        _checks.finite("sites", sites, ndim=2, dtype=np.float64),
-        _checks.finite("targets", targets, ndim=2, dtype=np.float64),
+        _points(sites),
+        _points(targets),
         grid,
         options.tolerance,
         options.levels(grid),

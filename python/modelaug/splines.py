@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 
-__all__ = ["BSpline", "SplineOptions", "check_sites", "fit_bspline"]
+__all__ = ["BSpline", "SplineOptions", "fit_bspline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class BSpline:
         """
         _checks.choice("outside", outside, ("error", "clamp", "extrapolate"))
         checked = _checks.finite("points", points, ndim=2, dtype=np.float64)
-        check_sites("points", checked, self.grid, inside=outside == "error")
+        _check_sites("points", checked, self.grid, inside=outside == "error")
         return _core.bspline_at(
             self.coefficients, self.grid, checked, outside == "extrapolate", _checks.thread_count(threads)
         )
@@ -133,7 +133,7 @@ def fit_bspline(
     shape = _checks.grid_shape("grid", grid)
     x = _checks.finite("sites", sites, ndim=2, dtype=np.float64)
     z = _checks.finite("values", values, ndim=2, dtype=np.float64)
-    check_sites("sites", x, shape, inside=True)
+    _check_sites("sites", x, shape, inside=True)
     if len(z) != len(x):
         raise ValueError(f"values has shape {z.shape}; pass one row per site, {len(x)}")
     w = None if weights is None else _checks.finite("weights", weights, ndim=1, dtype=np.float64)
@@ -201,8 +201,7 @@ class SplineOptions:
         return min(self.max_levels, 1 + math.floor(math.log2(cells)))
 
 
-def check_sites(name: str, sites: npt.NDArray[np.float64], grid: tuple[int, ...], *, inside: bool) -> None:
-    """Raise ValueError unless `sites` (m, d) have the grid's number of coordinates and, if `inside`, lie on it."""
+def _check_sites(name: str, sites: npt.NDArray[np.float64], grid: tuple[int, ...], *, inside: bool) -> None:
     if sites.shape[1] != len(grid):
         raise ValueError(f"{name} has shape {sites.shape}; pass {len(grid)} coordinates each for the grid {grid}")
     outside = ((sites < 0) | (sites > np.array(grid) - 1)).any(axis=1)

@@ -61,7 +61,7 @@ def warp(
     constant = _checks.choice("border", border, ("edge", "constant")) == "constant"
     fill = _checks.number("fill", fill)
     count = _checks.thread_count(threads)
-    fields = _checks.finite("displacement", displacement, ndim=(3, 4, 5), dtype=np.float32)
+    fields = _checks.finite("displacement", displacement, ndim=(3, 4, 5), dtype=np.float32, threads=count)
     three_in_plane = fields.shape[1] == 2 and np.ndim(image) == 4 and np.shape(image)[0] == 3
     batched = fields.ndim == 5 or (fields.ndim == 4 and (fields.shape[0] != 3 or three_in_plane))
     d = fields.ndim - 1 - batched
@@ -71,9 +71,11 @@ def warp(
 
     kept_type = order == 0
     pixels = np.asarray(image)
-    images = _checks.finite("image", pixels, ndim=(d, d + 1, d + 2), dtype=pixels.dtype if kept_type else np.float32)
+    dtype = pixels.dtype if kept_type else np.dtype(np.float32)
+    images = _checks.finite("image", pixels, ndim=(d, d + 1, d + 2), dtype=dtype, threads=count)
     leading = images.ndim - d
     images = images.reshape((1,) * (2 - leading) + images.shape)
+    shape = (*images.shape[2 - leading : 2], *fields.shape[2:])
     if len(fields) not in (1, len(images)):
         raise ValueError(
             f"displacement holds {len(fields)} fields for {len(images)} images; pass one each, or one for all"
@@ -88,12 +90,12 @@ def warp(
             raise ValueError(
                 f"fill is {fill:g}, which {images.dtype} cannot hold; pass another value, or convert image"
             )
-        target = _target(out, (*images.shape[2 - leading : 2], *fields.shape[2:]), images.dtype, images, fields)
+        target = _target(out, shape, dtype, images, fields)
         shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
         filled = int(filler.view(raw)[0])
         _core.warp_nearest(images.view(raw), fields, constant, filled, count, shaped.view(raw))
     else:
-        target = _target(out, (*images.shape[2 - leading : 2], *fields.shape[2:]), np.dtype(np.float32), images, fields)
+        target = _target(out, shape, dtype, images, fields)
         shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
         _core.warp(images, fields, order == 3, constant, fill, count, shaped)
     return target

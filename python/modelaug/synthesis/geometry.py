@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from modelaug import _core
 from modelaug._random import generator
-from modelaug.alignment import apply_pose, inverse_pose
+from modelaug.alignment import inverse_pose, pose_matrix
 from modelaug.crossings import count_crossings
 from modelaug.gaussian import GaussianModel
 from modelaug.maps import LandmarkMap, correspond, fit_map
@@ -99,9 +99,11 @@ class GeometrySource:
     options: PairOptions
     _nodes: tuple[int, ...] | None = field(init=False, default=None)
     _spline: SplineOptions = field(init=False)
+    _upper: Array = field(init=False)
 
     def __post_init__(self) -> None:
         self._spline = self.model.spline
+        self._upper = np.array(self.model.grid) - 1.0
         residual = self.options.residual
         if residual is not None:
             self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
@@ -159,7 +161,7 @@ class GeometrySource:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
-        drawn = [self._inside(self._landmarks(coefficients, i, poses[i]), 1e-9) for i in range(2)]
+        drawn = [self._inside(self._posed(self._shape(coefficients, i), poses[i]), 1e-9) for i in range(2)]
         if strict and any((count_crossings(x, self.model.objects) > self.model.crossings).any() for x in drawn):
             raise _Invalid("crossings")
         rendered = [self._render_map(drawn[i], poses[i], coefficients, i) for i in range(2)]
@@ -182,17 +184,25 @@ class GeometrySource:
             return None
         return _combine(self.model.pose, coefficients.pose[i])
 
-    def _landmarks(self, coefficients: _Coefficients, i: int, pose: Array | None) -> Array:
-        """Return the landmarks (m, d) in voxels that the coefficients of image `i` stand for."""
-        return self._posed(_combine(self.model.shape, coefficients.shape[i]).reshape(self.model.reference.shape), pose)
+    def _shape(self, coefficients: _Coefficients, i: int) -> Array:
+        """Return the shape (m, d) in voxels of the mean frame that the coefficients of image `i` stand for."""
+        return _combine(self.model.shape, coefficients.shape[i]).reshape(self.model.reference.shape)
 
     def _posed(self, points: Array, pose: Array | None) -> Array:
-        model = self.model
-        return points if pose is None else apply_pose(pose, model.center, points * model.spacing) / model.spacing
+        """Return points of the mean frame (m, d), in voxels, where a pose puts them."""
+        if pose is None:
+            return points
+        affine = self._in_voxels(pose_matrix(pose, self.model.center))
+        return _core.chain_at([], affine, self.model.grid, points, 1)[0]
+
+    def _in_voxels(self, matrix: Array) -> Array:
+        """Return an affine map (d, d + 1) of millimetres as one of voxels."""
+        spacing = self.model.spacing
+        return np.ascontiguousarray(matrix * np.append(spacing, 1.0) / spacing[:, None])
 
     def _inside(self, landmarks: Array, slack: float) -> Array:
-        inside = np.clip(landmarks, 0, np.array(self.model.grid) - 1)
-        if not (np.abs(landmarks - inside) <= slack).all():  # nor if they are NaN
+        inside = np.minimum(np.maximum(landmarks, 0.0), self._upper)
+        if not np.abs(landmarks - inside).max() <= slack:  # nor if they are NaN
             raise _Invalid("frame")
         return inside
 
@@ -201,12 +211,7 @@ class GeometrySource:
     ) -> tuple[Array, LandmarkMap]:
         """Return the landmarks of image `i` and the map that renders it: residual deformation, shape, pose."""
         model, options = self.model, self.options
-        d = len(model.grid)
-        affine = np.eye(d, d + 1)
-        if pose is not None:
-            mm = inverse_pose(pose, model.center)
-            affine[:, :d] = mm[:, :d] * model.spacing / model.spacing[:, None]
-            affine[:, d] = mm[:, d] / model.spacing
+        affine = None if pose is None else self._in_voxels(inverse_pose(pose, model.center))
         before: tuple[Array, ...] = ()
         if coefficients.residual is not None and options.residual is not None:
             before = (residual_step(options.residual, coefficients.residual[i], model.grid, model.spacing),)
