@@ -125,14 +125,15 @@ class FieldLattice:
 
     def coefficients(self, numbers: list[Array]) -> Image:
         """Return control points (count, *nodes) on the finest lattice for the numbers of all levels."""
-        shape = tuple(n + 3 for n in self.cells[0])
         # A spline whose control points are all equal is constant.
-        total = np.broadcast_to((self._global * numbers[0]).reshape(-1, *(1,) * len(shape)), (len(numbers[0]), *shape))
+        total: Array = (self._global * numbers[0]).reshape(-1, *(1 for _ in self.grid))
         for level, (amplitude, normals) in enumerate(zip(self._amplitudes, numbers[1:], strict=True)):
             if level > 0:
                 for axis, length in enumerate(self.grid):
                     total = _refined(total, axis + 1) if length > 1 else total
             total = total + amplitude * normals
+        if not self._amplitudes:
+            total = np.broadcast_to(total, (len(total), *(n + 3 for n in self.cells[0])))
         return np.ascontiguousarray(total, dtype=np.float32)
 
     def covariance(self) -> Array:

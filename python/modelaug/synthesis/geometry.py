@@ -100,10 +100,16 @@ class GeometrySource:
     _nodes: tuple[int, ...] | None = field(init=False, default=None)
     _spline: SplineOptions = field(init=False)
     _upper: Array = field(init=False)
+    _identity: Array = field(init=False)
+    _millimetres: Array = field(init=False)
 
     def __post_init__(self) -> None:
         self._spline = self.model.spline
         self._upper = np.array(self.model.grid) - 1.0
+        d, spacing = len(self.model.grid), self.model.spacing
+        self._identity = np.eye(d, d + 1)
+        # What makes of an affine map of millimetres one of voxels.
+        self._millimetres = np.append(spacing, 1.0) / spacing[:, None]
         residual = self.options.residual
         if residual is not None:
             self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
@@ -161,7 +167,7 @@ class GeometrySource:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
-        drawn = [self._inside(self._posed(self._shape(coefficients, i), poses[i]), 1e-9) for i in range(2)]
+        drawn = [self._inside(self._at(poses[i][0], self._shape(coefficients, i)), 1e-9) for i in range(2)]
         if strict and any((count_crossings(x, self.model.objects) > self.model.crossings).any() for x in drawn):
             raise _Invalid("crossings")
         rendered = [self._render_map(drawn[i], poses[i], coefficients, i) for i in range(2)]
@@ -179,26 +185,21 @@ class GeometrySource:
             (landmarks_fixed, landmarks_moving), (fixed, moving), displacements, flow, inside, info, numbers
         )
 
-    def _pose(self, coefficients: _Coefficients, i: int) -> Array | None:
+    def _pose(self, coefficients: _Coefficients, i: int) -> tuple[Array, Array]:
+        """Return the affine maps (d, d + 1) from the mean frame to image `i` and back, in voxels."""
         if self.options.pose == "none":
-            return None
-        return _combine(self.model.pose, coefficients.pose[i])
+            return self._identity, self._identity
+        pose, center = _combine(self.model.pose, coefficients.pose[i]), self.model.center
+        there, back = pose_matrix(pose, center), inverse_pose(pose, center)
+        return np.ascontiguousarray(there * self._millimetres), np.ascontiguousarray(back * self._millimetres)
 
     def _shape(self, coefficients: _Coefficients, i: int) -> Array:
         """Return the shape (m, d) in voxels of the mean frame that the coefficients of image `i` stand for."""
         return _combine(self.model.shape, coefficients.shape[i]).reshape(self.model.reference.shape)
 
-    def _posed(self, points: Array, pose: Array | None) -> Array:
-        """Return points of the mean frame (m, d), in voxels, where a pose puts them."""
-        if pose is None:
-            return points
-        affine = self._in_voxels(pose_matrix(pose, self.model.center))
-        return _core.chain_at([], affine, self.model.grid, points, 1)[0]
-
-    def _in_voxels(self, matrix: Array) -> Array:
-        """Return an affine map (d, d + 1) of millimetres as one of voxels."""
-        spacing = self.model.spacing
-        return np.ascontiguousarray(matrix * np.append(spacing, 1.0) / spacing[:, None])
+    def _at(self, affine: Array, points: Array) -> Array:
+        """Return where an affine map puts points (m, d)."""
+        return points if affine is self._identity else _core.chain_at([], affine, self.model.grid, points, 1)[0]
 
     def _inside(self, landmarks: Array, slack: float) -> Array:
         inside = np.minimum(np.maximum(landmarks, 0.0), self._upper)
@@ -207,21 +208,20 @@ class GeometrySource:
         return inside
 
     def _render_map(
-        self, drawn: Array, pose: Array | None, coefficients: _Coefficients, i: int
+        self, drawn: Array, pose: tuple[Array, Array], coefficients: _Coefficients, i: int
     ) -> tuple[Array, LandmarkMap]:
         """Return the landmarks of image `i` and the map that renders it: residual deformation, shape, pose."""
         model, options = self.model, self.options
-        affine = None if pose is None else self._in_voxels(inverse_pose(pose, model.center))
         before: tuple[Array, ...] = ()
         if coefficients.residual is not None and options.residual is not None:
             before = (residual_step(options.residual, coefficients.residual[i], model.grid, model.spacing),)
         # A render map pulls the mean frame onto an image: from drawn landmarks to the mean ones.
         chi = fit_map(
             drawn,
-            self._posed(model.reference, pose),
+            self._at(pose[0], model.reference),
             self._spline,
             model.grid,
-            affine=affine,
+            affine=pose[1],
             before=before,
             folds=options.allow_folds,
         )
