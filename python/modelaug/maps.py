@@ -163,7 +163,7 @@ def correspond(
     flow : ndarray, (d, *grid), float32
         y - x, in voxels; smooth beyond the frame of the moving image as well.
     residual : ndarray, (*grid), float32
-        An upper bound of |moving(x + flow(x)) - (x + fixed(x))|, in voxels: measured, or what the curvature of the
-        splines lets a step of Newton's method leave.
+        An upper bound of |moving(x + flow(x)) - (x + fixed(x))|, in voxels, up to rounding: measured, or what the
+        curvature of the splines lets a step of Newton's method leave.
     """
     return _core.correspond(fixed, list(moving.steps), moving.affine, _TOLERANCE, _ITERATIONS, threads, out)
