@@ -1,12 +1,8 @@
 #include <pybind11/typing.h>
 
-#include <algorithm>
-#include <type_traits>
-
 #include "arrays.hpp"
 #include "modelaug/field.hpp"
-#include "modelaug/parallel.hpp"
-#include "modelaug/simd.hpp"
+#include "modelaug/finite.hpp"
 #include "modelaug/warp.hpp"
 
 namespace modelaug::bind {
@@ -96,22 +92,10 @@ py::typing::Tuple<Array<bool>, index_t> bind_inside(const Array<float>& u, int t
 
 template <typename T>
 bool bind_finite(const Array<T>& array, int threads) {
-    constexpr index_t kChunk = 1 << 16;  // a thread that gets less costs more than it saves
     const T* data = array.data();
-    const index_t count = array.size(), chunks = (count + kChunk - 1) / kChunk;
-    std::vector<char> finite(chunks);
+    const index_t count = array.size();
     py::gil_scoped_release release;
-    parallel_for(chunks, threads, [&](index_t begin, index_t end) {
-        for (index_t i = begin; i < end; ++i) {
-            const T* first = data + i * kChunk;
-            const index_t length = std::min(kChunk, count - i * kChunk);
-            if constexpr (std::is_same_v<T, float>)
-                finite[i] = simd().finite_floats(first, length);
-            else
-                finite[i] = simd().finite_doubles(first, length);
-        }
-    });
-    return std::all_of(finite.begin(), finite.end(), [](char fine) { return fine != 0; });
+    return all_finite<T>(data, count, threads);
 }
 
 }  // namespace

@@ -113,17 +113,6 @@ class Map {
     Point<D> offset_;
 };
 
-// The first voxel of row y.
-template <int D>
-Shape<D> row_start(const Shape<D>& grid, index_t y) {
-    Shape<D> start{};
-    for (int axis = D - 2; axis >= 0; --axis) {
-        start[axis] = y % grid[axis];
-        y /= grid[axis];
-    }
-    return start;
-}
-
 // A chain, or what follows its first steps, as the inner loops want it: single precision, borders continued by a
 // margin.
 template <int D>
@@ -136,15 +125,6 @@ class FloatChain {
             for (int j = 0; j < D; ++j) view_.matrix[i][j] = static_cast<float>(chain.matrix[i][j]);
             view_.offset[i] = static_cast<float>(chain.offset[i]);
         }
-        double scale = 0.0;
-        for (int k = 0; k < D; ++k) {
-            Point<D> unit{}, column{};
-            unit[k] = 1.0;
-            solve<D>(chain.matrix, unit, column);
-            for (int i = 0; i < D; ++i) view_.inverse[i][k] = static_cast<float>(column[i]);
-            scale += norm<D>(chain.matrix[k]) * norm<D>(chain.matrix[k]);
-        }
-        view_.curvature = static_cast<float>(std::sqrt(scale) * curvature_);
         view_.steps = steps_.data();
         view_.count = static_cast<index_t>(steps_.size());
     }
@@ -152,6 +132,33 @@ class FloatChain {
     FloatChain& operator=(const FloatChain&) = delete;
 
     const ChainView& view() const { return view_; }
+
+    // What only solving needs: the inverse of the affine part, and a bound of the second derivative. Derivatives of a
+    // spline are averages of its control points' differences: the longest of those bounds how far a step stretches, and
+    // how fast its derivative changes. Bounds of the chain follow by the chain rule.
+    void prepare_to_solve(const Matrix<D>& matrix) {
+        double scale = 0.0, stretch = 1.0, curvature = 0.0;
+        for (int k = 0; k < D; ++k) {
+            Point<D> unit{}, column{};
+            unit[k] = 1.0;
+            solve<D>(matrix, unit, column);
+            for (int i = 0; i < D; ++i) view_.inverse[i][k] = static_cast<float>(column[i]);
+            scale += norm<D>(matrix[k]) * norm<D>(matrix[k]);
+        }
+        for (std::size_t s = 0; s < steps_.size(); ++s) {
+            double first = 0.0, second = 0.0;
+            for (int i = 0; i < D; ++i) {
+                const double along = squared_per_voxel(s, i);
+                if (along == 0.0) continue;
+                first += along * longest_difference(s, i, -1);
+                for (int j = 0; j < D; ++j) second += along * squared_per_voxel(s, j) * longest_difference(s, i, j);
+            }
+            const double stretched = 1.0 + std::sqrt(first);
+            curvature = std::sqrt(second) * stretch * stretch + stretched * curvature;
+            stretch *= stretched;
+        }
+        view_.curvature = static_cast<float>(std::sqrt(scale) * curvature);
+    }
 
   private:
     static constexpr index_t kComponents = D == 2 ? 2 : 4;
@@ -180,58 +187,40 @@ class FloatChain {
             for (int axis = 0; axis < D - 1; ++axis)
                 source += inner_strides[axis] * std::clamp<index_t>(at[axis] - kMargin, 0, inner[axis] - 1);
             float* out = nodes.data() + line * padded[D - 1] * kComponents;
-            for (int k = 0; k < D; ++k) {
-                const double* c = lattice.data + k * total + source;
-                for (index_t x = 0; x < kMargin; ++x) {
-                    out[x * kComponents + k] = static_cast<float>(c[0]);
-                    out[(kMargin + columns + x) * kComponents + k] = static_cast<float>(c[columns - 1]);
-                }
-                for (index_t x = 0; x < columns; ++x) out[(kMargin + x) * kComponents + k] = static_cast<float>(c[x]);
-            }
+            for (int k = 0; k < D; ++k)
+                continue_line(lattice.data + k * total + source, columns, kMargin, kComponents, out + k);
         }
-        bound(nodes, padded, padded_strides, step);
         nodes_.push_back(std::move(nodes));
+        padded_.push_back(padded);
         steps_.push_back(step);
     }
 
-    // Derivatives of a spline are averages of its control points' differences: the longest of those bounds how far a
-    // step stretches, and how fast its derivative changes. Bounds of the chain so far follow by the chain rule.
-    void bound(const std::vector<float>& nodes, const Shape<D>& padded, const Shape<D>& steps, const StepView& step) {
-        // Of differences along axis i, and along axis j of those (-1: none).
-        const auto longest = [&](int i, int j) {
-            Shape<D> count = padded;
-            --count[i];
-            if (j >= 0) --count[j];
-            const index_t a = steps[i] * kComponents, b = j >= 0 ? steps[j] * kComponents : 0;
-            float squares[16] = {};
-            for (index_t plane = 0; plane < (D == 3 ? count[0] : 1); ++plane)
-                simd().steepest(nodes.data() + plane * (D == 3 ? steps[0] * kComponents : 0), count[D - 2],
-                                steps[D - 2] * kComponents, count[D - 1] * kComponents, a, b, squares);
-            float sum = 0.0f;
-            for (index_t k = 0; k < kComponents; ++k) {
-                float highest = 0.0f;
-                for (index_t lane = k; lane < 16; lane += kComponents) highest = std::max(highest, squares[lane]);
-                sum += highest;
-            }
-            return static_cast<double>(sum);
-        };
-        double first = 0.0, second = 0.0;
-        for (int i = 0; i < D; ++i) {
-            const double scale = static_cast<double>(step.per_voxel[i]) * static_cast<double>(step.per_voxel[i]);
-            if (scale == 0.0) continue;
-            first += scale * longest(i, -1);
-            for (int j = 0; j < D; ++j)
-                second += scale * static_cast<double>(step.per_voxel[j]) * static_cast<double>(step.per_voxel[j]) *
-                          longest(i, j);
+    double squared_per_voxel(std::size_t s, int axis) const {
+        return static_cast<double>(steps_[s].per_voxel[axis]) * static_cast<double>(steps_[s].per_voxel[axis]);
+    }
+
+    // The square of the longest difference between neighbours along axis i, or of those along axis j (-1: none).
+    double longest_difference(std::size_t s, int i, int j) const {
+        const std::ptrdiff_t (&step)[3] = steps_[s].strides;
+        Shape<D> count = padded_[s];
+        --count[i];
+        if (j >= 0) --count[j];
+        float squares[16] = {};
+        for (index_t plane = 0; plane < (D == 3 ? count[0] : 1); ++plane)
+            simd().steepest(nodes_[s].data() + (D == 3 ? plane * step[0] : 0), count[D - 2], step[D - 2],
+                            count[D - 1] * kComponents, step[i], j >= 0 ? step[j] : 0, squares);
+        float sum = 0.0f;
+        for (index_t k = 0; k < kComponents; ++k) {
+            float highest = 0.0f;
+            for (index_t lane = k; lane < 16; lane += kComponents) highest = std::max(highest, squares[lane]);
+            sum += highest;
         }
-        const double stretch = 1.0 + std::sqrt(first);
-        curvature_ = std::sqrt(second) * stretch_ * stretch_ + stretch * curvature_;
-        stretch_ *= stretch;
+        return static_cast<double>(sum);
     }
 
     std::vector<std::vector<float>> nodes_;
+    std::vector<Shape<D>> padded_;  // nodes along each axis, with the margins
     std::vector<StepView> steps_;
-    double stretch_ = 1.0, curvature_ = 0.0;
     ChainView view_{};
 };
 
@@ -294,7 +283,8 @@ void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid
     const index_t pixels = volume<D>(grid), columns = grid[D - 1], rows = grid[D - 2];
     const index_t strips = (columns + kVoxels - 1) / kVoxels;
     const Map<D> map(moving);
-    const FloatChain<D> chain(moving);
+    FloatChain<D> chain(moving);
+    chain.prepare_to_solve(moving.matrix);
     // Improves the flow at a voxel in double precision.
     const auto solve_carefully = [&](const Shape<D>& position, index_t index) {
         Point<D> target, y;

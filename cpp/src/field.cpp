@@ -87,22 +87,10 @@ void each_row(const Shape<D>& shape, int threads, const Body& body) {
     const index_t columns = shape[D - 1];
     parallel_for(volume<D>(shape) / columns, threads, [&](index_t begin, index_t end) {
         for (index_t row = begin; row < end; ++row) {
-            std::int32_t position[D] = {};
-            index_t rest = row;
-            for (int axis = D - 2; axis >= 0; --axis) {
-                position[axis] = static_cast<std::int32_t>(rest % shape[axis]);
-                rest /= shape[axis];
-            }
-            body(position, row * columns);
+            const std::array<std::int32_t, D> position = narrow<D>(row_start<D>(shape, row));
+            body(position.data(), row * columns);
         }
     });
-}
-
-template <int D>
-std::array<std::int32_t, D> narrow(const Shape<D>& shape) {
-    std::array<std::int32_t, D> result;
-    for (int axis = 0; axis < D; ++axis) result[axis] = static_cast<std::int32_t>(shape[axis]);
-    return result;
 }
 
 }  // namespace

@@ -210,13 +210,7 @@ class FloatNodes {
         for (int k = 0; k < D; ++k)
             for_rows<D>(lines, 0, volume<D>(lines), [&](Shape<D> node, index_t line) {
                 node[D - 1] = before;
-                const double* c = control.at(k, node);
-                float* out = values_.data() + k * total + line * columns;
-                for (index_t x = 0; x < before; ++x) {
-                    out[x] = static_cast<float>(c[0]);
-                    out[before + inner + x] = static_cast<float>(c[inner - 1]);
-                }
-                for (index_t x = 0; x < inner; ++x) out[before + x] = static_cast<float>(c[x]);
+                continue_line(control.at(k, node), inner, before, 1, values_.data() + k * total + line * columns);
             });
     }
 

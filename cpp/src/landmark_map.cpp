@@ -44,13 +44,13 @@ MapSteps<D> fit_steps(const double* sites, const double* targets, index_t count,
         for (index_t i = 0; i < count * D; ++i)
             starts[i] = std::clamp(points[i], 0.0, static_cast<double>(grid[i % D] - 1));
         FitResult<D> step;
-        bool found = false;
-        for (; share >= kSmallest && !found; share = found ? share : share / 2) {
+        while (share >= kSmallest) {
             for (index_t i = 0; i < count * D; ++i) values[i] = share * (targets[i] - points[i]);
             step = fit_bspline<D>(starts.data(), values.data(), nullptr, count, D, grid, options.spline);
-            found = options.folds || is_one_to_one<D>(lattice_of<D>(step, grid), options.least);
+            if (options.folds || is_one_to_one<D>(lattice_of<D>(step, grid), options.least)) break;
+            share /= 2;
         }
-        if (!found) break;
+        if (share < kSmallest) break;
         // A step that was cut down says nothing about how far whole ones get.
         longest = share == 1.0 ? worst : infinity;
         share = std::min(1.0, 2 * share);

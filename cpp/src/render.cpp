@@ -8,6 +8,7 @@
 #include "modelaug/rows.hpp"
 
 namespace modelaug {
+
 void render_texture(const LinearTexture& texture, const double* coefficients, float* out, int threads) {
     constexpr index_t kTile = 2048;  // the sum stays in the first-level cache while the modes stream by
     const index_t tiles = (texture.pixels + kTile - 1) / kTile, total = texture.channels * texture.pixels;
@@ -38,6 +39,7 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
     const index_t pixels = volume<D>(mixture.grid), columns = mixture.grid[D - 1], width = nodes[D - 1];
     const index_t lines = volume<D>(nodes) / width, line = mixture.count * width;
     constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
+    static_assert(kVoxels == AxisBlock::kVoxels);
     const index_t blocks = (columns + kVoxels - 1) / kVoxels;
     // The fields' lines side by side: one pass collapses those of all.
     std::vector<float> arranged(lines * line);

@@ -1,6 +1,7 @@
 #include "modelaug/warp.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -17,29 +18,23 @@ template <typename T, int D>
 struct Rows {
     const WarpBatch<T, D>& batch;
     Border border;
-    std::int32_t shape[D];
+    std::array<std::int32_t, D> shape;
     index_t pixels, columns, count;
 
     Rows(const WarpBatch<T, D>& all, Border beyond)
         : batch(all),
           border(beyond),
+          shape(narrow<D>(all.shape)),
           pixels(volume<D>(all.out_shape)),
           columns(all.out_shape[D - 1]),
-          count(pixels / columns) {
-        for (int axis = 0; axis < D; ++axis) shape[axis] = static_cast<std::int32_t>(batch.shape[axis]);
-    }
+          count(pixels / columns) {}
 
     // Row y of an image of the batch, of whose channels `channel` is one.
     template <typename Visit>
     void visit(const float* channel, index_t image, index_t y, const Visit& body) const {
-        std::int32_t position[D] = {};
-        index_t rest = y;
-        for (int axis = D - 2; axis >= 0; --axis) {
-            position[axis] = static_cast<std::int32_t>(rest % batch.out_shape[axis]);
-            rest /= batch.out_shape[axis];
-        }
+        const std::array<std::int32_t, D> position = narrow<D>(row_start<D>(batch.out_shape, y));
         const float* field = batch.displacements + (batch.fields == 1 ? 0 : image) * D * pixels;
-        body(WarpRow{channel, shape, position, field + y * columns, pixels, columns, border.constant,
+        body(WarpRow{channel, shape.data(), position.data(), field + y * columns, pixels, columns, border.constant,
                      static_cast<float>(border.fill)});
     }
 
@@ -49,12 +44,11 @@ struct Rows {
     }
 };
 
-// The image's extent in spline coefficients: one beyond each border voxel, four where there is one voxel.
+// The image's extent in spline coefficients.
 template <int D>
-Shape<D> coefficient_shape(const Shape<D>& shape) {
-    Shape<D> result;
-    for (int axis = 0; axis < D; ++axis) result[axis] = shape[axis] > 1 ? shape[axis] + 2 : 4;
-    return result;
+Shape<D> coefficient_shape(Shape<D> shape) {
+    for (index_t& length : shape) length = spline_nodes(length);
+    return shape;
 }
 
 // c: coefficients of the cubic B-spline that interpolates the image, mirrored about its border voxels. One axis after

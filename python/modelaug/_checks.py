@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from modelaug import _core
 
-__all__ = ["choice", "finite", "grid_shape", "integer", "number", "spacing", "thread_count"]
+__all__ = ["choice", "finite", "grid_shape", "integer", "number", "output", "spacing", "thread_count"]
 
 
 def finite(
@@ -58,6 +58,18 @@ def _all_finite(array: npt.NDArray[Any], threads: int) -> bool:
     # NumPy writes a mask first and then reads it, which takes three times as long.
     native = array.dtype.isnative and array.itemsize in (4, 8)
     return _core.all_finite(array, threads) if native else bool(np.isfinite(array).all())
+
+
+def output(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return `value` if it is an array that a result of this shape and type can be written to."""
+    wanted = np.dtype(dtype)
+    if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != wanted:
+        kind = None if value is None else type(value).__name__
+        found = f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else kind
+        raise ValueError(f"{name} is {found}; pass an array {shape} of {wanted}")
+    if not value.flags.c_contiguous or not value.flags.writeable:
+        raise ValueError(f"{name} is not contiguous and writeable; pass an array of its own")
+    return value
 
 
 def grid_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:

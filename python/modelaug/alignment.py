@@ -106,14 +106,10 @@ def apply_pose(pose: npt.ArrayLike, center: npt.ArrayLike, points: npt.ArrayLike
     -------
     ndarray, (m, d), float64
     """
-    about = np.asarray(center, dtype=np.float64)
-    parameters = np.asarray(pose, dtype=np.float64)
-    d = len(about)
-    matrix = np.exp(parameters[0]) * _rotation_matrix(parameters[1:-d])
+    matrix, x = pose_matrix(pose, center), np.asarray(points, dtype=np.float64)
     # Written out: a BLAS product may round differently on another number of threads.
-    offsets = np.asarray(points, dtype=np.float64) - about
-    rotated = sum(offsets[:, None, axis] * matrix[None, :, axis] for axis in range(d))
-    return np.asarray(rotated + about + parameters[-d:])
+    moved = sum(x[:, None, axis] * matrix[None, :, axis] for axis in range(len(matrix)))
+    return np.asarray(moved + matrix[:, -1])
 
 
 def pose_matrix(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:

@@ -107,11 +107,7 @@ def _target(
     """Return the caller's array for a result, or a new one."""
     if out is None:
         return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
-        found = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out is {found}; pass an array {shape} of {dtype}")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise ValueError("out is not contiguous and writeable; pass an array of its own")
+    _checks.output("out", out, shape, dtype)
     if any(np.may_share_memory(out, other) for other in others):
         raise ValueError("out overlaps image or displacement; pass an array of its own")
     return out

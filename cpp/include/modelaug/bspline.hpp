@@ -46,6 +46,15 @@ struct Lattice {
     }
 };
 
+// A line of control points, the outermost ones continued by a margin, in single precision and `step` floats apart.
+inline void continue_line(const double* line, index_t nodes, index_t margin, index_t step, float* out) {
+    for (index_t x = 0; x < margin; ++x) {
+        out[x * step] = static_cast<float>(line[0]);
+        out[(margin + nodes + x) * step] = static_cast<float>(line[nodes - 1]);
+    }
+    for (index_t x = 0; x < nodes; ++x) out[(margin + x) * step] = static_cast<float>(line[x]);
+}
+
 // Where a coordinate falls on an axis: the cell, the position t in [0, 1] within it, and the distance outside the
 // domain.
 struct Location {

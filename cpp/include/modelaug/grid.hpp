@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 namespace modelaug {
 
@@ -44,18 +45,32 @@ struct Channels {
     T* channel(index_t c) const { return data + c * pixels(); }
 };
 
+// The first voxel of row y, a run along the last axis; rows are numbered in memory order.
+template <int D>
+constexpr Shape<D> row_start(const Shape<D>& shape, index_t y) {
+    Shape<D> start{};
+    for (int axis = D - 2; axis >= 0; --axis) {
+        start[axis] = y % shape[axis];
+        y /= shape[axis];
+    }
+    return start;
+}
+
+// As the inner loops want it.
+template <int D>
+constexpr std::array<std::int32_t, D> narrow(const Shape<D>& shape) {
+    std::array<std::int32_t, D> result{};
+    for (int axis = 0; axis < D; ++axis) result[axis] = static_cast<std::int32_t>(shape[axis]);
+    return result;
+}
+
 // Calls body(position, index) for the voxels of rows [begin, end), where a row is a run along the last axis and rows
 // are numbered in memory order.
 template <int D, typename Body>
 void for_rows(const Shape<D>& shape, index_t begin, index_t end, const Body& body) {
     const index_t length = shape[D - 1];
     for (index_t row = begin; row < end; ++row) {
-        Shape<D> position{};
-        index_t rest = row;
-        for (int axis = D - 2; axis >= 0; --axis) {
-            position[axis] = rest % shape[axis];
-            rest /= shape[axis];
-        }
+        Shape<D> position = row_start<D>(shape, row);
         for (index_t x = 0; x < length; ++x) {
             position[D - 1] = x;
             body(position, row * length + x);

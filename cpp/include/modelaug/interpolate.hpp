@@ -1,4 +1,4 @@
-// Linear interpolation on a grid, shared by the kernels that look up images and fields.
+// Linear interpolation on a grid, in double precision.
 #pragma once
 
 #include <algorithm>
@@ -42,15 +42,5 @@ struct LinearStencil {
         return sum;
     }
 };
-
-// Where a displacement field sends voxel `index` at `position`.
-template <int D>
-Point<D> displaced(const Channels<const float, D>& field, const Shape<D>& position, index_t index) {
-    const index_t pixels = field.pixels();
-    Point<D> point;
-    for (int axis = 0; axis < D; ++axis)
-        point[axis] = static_cast<double>(position[axis]) + static_cast<double>(field.data[axis * pixels + index]);
-    return point;
-}
 
 }  // namespace modelaug

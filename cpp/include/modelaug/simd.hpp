@@ -66,8 +66,12 @@ struct InverseRow {
     std::uint8_t* hard;  // 1 where the residual is larger than allowed
 };
 
-// Lines of samples side by side, to become coefficients of the interpolating cubic B-spline mirrored about the
-// outermost samples. What comes of n samples are n + 2 coefficients, one beyond each end; 4 of a single sample.
+// Coefficients of the interpolating cubic B-spline of so many samples: one beyond each end; 4 of a single sample.
+static constexpr std::ptrdiff_t spline_nodes(std::ptrdiff_t samples) {
+    return samples > 1 ? samples + 2 : 4;
+}
+
+// Lines of samples side by side, to become those coefficients, mirrored about the outermost samples.
 struct SplineLines {
     static constexpr std::ptrdiff_t kMargin = 16;  // rows that `work` has more than there are samples, at each end
     static constexpr std::ptrdiff_t kWidth = 16;   // the best number of lines

@@ -9,27 +9,19 @@
 namespace modelaug {
 namespace {
 
-// step = jacobian^-1 f where the determinant is not (nearly) 0; returns where that is.
-inline SixteenInts newton_step(const Sixteen (&j)[2][2], const Sixteen (&f)[2], Sixteen (&step)[2]) {
-    const Sixteen det = j[0][0] * j[1][1] - j[0][1] * j[1][0];
-    const SixteenInts regular = (sixteen(1e-6f) < det) | (det < sixteen(-1e-6f));
-    const Sixteen inverse = sixteen(1.0f) / select(regular, det, sixteen(1.0f));
-    step[0] = inverse * (j[1][1] * f[0] - j[0][1] * f[1]);
-    step[1] = inverse * (j[0][0] * f[1] - j[1][0] * f[0]);
-    return regular;
-}
-
-inline SixteenInts newton_step(const Sixteen (&j)[3][3], const Sixteen (&f)[3], Sixteen (&step)[3]) {
-    Sixteen minor[3][3];
-    for (int a = 0; a < 3; ++a)
-        for (int b = 0; b < 3; ++b) {
-            const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
-            minor[a][b] = j[a1][b1] * j[a2][b2] - j[a1][b2] * j[a2][b1];
+// step = jacobian^-1 f; returns where the Jacobian is regular, and elsewhere the step is anything.
+template <int D>
+inline SixteenInts newton_step(const Sixteen (&jacobian)[D][D], const Sixteen (&f)[D], Sixteen (&step)[D]) {
+    SixteenInts regular;
+    for (int p = 0; p < kParts; ++p) {
+        Floats m[D][D], b[D], x[D];
+        for (int i = 0; i < D; ++i) {
+            b[i] = f[i].part[p];
+            for (int j = 0; j < D; ++j) m[i][j] = jacobian[i][j].part[p];
         }
-    const Sixteen det = j[0][0] * minor[0][0] + j[0][1] * minor[0][1] + j[0][2] * minor[0][2];
-    const SixteenInts regular = (sixteen(1e-6f) < det) | (det < sixteen(-1e-6f));
-    const Sixteen inverse = sixteen(1.0f) / select(regular, det, sixteen(1.0f));
-    for (int k = 0; k < 3; ++k) step[k] = inverse * (minor[0][k] * f[0] + minor[1][k] * f[1] + minor[2][k] * f[2]);
+        regular.part[p] = solve(m, b, x);
+        for (int i = 0; i < D; ++i) step[i].part[p] = x[i];
+    }
     return regular;
 }
 

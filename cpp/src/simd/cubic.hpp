@@ -66,8 +66,7 @@ void spline_lines(const SplineLines& lines, float* work) {
             scale = 1.0f;
         }
     }
-    const size nodes = n > 1 ? n + 2 : 4;
-    copy_rows(x + (margin - 1) * width, width, nodes, width, lines.to, lines.to_step);
+    copy_rows(x + (margin - 1) * width, width, spline_nodes(n), width, lines.to, lines.to_step);
 }
 
 // The sum over k of w[k][i] rows[i][k], for each i.
@@ -102,21 +101,15 @@ struct CubicTaps {
             Ints corner = p.axis[D - 1].low;
             for (int k = 0; k < D; ++k) {
                 if (k < D - 1) corner = corner + p.axis[k].low * steps[k];
-                const Floats t = p.axis[k].t, s = 1.0f - t;
-                store(weights[k][0] + x, s * s * s * (1.0f / 6));
-                store(weights[k][1] + x, (4.0f / 6) + t * t * (0.5f * t - 1.0f));
-                store(weights[k][2] + x, (4.0f / 6) + s * s * (0.5f * s - 1.0f));
-                store(weights[k][3] + x, t * t * t * (1.0f / 6));
+                Floats w[4];
+                spline_weights(p.axis[k].t, w);
+                for (int i = 0; i < 4; ++i) store(weights[k][i] + x, w[i]);
             }
             store(first + x, corner);
             if (row.constant) store(outside + x, select(p.outside(), splat(1), splat(0)));
         }
     }
 };
-
-inline std::int32_t coefficient_count(std::int32_t length) {
-    return length > 1 ? length + 2 : 4;
-}
 
 // line(taps, i): what the outer axes make of the four coefficients along the row around voxel i.
 template <int D, typename Line>
@@ -137,7 +130,7 @@ inline void warp_cubic_row(const WarpRow& row, const std::int32_t (&steps)[D], f
 }
 
 void warp_cubic_2d(const WarpRow& row, float* out) {
-    const std::int32_t steps[2] = {coefficient_count(row.shape[1]), 1};
+    const std::int32_t steps[2] = {static_cast<std::int32_t>(spline_nodes(row.shape[1])), 1};
     const size step = steps[0];
     warp_cubic_row<2>(row, steps, out, [&](const CubicTaps<2>& taps, size i) {
         const auto* w = taps.weights[0];
@@ -148,8 +141,9 @@ void warp_cubic_2d(const WarpRow& row, float* out) {
 }
 
 void warp_cubic_3d(const WarpRow& row, float* out) {
-    const std::int32_t across = coefficient_count(row.shape[2]);
-    const std::int32_t steps[3] = {coefficient_count(row.shape[1]) * across, across, 1};
+    const auto down = static_cast<std::int32_t>(spline_nodes(row.shape[1])),
+               across = static_cast<std::int32_t>(spline_nodes(row.shape[2]));
+    const std::int32_t steps[3] = {down * across, across, 1};
     const size slab = steps[0], step = steps[1];
     warp_cubic_row<3>(row, steps, out, [&](const CubicTaps<3>& taps, size i) {
         const auto *v = taps.weights[0], *w = taps.weights[1];

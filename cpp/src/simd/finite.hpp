@@ -17,10 +17,9 @@ typedef std::uint64_t DoubleBits;
 
 constexpr size kFiniteBlock = 4096;  // looking stops after the block in which one is found
 
-bool finite_floats(const float* x, size count) {
-    const FloatBits* bits = reinterpret_cast<const FloatBits*>(x);
-    constexpr std::uint32_t exponent = 0x7f800000u;
-    std::uint32_t found = 0;
+template <typename Bits>
+inline bool none_has(Bits exponent, const Bits* bits, size count) {
+    Bits found = 0;
     for (size begin = 0; begin < count && found == 0; begin += kFiniteBlock) {
         const size end = begin + kFiniteBlock < count ? begin + kFiniteBlock : count;
         for (size i = begin; i < end; ++i) found |= (bits[i] & exponent) == exponent ? 1u : 0u;
@@ -28,15 +27,12 @@ bool finite_floats(const float* x, size count) {
     return found == 0;
 }
 
+bool finite_floats(const float* x, size count) {
+    return none_has<FloatBits>(0x7f800000u, reinterpret_cast<const FloatBits*>(x), count);
+}
+
 bool finite_doubles(const double* x, size count) {
-    const DoubleBits* bits = reinterpret_cast<const DoubleBits*>(x);
-    constexpr std::uint64_t exponent = 0x7ff0000000000000u;
-    std::uint64_t found = 0;
-    for (size begin = 0; begin < count && found == 0; begin += kFiniteBlock) {
-        const size end = begin + kFiniteBlock < count ? begin + kFiniteBlock : count;
-        for (size i = begin; i < end; ++i) found |= (bits[i] & exponent) == exponent ? 1u : 0u;
-    }
-    return found == 0;
+    return none_has<DoubleBits>(0x7ff0000000000000u, reinterpret_cast<const DoubleBits*>(x), count);
 }
 
 }  // namespace

@@ -42,29 +42,6 @@ inline Slopes<3> slopes(const float* u, const std::int32_t* shape, const Positio
             {far.value - near.value, between(near.along[0], far.along[0], t), between(near.along[1], far.along[1], t)}};
 }
 
-// x = m^-1 f; where m is singular, f.
-inline void solve(const Floats (&m)[2][2], const Floats (&f)[2], Floats (&x)[2]) {
-    const Floats det = m[0][0] * m[1][1] - m[0][1] * m[1][0];
-    const Mask regular = (det > 1e-6f) | (det < -1e-6f);
-    const Floats inverse = 1.0f / select(regular, det, splat(1.0f));
-    x[0] = select(regular, inverse * (m[1][1] * f[0] - m[0][1] * f[1]), f[0]);
-    x[1] = select(regular, inverse * (m[0][0] * f[1] - m[1][0] * f[0]), f[1]);
-}
-
-inline void solve(const Floats (&m)[3][3], const Floats (&f)[3], Floats (&x)[3]) {
-    Floats minor[3][3];
-    for (int a = 0; a < 3; ++a)
-        for (int b = 0; b < 3; ++b) {
-            const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
-            minor[a][b] = m[a1][b1] * m[a2][b2] - m[a1][b2] * m[a2][b1];
-        }
-    const Floats det = m[0][0] * minor[0][0] + m[0][1] * minor[0][1] + m[0][2] * minor[0][2];
-    const Mask regular = (det > 1e-6f) | (det < -1e-6f);
-    const Floats inverse = 1.0f / select(regular, det, splat(1.0f));
-    for (int k = 0; k < 3; ++k)
-        x[k] = select(regular, inverse * (minor[0][k] * f[0] + minor[1][k] * f[1] + minor[2][k] * f[2]), f[k]);
-}
-
 // Newton steps from minus the displacement. A voxel that is there stays; one that a step does not bring nearer is left
 // to damped steps, or it might jump across a fold.
 template <int D>
@@ -91,8 +68,8 @@ inline void invert_row(const WarpRow& row, float tolerance, int iterations, cons
             const Mask open = (squared > allowed) & (squared < before);
             before = select(open, squared, splat(0.0f));
             if (iteration == iterations || !any(open)) break;
-            solve(jacobian, f, step);
-            for (int k = 0; k < D; ++k) v[k] = select(open, v[k] - step[k], v[k]);
+            const Mask regular = solve(jacobian, f, step);
+            for (int k = 0; k < D; ++k) v[k] = select(open, v[k] - select(regular, step[k], f[k]), v[k]);
         }
         for (int k = 0; k < D; ++k) store_some(out.inverse + k * row.component + x, v[k], left);
         float lengths[kLanes];

@@ -20,6 +20,8 @@
 
 namespace modelaug {
 
+static_assert(AxisBlock::kVoxels == kSixteen && SolveStrip::kVoxels == kSixteen);
+
 extern const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA);
 const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
                                                  collapse,

@@ -63,9 +63,17 @@ inline void store(std::int32_t* x, Ints value) {
 }
 
 inline bool any(Mask mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
     std::int32_t found = 0;
     for (int i = 0; i < kLanes; ++i) found |= mask[i];
     return found != 0;
+#endif
 }
 
 inline Quad load_quad(const float* x) {
@@ -75,6 +83,16 @@ inline Quad load_quad(const float* x) {
 
 inline void store_quad(float* x, Quad value) {
     typedef Quad Unaligned __attribute__((aligned(4), may_alias));
+    *reinterpret_cast<Unaligned*>(x) = value;
+}
+
+inline Octet load_octet(const float* x) {
+    typedef Octet Unaligned __attribute__((aligned(4), may_alias));
+    return *reinterpret_cast<const Unaligned*>(x);
+}
+
+inline void store_octet(float* x, Octet value) {
+    typedef Octet Unaligned __attribute__((aligned(4), may_alias));
     *reinterpret_cast<Unaligned*>(x) = value;
 }
 
@@ -104,6 +122,20 @@ inline Floats smaller(Floats a, Floats b) {
 #endif
 }
 
+// Numbers at even and at odd places of a and then b.
+inline void split_pairs(Floats a, Floats b, Floats& even, Floats& odd) {
+#if defined(__AVX512F__)
+    even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+    even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+    odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+    even = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    odd = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+
 // image[at] and image[at + 1], both with one access.
 inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right) {
 #if defined(__AVX512F__)
@@ -113,8 +145,7 @@ inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right)
     };
     const Floats a = eight(__builtin_shufflevector(at, at, 0, 1, 2, 3, 4, 5, 6, 7)),
                  b = eight(__builtin_shufflevector(at, at, 8, 9, 10, 11, 12, 13, 14, 15));
-    left = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    right = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    split_pairs(a, b, left, right);
 #else
     typedef double Pair __attribute__((aligned(4), may_alias));
     typedef double Pairs __attribute__((vector_size(16)));
@@ -131,8 +162,7 @@ inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right)
     left = __builtin_shufflevector(ac, bd, 0, 2, 8, 10, 4, 6, 12, 14);
     right = __builtin_shufflevector(ac, bd, 1, 3, 9, 11, 5, 7, 13, 15);
 #else
-    left = __builtin_shufflevector(a, b, 0, 2, 4, 6);
-    right = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    split_pairs(a, b, left, right);
 #endif
 #endif
 }
@@ -189,26 +219,52 @@ inline bool any(Mask mask) {
     return mask;
 }
 
-struct Quad {
-    float v[4];
+template <int N>
+struct Several {
+    float v[N];
 };
 
-inline Quad operator+(Quad a, Quad b) {
-    for (int i = 0; i < 4; ++i) a.v[i] += b.v[i];
+template <int N>
+inline Several<N> operator+(Several<N> a, Several<N> b) {
+    for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
     return a;
 }
 
-inline Quad operator*(float a, Quad b) {
-    for (int i = 0; i < 4; ++i) b.v[i] *= a;
+template <int N>
+inline Several<N> operator*(float a, Several<N> b) {
+    for (int i = 0; i < N; ++i) b.v[i] *= a;
     return b;
 }
 
+template <int N>
+inline Several<N> load_several(const float* x) {
+    Several<N> result;
+    for (int i = 0; i < N; ++i) result.v[i] = x[i];
+    return result;
+}
+
+template <int N>
+inline void store_several(float* x, Several<N> value) {
+    for (int i = 0; i < N; ++i) x[i] = value.v[i];
+}
+
+typedef Several<4> Quad;
+typedef Several<8> Octet;
+
 inline Quad load_quad(const float* x) {
-    return {x[0], x[1], x[2], x[3]};
+    return load_several<4>(x);
 }
 
 inline void store_quad(float* x, Quad value) {
-    for (int i = 0; i < 4; ++i) x[i] = value.v[i];
+    store_several(x, value);
+}
+
+inline Octet load_octet(const float* x) {
+    return load_several<8>(x);
+}
+
+inline void store_octet(float* x, Octet value) {
+    store_several(x, value);
 }
 
 inline void load_pairs(const float* image, Ints at, Floats& left, Floats& right) {
@@ -227,6 +283,49 @@ inline Floats splat(float x) {
 
 inline Ints splat(std::int32_t x) {
     return Ints{} + x;
+}
+
+// The four cubic B-splines at t in [0, 1], and their derivatives; of numbers, or of several side by side.
+template <typename T>
+inline void spline_weights(T t, T (&w)[4]) {
+    const T s = 1.0f - t;
+    w[0] = (1.0f / 6) * (s * s * s);
+    w[1] = 4.0f / 6 + t * t * (0.5f * t - 1.0f);
+    w[2] = 4.0f / 6 + s * s * (0.5f * s - 1.0f);
+    w[3] = (1.0f / 6) * (t * t * t);
+}
+
+template <typename T>
+inline void spline_slopes(T t, T (&d)[4]) {
+    const T s = 1.0f - t;
+    d[0] = -0.5f * (s * s);
+    d[1] = t * (1.5f * t - 2.0f);
+    d[2] = s * (2.0f - 1.5f * s);
+    d[3] = 0.5f * (t * t);
+}
+
+// x = m^-1 f; returns where m is regular, and elsewhere x is anything.
+inline Mask solve(const Floats (&m)[2][2], const Floats (&f)[2], Floats (&x)[2]) {
+    const Floats det = m[0][0] * m[1][1] - m[0][1] * m[1][0];
+    const Mask regular = (det > 1e-6f) | (det < -1e-6f);
+    const Floats inverse = 1.0f / select(regular, det, splat(1.0f));
+    x[0] = inverse * (m[1][1] * f[0] - m[0][1] * f[1]);
+    x[1] = inverse * (m[0][0] * f[1] - m[1][0] * f[0]);
+    return regular;
+}
+
+inline Mask solve(const Floats (&m)[3][3], const Floats (&f)[3], Floats (&x)[3]) {
+    Floats minor[3][3];
+    for (int a = 0; a < 3; ++a)
+        for (int b = 0; b < 3; ++b) {
+            const int a1 = (a + 1) % 3, a2 = (a + 2) % 3, b1 = (b + 1) % 3, b2 = (b + 2) % 3;
+            minor[a][b] = m[a1][b1] * m[a2][b2] - m[a1][b2] * m[a2][b1];
+        }
+    const Floats det = m[0][0] * minor[0][0] + m[0][1] * minor[0][1] + m[0][2] * minor[0][2];
+    const Mask regular = (det > 1e-6f) | (det < -1e-6f);
+    const Floats inverse = 1.0f / select(regular, det, splat(1.0f));
+    for (int k = 0; k < 3; ++k) x[k] = inverse * (minor[0][k] * f[0] + minor[1][k] * f[1] + minor[2][k] * f[2]);
+    return regular;
 }
 
 // The first `count` of a block, zeros after.

@@ -103,19 +103,7 @@ inline Sixteen to_floats(SixteenInts x) {
 inline bool any(SixteenInts truth) {
     Ints all = truth.part[0];
     for (int p = 1; p < kParts; ++p) all |= truth.part[p];
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)all, (__m512i)all) != 0;
-#elif defined(__AVX2__)
-    return _mm256_movemask_ps((__m256)all) != 0;
-#elif defined(__SSE2__) && defined(__GNUC__)
-    return _mm_movemask_ps((__m128)all) != 0;
-#elif defined(__GNUC__)
-    std::int32_t found = 0;
-    for (int i = 0; i < kLanes; ++i) found |= all[i];
-    return found != 0;
-#else
-    return all != 0;
-#endif
+    return any(static_cast<Mask>(all));
 }
 
 inline bool any_less(Sixteen a, Sixteen b) {

@@ -8,55 +8,6 @@
 namespace modelaug {
 namespace {
 
-// Control points side by side; compilers with vector types keep them in registers of whatever width there is.
-#if defined(__GNUC__)
-typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
-typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-
-#else
-template <int N>
-struct Several {
-    float v[N];
-    float& operator[](int i) { return v[i]; }
-    float operator[](int i) const { return v[i]; }
-};
-template <int N>
-inline Several<N> operator*(float a, Several<N> b) {
-    for (int i = 0; i < N; ++i) b.v[i] *= a;
-    return b;
-}
-template <int N>
-inline Several<N> operator*(Several<N> a, Several<N> b) {
-    for (int i = 0; i < N; ++i) a.v[i] *= b.v[i];
-    return a;
-}
-template <int N>
-inline Several<N> operator+(Several<N> a, Several<N> b) {
-    for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
-    return a;
-}
-template <int N>
-inline Several<N>& operator+=(Several<N>& a, Several<N> b) {
-    for (int i = 0; i < N; ++i) a.v[i] += b.v[i];
-    return a;
-}
-using Eight = Several<8>;
-using Four = Several<4>;
-
-#endif
-
-// The four cubic B-splines at t in [0, 1], as polynomials in t; and their derivatives.
-inline Four weights(float t) {
-    const Four c0 = {1.0f / 6, 4.0f / 6, 1.0f / 6, 0.0f}, c1 = {-0.5f, 0.0f, 0.5f, 0.0f},
-               c2 = {0.5f, -1.0f, 0.5f, 0.0f}, c3 = {-1.0f / 6, 0.5f, -0.5f, 1.0f / 6};
-    return c0 + t * (c1 + t * (c2 + t * c3));
-}
-
-inline Four slopes(float t) {
-    const Four c1 = {-0.5f, 0.0f, 0.5f, 0.0f}, c2 = {1.0f, -2.0f, 1.0f, 0.0f}, c3 = {-0.5f, 1.5f, -1.5f, 0.5f};
-    return c1 + t * (c2 + t * c3);
-}
-
 // Cells and fractions along an axis.
 inline Sixteen locate(const StepView& step, int axis, Sixteen x, SixteenInts& cells) {
     Sixteen scaled = step.per_voxel[axis] * x + sixteen(static_cast<float>(StepView::kMargin));
@@ -76,8 +27,8 @@ inline void transpose_pairs(const float* values, Floats (&pairs)[4]) {
     for (int i = 0; i < 4; ++i) {
         // As they were stored, point by point: a load across two stores waits until both are through.
         typedef double HalfPairs __attribute__((vector_size(32)));
-        const HalfPairs a = reinterpret_cast<HalfPairs>(*reinterpret_cast<const Eight*>(values + 16 * i)),
-                        b = reinterpret_cast<HalfPairs>(*reinterpret_cast<const Eight*>(values + 16 * i + 8));
+        const HalfPairs a = reinterpret_cast<HalfPairs>(load_octet(values + 16 * i)),
+                        b = reinterpret_cast<HalfPairs>(load_octet(values + 16 * i + 8));
         in[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
     }
     for (int i = 0; i < 2; ++i) {
@@ -113,30 +64,16 @@ inline void transpose_pairs(const float* values, Floats (&pairs)[4]) {
 // Each number twice.
 inline Floats twice(const float* values) {
 #if defined(__AVX512F__)
-    typedef float Half __attribute__((vector_size(32)));
-    typedef Half Unaligned __attribute__((aligned(4), may_alias));
-    const Half half = *reinterpret_cast<const Unaligned*>(values);
+    const Octet half = load_octet(values);
     return __builtin_shufflevector(half, half, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
 #elif defined(__AVX2__)
-    const Four half = *reinterpret_cast<const Four*>(values);
+    const Quad half = load_quad(values);
     return __builtin_shufflevector(half, half, 0, 0, 1, 1, 2, 2, 3, 3);
 #else
     return Floats{values[0], values[0], values[1], values[1]};
 #endif
 }
 
-inline void split_pairs(Floats a, Floats b, Floats& first, Floats& second) {
-#if defined(__AVX512F__)
-    first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-#elif defined(__AVX2__)
-    first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
-    second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
-#else
-    first = __builtin_shufflevector(a, b, 0, 2, 4, 6);
-    second = __builtin_shufflevector(a, b, 1, 3, 5, 7);
-#endif
-}
 #endif
 
 // Sums over the four control points along the row: of value (points, 4, 2) with the B-splines at t and with their
@@ -148,14 +85,13 @@ inline void sum_along(const float* value, const float* down, const float* t, Six
         Floats pairs[3][2];
         for (int half = 0; half < 2; ++half) {
             const int first = p * kLanes + half * kPoints;
-            const Floats u = twice(t + first), v = 1.0f - u;
-            const Floats w[4] = {(1.0f / 6) * (v * v * v), 4.0f / 6 + u * u * (0.5f * u - 1.0f),
-                                 4.0f / 6 + v * v * (0.5f * v - 1.0f), (1.0f / 6) * (u * u * u)};
-            Floats c[4];
+            const Floats u = twice(t + first);
+            Floats w[4], d[4], c[4];
+            spline_weights(u, w);
             transpose_pairs(value + 8 * first, c);
             pairs[0][half] = (w[0] * c[0] + w[1] * c[1]) + (w[2] * c[2] + w[3] * c[3]);
             if (!Gradient) continue;
-            const Floats d[4] = {-0.5f * (v * v), u * (1.5f * u - 2.0f), v * (2.0f - 1.5f * v), 0.5f * (u * u)};
+            spline_slopes(u, d);
             pairs[2][half] = (d[0] * c[0] + d[1] * c[1]) + (d[2] * c[2] + d[3] * c[3]);
             transpose_pairs(down + 8 * first, c);
             pairs[1][half] = (w[0] * c[0] + w[1] * c[1]) + (w[2] * c[2] + w[3] * c[3]);
@@ -166,7 +102,9 @@ inline void sum_along(const float* value, const float* down, const float* t, Six
 #else
     float found[3][2][kSixteen] = {};
     for (int r = 0; r < kSixteen; ++r) {
-        const Four w = weights(t[r]), d = slopes(t[r]);
+        float w[4], d[4];
+        spline_weights(t[r], w);
+        spline_slopes(t[r], d);
         for (int k = 0; k < 2; ++k)
             for (int i = 0; i < 4; ++i) {
                 found[0][k][r] += w[i] * value[8 * r + 2 * i + k];
@@ -180,6 +118,20 @@ inline void sum_along(const float* value, const float* down, const float* t, Six
 #endif
 }
 
+// Of the four control points around sixteen points along an axis, and slopes if wanted.
+template <bool Slopes>
+inline void store_weights(Sixteen t, float (&weights)[4][kSixteen], float (&slopes)[4][kSixteen]) {
+    for (int p = 0; p < kParts; ++p) {
+        Floats w[4], d[4];
+        spline_weights(t.part[p], w);
+        if (Slopes) spline_slopes(t.part[p], d);
+        for (int i = 0; i < 4; ++i) {
+            store(weights[i] + p * kLanes, w[i]);
+            if (Slopes) store(slopes[i] + p * kLanes, d[i]);
+        }
+    }
+}
+
 // x -> x + r(x), and the gradient of r if wanted: what points do alike, in vectors; what each looks up, one after the
 // other, which leaves the processor free to overlap them.
 template <bool Gradient>
@@ -188,28 +140,16 @@ inline void apply(const StepView& step, Sixteen (&x)[2], Sixteen (&gradient)[2][
     float w[4][kSixteen], d[4][kSixteen], across[kSixteen], value[8 * kSixteen], down[8 * kSixteen];
     const std::int32_t stride = static_cast<std::int32_t>(step.strides[0]);
     SixteenInts rows, columns;
-    const Sixteen u = locate(step, 0, x[0], rows), v = 1.0f - u;
+    store_weights<Gradient>(locate(step, 0, x[0], rows), w, d);
     store(across, locate(step, 1, x[1], columns));
     store(offsets, stride * rows + 2 * columns);
-    store(w[0], (1.0f / 6) * (v * v * v));
-    store(w[1], 4.0f / 6 + u * u * (0.5f * u - 1.0f));
-    store(w[2], 4.0f / 6 + v * v * (0.5f * v - 1.0f));
-    store(w[3], (1.0f / 6) * (u * u * u));
-    if (Gradient) {
-        store(d[0], -0.5f * (v * v));
-        store(d[1], u * (1.5f * u - 2.0f));
-        store(d[2], v * (2.0f - 1.5f * v));
-        store(d[3], 0.5f * (u * u));
-    }
     for (int r = 0; r < kSixteen; ++r) {
         // Four control points of two components along the row, summed over the rows.
         const float* nodes = step.nodes + offsets[r];
-        const Eight a0 = *reinterpret_cast<const Eight*>(nodes), a1 = *reinterpret_cast<const Eight*>(nodes + stride),
-                    a2 = *reinterpret_cast<const Eight*>(nodes + 2 * stride),
-                    a3 = *reinterpret_cast<const Eight*>(nodes + 3 * stride);
-        *reinterpret_cast<Eight*>(value + 8 * r) = (w[0][r] * a0 + w[1][r] * a1) + (w[2][r] * a2 + w[3][r] * a3);
-        if (Gradient)
-            *reinterpret_cast<Eight*>(down + 8 * r) = (d[0][r] * a0 + d[1][r] * a1) + (d[2][r] * a2 + d[3][r] * a3);
+        const Octet a0 = load_octet(nodes), a1 = load_octet(nodes + stride), a2 = load_octet(nodes + 2 * stride),
+                    a3 = load_octet(nodes + 3 * stride);
+        store_octet(value + 8 * r, (w[0][r] * a0 + w[1][r] * a1) + (w[2][r] * a2 + w[3][r] * a3));
+        if (Gradient) store_octet(down + 8 * r, (d[0][r] * a0 + d[1][r] * a1) + (d[2][r] * a2 + d[3][r] * a3));
     }
     Sixteen sums[3][2];
     sum_along<Gradient>(value, down, across, sums);
@@ -219,45 +159,47 @@ inline void apply(const StepView& step, Sixteen (&x)[2], Sixteen (&gradient)[2][
     }
 }
 
-// Four numbers four times, each time weighted.
-inline Four sum_along(Sixteen values, Four w) {
-    float all[kSixteen];
-    store(all, values);
-    const Four a = *reinterpret_cast<const Four*>(all), b = *reinterpret_cast<const Four*>(all + 4),
-               c = *reinterpret_cast<const Four*>(all + 8), d = *reinterpret_cast<const Four*>(all + 12);
-    return (w[0] * a + w[1] * b) + (w[2] * c + w[3] * d);
-}
-
 template <bool Gradient>
 inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][3]) {
     std::int32_t cells[3][kSixteen];
-    float t[3][kSixteen], found[4][3][kSixteen];
+    float w[3][4][kSixteen], d[3][4][kSixteen], found[4][3][kSixteen];
     for (int axis = 0; axis < 3; ++axis) {
         SixteenInts cell;
-        store(t[axis], locate(step, axis, x[axis], cell));
+        store_weights<Gradient>(locate(step, axis, x[axis], cell), w[axis], d[axis]);
         store(cells[axis], cell);
     }
     for (int r = 0; r < kSixteen; ++r) {
         const float* nodes = step.nodes;
         for (int axis = 0; axis < 3; ++axis) nodes += cells[axis][r] * step.strides[axis];
-        const Four w0 = weights(t[0][r]), w1 = weights(t[1][r]), w2 = weights(t[2][r]);
-        const Four d0 = slopes(t[0][r]), d1 = slopes(t[1][r]), d2 = slopes(t[2][r]);
-        // Four control points of four components along the row, summed over rows and planes.
-        Sixteen value = sixteen(0.0f), deep = value, down = value;
+        // Four control points of four components along the row, summed over rows and planes, and then along it.
+        float value[kSixteen], deep[kSixteen], down[kSixteen], sums[4][4];
+        Sixteen total = sixteen(0.0f), total_deep = total, total_down = total;
         for (int i = 0; i < 4; ++i) {
             const float* line = nodes + i * step.strides[0];
             Sixteen plane = sixteen(0.0f), slope = plane;
             for (int j = 0; j < 4; ++j, line += step.strides[1]) {
                 const Sixteen c = load_sixteen(line);
-                plane = plane + w1[j] * c;
-                if (Gradient) slope = slope + d1[j] * c;
+                plane = plane + w[1][j][r] * c;
+                if (Gradient) slope = slope + d[1][j][r] * c;
             }
-            value = value + w0[i] * plane;
+            total = total + w[0][i][r] * plane;
             if (!Gradient) continue;
-            deep = deep + d0[i] * plane;
-            down = down + w0[i] * slope;
+            total_deep = total_deep + d[0][i][r] * plane;
+            total_down = total_down + w[0][i][r] * slope;
         }
-        const Four sums[4] = {sum_along(value, w2), sum_along(deep, w2), sum_along(down, w2), sum_along(value, d2)};
+        const auto along = [&](const float* lines, const float (&weights)[4][kSixteen], float* out) {
+            store_quad(out, (weights[0][r] * load_quad(lines) + weights[1][r] * load_quad(lines + 4)) +
+                                (weights[2][r] * load_quad(lines + 8) + weights[3][r] * load_quad(lines + 12)));
+        };
+        store(value, total);
+        along(value, w[2], sums[0]);
+        if (Gradient) {
+            store(deep, total_deep);
+            store(down, total_down);
+            along(deep, w[2], sums[1]);
+            along(down, w[2], sums[2]);
+            along(value, d[2], sums[3]);
+        }
         for (int k = 0; k < 3; ++k)
             for (int part = 0; part < (Gradient ? 4 : 1); ++part) found[part][k][r] = sums[part][k];
     }

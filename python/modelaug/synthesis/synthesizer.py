@@ -150,11 +150,7 @@ class PairSynthesizer:
                     raise ValueError(f"out.{name} is an array, but the model has no labels; pass None")
                 continue
             shape, dtype = layout[name]
-            if not isinstance(array, np.ndarray) or array.shape != (count, *shape) or array.dtype != dtype:
-                found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else repr(array)
-                raise ValueError(f"out.{name} is {found}; pass an array {(count, *shape)} of {dtype}, as of empty()")
-            if not array.flags.c_contiguous or not array.flags.writeable:
-                raise ValueError(f"out.{name} is not contiguous and writeable; pass an array of its own, as of empty()")
+            _checks.output(f"out.{name}", array, (count, *shape), dtype)
         return pairs
 
     def _fill(self, index: int, out: Pair) -> dict[str, Any]:
