@@ -17,6 +17,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
+from modelaug import compose
 from modelaug.learning import FlowNetS, estimate_flow, load_network, register, to_flownet
 from modelaug.learning.losses import average_cells
 from tests.learning.toys import Translations
@@ -30,7 +31,7 @@ class Fixed(FlowNetS):
         self.output = output
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.output[None]
+        return self.output.expand(len(images), -1, -1, -1)
 
 
 def picture(h: int, w: int, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -151,3 +152,60 @@ def test_bad_images(fixed: Any, moving: Any, error: type[Exception], message: st
     with pytest.raises(error, match=message) as caught:
         register(FlowNetS(width=0.03), fixed, moving)
     assert "\n" not in str(caught.value)
+
+
+def shift(rows: float, columns: float, n: int) -> FlowNetS:
+    """Return a network that always finds the same translation, in pixels of its n x n input."""
+    return Fixed(to_flownet(torch.tensor([rows, columns])[:, None, None]).expand(2, n // 4, n // 4).clone())
+
+
+def test_displacements_come_back_from_the_grid_that_the_network_sees() -> None:
+    flow = register(shift(1.5, -2.0, 16), picture(32, 48), picture(32, 48, 1), grid=(16, 16))
+    np.testing.assert_allclose(flow, np.broadcast_to(np.array([3.0, -6.0])[:, None, None], (2, 32, 48)), atol=1e-5)
+
+
+def test_passes_are_composed() -> None:
+    flow = register(shift(1.0, 0.5, 32), picture(32, 32), picture(32, 32, 1), passes=3)
+    np.testing.assert_allclose(flow[0], 3.0, atol=1e-5)
+    np.testing.assert_allclose(flow[1], 1.5, atol=1e-5)
+
+
+def test_every_pass_sees_the_image_warped_so_far() -> None:
+    seen = []
+
+    class Watching(Fixed):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images.clone())
+            return super().forward(images)
+
+    network = Watching(shift(0.0, 4.0, 32).output)  # type: ignore[arg-type]
+    fixed, moving = picture(32, 32), picture(32, 32, 1)
+    register(network, fixed, moving, passes=2)
+    first, second = (images[0, 1].numpy() for images in seen)
+    np.testing.assert_allclose(np.corrcoef(second[:, :28].ravel(), first[:, 4:].ravel())[0, 1], 1, atol=1e-4)
+    np.testing.assert_array_equal(seen[0][0, 0], seen[1][0, 0])
+
+
+def test_symmetric_is_the_mean_of_both_ways() -> None:
+    # A network that finds the same in both directions contradicts itself; nothing is left of it.
+    flow = register(shift(1.0, -3.0, 32), picture(32, 32), picture(32, 32, 1), symmetric=True)
+    np.testing.assert_allclose(flow, 0, atol=1e-5)
+
+
+def test_symmetric_registration_is_consistent(trained: Path) -> None:
+    network = load_network(trained)
+    pair = Translations().draw(3)
+    there = register(network, pair.fixed, pair.moving, symmetric=True)
+    back = register(network, pair.moving, pair.fixed, symmetric=True)
+    inside = np.s_[8:-8, 8:-8]
+    both = compose(back, there)[(slice(None), *inside)]
+    alone = compose(register(network, pair.moving, pair.fixed), register(network, pair.fixed, pair.moving))[
+        (slice(None), *inside)
+    ]
+    assert np.abs(both).mean() < 0.5 * np.abs(alone).mean()
+
+
+@pytest.mark.parametrize(("options", "message"), [({"passes": 0}, "passes is 0"), ({"grid": (8, 8, 8)}, "grid is")])
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        register(shift(0, 0, 32), picture(32, 32), picture(32, 32, 1), **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,18 +12,29 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from modelaug import _checks
+from modelaug.fields import compose, invert
 from modelaug.learning.flownet import FlowNetS, from_flownet
 from modelaug.learning.intensity import scale_intensity
+from modelaug.resizing import resize_field, resize_image
+from modelaug.warping import warp
 
 __all__ = ["estimate_flow", "network_input", "register"]
 
 
-def register(network: FlowNetS, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> npt.NDArray[np.float32]:
+def register(
+    network: FlowNetS,
+    fixed: npt.ArrayLike,
+    moving: npt.ArrayLike,
+    *,
+    grid: Sequence[int] | None = None,
+    passes: int = 1,
+    symmetric: bool = False,
+) -> npt.NDArray[np.float32]:
     """Estimate the displacement that pulls a moving image onto a fixed one.
 
-    Intensities are scaled as in training (`scale_intensity`). The images are neither resampled nor padded, whatever
-    their size: from their first row and column on, each pixel of the output covers a square of 4 x 4 of theirs, as in
-    training.
+    Intensities are scaled as in training (`scale_intensity`). By default the images are neither resampled nor padded,
+    whatever their size: from their first row and column on, each pixel of the output covers a square of 4 x 4 of
+    theirs, as in training.
 
     Parameters
     ----------
@@ -32,6 +43,14 @@ def register(network: FlowNetS, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> 
     fixed, moving : array_like, (h, w) or (c, h, w)
         Images of the same shape, any size and intensity range. Grey images are repeated for a network that takes
         colour.
+    grid
+        Rows and columns at which the network sees the images: those it was trained at, if the images have others; the
+        displacement is brought back to their own grid. By default it sees them as they are.
+    passes
+        How often the network is applied: every time after the first to the moving image warped by what was found so
+        far, the displacements being composed.
+    symmetric
+        Register both ways in every pass and take the mean of the displacement and of the inverse of its counterpart.
 
     Returns
     -------
@@ -41,8 +60,10 @@ def register(network: FlowNetS, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> 
     Raises
     ------
     TypeError, ValueError
-        If an image holds no finite numbers or is constant, or if shapes or channels do not fit.
+        If an image holds no finite numbers or is constant, if shapes or channels do not fit, or an option is out of
+        range.
     """
+    count = _checks.integer("passes", passes, minimum=1)
     images = []
     for name, image in (("fixed", fixed), ("moving", moving)):
         array = _checks.finite(name, image, ndim=(2, 3), dtype=np.float32)
@@ -54,10 +75,34 @@ def register(network: FlowNetS, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> 
         raise ValueError(
             f"moving has shape {np.shape(moving)} and fixed {np.shape(fixed)}; resample them to one grid, same channels"
         )
-    tensors = (torch.from_numpy(np.require(image[None], requirements="W")) for image in images)
-    flow = estimate_flow(network, *tensors)
-    result: npt.NDArray[np.float32] = flow[0].cpu().numpy()
-    return result
+    own = images[0].shape[1:]
+    if grid is not None:
+        images = [resize_image(image, _plane(grid)) for image in images]
+    field = _estimate(network, images[0], images[1], symmetric)
+    for _ in range(count - 1):
+        warped = warp(images[1], field, threads=1)
+        field = compose(field, _estimate(network, images[0], warped, symmetric), threads=1)
+    return resize_field(field, own)
+
+
+def _plane(grid: Sequence[int]) -> tuple[int, ...]:
+    shape = _checks.grid_shape("grid", grid)
+    if len(shape) != 2:
+        raise ValueError(f"grid is {shape}; pass rows and columns")
+    return shape
+
+
+def _estimate(
+    network: FlowNetS, fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32], symmetric: bool
+) -> npt.NDArray[np.float32]:
+    """Estimate the displacement (2, h, w) of images (c, h, w), the mean of both ways if `symmetric`."""
+    there, back = (np.stack(pair) for pair in ((fixed, moving), (moving, fixed)))
+    count = 2 if symmetric else 1
+    batch = (torch.from_numpy(images[:count]) for images in (there, back))
+    flows: npt.NDArray[np.float32] = estimate_flow(network, *batch).cpu().numpy()
+    if not symmetric:
+        return np.asarray(flows[0])
+    return np.asarray((flows[0] + invert(flows[1], threads=1)) / 2, np.float32)
 
 
 def estimate_flow(network: FlowNetS, fixed: Tensor, moving: Tensor) -> Tensor:
