@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +12,7 @@ __all__ = ["contour_distance", "landmark_error"]
 Array = npt.NDArray[np.float64]
 
 _SAMPLES_PER_VOXEL = 4
+_BLOCK = 1 << 14  # distances at a time, so that they stay in the cache
 
 
 def contour_distance(
@@ -101,11 +100,28 @@ def _sample(polyline: Array, step: float) -> Array:
 
 def _distances(points: Array, polyline: Array) -> Array:
     """Return the distance of each point (p, d) to a polyline."""
-    nearest = np.linalg.norm(points - polyline[0], axis=1) ** 2
-    for start, end in pairwise(polyline):
-        along = end - start
-        length = float(along @ along)
-        offset = points - start
-        share = np.clip(offset @ along / length, 0, 1) if length > 0 else np.zeros(len(points))
-        np.minimum(nearest, ((offset - share[:, None] * along) ** 2).sum(axis=1), out=nearest)
-    return np.asarray(np.sqrt(nearest))
+    starts, along = polyline[:-1], np.diff(polyline, axis=0)
+    if len(starts) == 0:
+        return np.asarray(np.linalg.norm(points - polyline[0], axis=1))
+    lengths = (along**2).sum(axis=1)
+    # A segment without length is its start: the share is 0 / 1.
+    directions = along / np.where(lengths > 0, lengths, 1)[:, None]
+    rows = max(1, _BLOCK // len(starts))
+    nearest = [_squares(points[i : i + rows], starts, along, directions) for i in range(0, len(points), rows)]
+    return np.asarray(np.sqrt(np.concatenate(nearest)))
+
+
+def _squares(points: Array, starts: Array, along: Array, directions: Array) -> Array:
+    """Return the squared distance of each point (p, d) to the nearest segment (s, d)."""
+    # Coordinate by coordinate, each a matrix (p, s): NumPy is slow along a last axis of 2 or 3.
+    offsets = [points[:, k, None] - starts[:, k] for k in range(points.shape[1])]
+    share = offsets[0] * directions[:, 0]
+    for offset, direction in zip(offsets[1:], directions.T[1:], strict=True):
+        share += offset * direction
+    np.clip(share, 0, 1, out=share)
+    total = np.zeros_like(share)
+    for offset, extent in zip(offsets, along.T, strict=True):
+        offset -= share * extent
+        offset *= offset
+        total += offset
+    return np.asarray(total.min(axis=1))

@@ -1,0 +1,132 @@
+"""Overlap of label maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+
+__all__ = ["jaccard", "scored_labels"]
+
+Labels = npt.NDArray[np.integer[Any]]
+
+_SPAN = 1 << 16  # values that a histogram has a bin for, whatever the number of voxels
+
+
+def jaccard(
+    labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None = None
+) -> npt.NDArray[np.float64]:
+    r"""Return the Jaccard index of each structure in two label maps: :math:`|A \cap B| / |A \cup B|`.
+
+    Parameters
+    ----------
+    labels_a, labels_b : array_like of integers, (*grid)
+        Label maps of the same shape, 2D or 3D.
+    ids : array_like of integers, (k,), optional
+        The structures' labels; by default all that occur in either map, ascending, without 0, the background.
+
+    Returns
+    -------
+    ndarray, (k,), float64
+        From 0 to 1: 0 for a structure that is absent from one of the maps, NaN for one absent from both, which means
+        skip (``np.nanmean``).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a map does not hold integers or the shapes differ.
+    """
+    a, b = (_label_map(name, labels, (2, 3)) for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)))
+    if a.shape != b.shape:
+        raise ValueError(f"labels_b has shape {b.shape} but labels_a {a.shape}; pass two label maps on one grid")
+    histograms = [_histogram(x) for x in (a[a == b], a, b)]
+    if ids is None:
+        present = np.union1d(histograms[1][0], histograms[2][0])
+        wanted = present[present != 0]
+    else:
+        wanted = _label_ids("ids", ids)
+    both, in_a, in_b = (_counts(*histogram, wanted) for histogram in histograms)
+    union = in_a + in_b - both
+    return np.asarray(np.divide(both, union, out=np.full(len(wanted), np.nan), where=union > 0))
+
+
+def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20) -> Labels:
+    """Return the labels that are worth scoring: those that nearly all images have, and not only a few voxels of.
+
+    Choose them on training subjects, so that no test subject decides what it is tested on.
+
+    Parameters
+    ----------
+    labels : array_like of integers, (n, *grid)
+        Label maps of n images.
+    share
+        In which part of the images a structure has to be.
+    voxels
+        With at least how many voxels in each of these.
+
+    Returns
+    -------
+    ndarray of integers, (k,)
+        Ascending, without 0, the background.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the maps do not hold integers, or an option is out of range.
+    """
+    maps = _label_map("labels", labels, (3, 4))
+    least = _checks.integer("voxels", voxels, minimum=1)
+    needed = _checks.number("share", share, above=0.0, maximum=1.0) * len(maps)
+    large = []
+    for each in maps:
+        present, counts = _histogram(each)
+        large.append(present[counts >= least])
+    values, images = np.unique(np.concatenate(large), return_counts=True)
+    # Not one image more for a share such as 0.7, of which 10 times is 7 only up to rounding.
+    return np.asarray(values[(images >= needed - 1e-9) & (values != 0)])
+
+
+def _label_map(name: str, labels: npt.ArrayLike, axes: tuple[int, ...]) -> Labels:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"{name} has dtype {array.dtype}; pass integers")
+    if array.ndim not in axes or array.size == 0:
+        wanted = " or ".join(map(str, axes))
+        raise ValueError(f"{name} has shape {array.shape}; pass an array with {wanted} axes that is not empty")
+    return array.view(np.uint8) if array.dtype.kind == "b" else array
+
+
+def _label_ids(name: str, ids: npt.ArrayLike) -> Labels:
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"{name} is an array {array.shape} of {array.dtype}; pass a list of integers")
+    return array.astype(np.int64) if array.size == 0 else array
+
+
+def _histogram(values: Labels) -> tuple[Labels, npt.NDArray[np.int64]]:
+    """Return the values that occur, ascending, and how often."""
+    if values.size == 0:
+        return values.ravel(), np.zeros(0, np.int64)
+    low, high = int(values.min()), int(values.max())
+    if high - low > _SPAN + values.size:
+        return np.unique(values, return_counts=True)
+    shifted = values.ravel()
+    if low != 0:
+        # 64 bits before the subtraction, which smaller types may overflow.
+        shifted = shifted - np.uint64(low) if values.dtype == np.uint64 else shifted.astype(np.int64) - low
+    counts = np.bincount(shifted.astype(np.intp, copy=False))
+    present = np.flatnonzero(counts)
+    return np.array([low + int(k) for k in present], values.dtype), counts[present]
+
+
+def _counts(present: Labels, counts: npt.NDArray[np.int64], ids: Labels) -> npt.NDArray[np.int64]:
+    """Return how often each of `ids` occurs, given the values that occur."""
+    found = np.zeros(len(ids), np.int64)
+    if len(present):
+        at = np.minimum(np.searchsorted(present, ids), len(present) - 1)
+        hit = present[at] == ids
+        found[hit] = counts[at[hit]]
+    return found

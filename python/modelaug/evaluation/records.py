@@ -1,0 +1,58 @@
+"""Scores of registered pairs in a file of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelaug.io.archives import ModelFileError, write_atomically
+
+__all__ = ["Record", "read_records", "write_records"]
+
+Record = dict[str, Any]
+"""``method``, ``fold``, ``fixed``, ``moving``, ``seconds`` and scores by name, see `cross_validate`."""
+
+
+def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line, under a temporary name until all are; numbers that are not finite become null."""
+    lines = [json.dumps({key: _plain(value) for key, value in each.items()}, allow_nan=False) for each in records]
+    write_atomically(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """Read a file of one JSON object per line; empty lines are skipped.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read or a line is no JSON object.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path} cannot be read ({error}); write it again") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ModelFileError(f"{path}, line {number}, is no JSON ({error}); write one object per line") from error
+        if not isinstance(record, dict):
+            raise ModelFileError(f"{path}, line {number}, is no JSON object; write one per line")
+        records.append(record)
+    return records
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar as JSON knows it."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
