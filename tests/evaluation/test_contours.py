@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from modelaug.evaluation import contour_distance, landmark_error
+from modelaug.evaluation import contour_distance, contours, landmark_error
 from tests.examples import directions, one_line, philox
 
 Array = npt.NDArray[np.float64]
@@ -27,6 +29,25 @@ def brute_force(a: Array, b: Array) -> float:
     return float(total / (weights[0].sum() + weights[1].sum()))
 
 
+def loop(a: Array, b: Array, closed: bool) -> float:
+    """Return the distance by a loop over samples and segments."""
+    lines = [np.vstack([x, x[:1]]) if closed else x for x in (a, b)]
+    total = []
+    for line, other in (lines, lines[::-1]):
+        lengths = np.linalg.norm(np.diff(line, axis=0), axis=1)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        count = 1 + int(np.ceil(ends[-1] * 4))
+        for at in (np.arange(count) + 0.5) / count * ends[-1]:
+            p = np.array([np.interp(at, ends, x) for x in line.T])
+            candidates = [np.linalg.norm(p - other[0])]
+            for start, end in pairwise(other):
+                along = end - start
+                share = np.clip((p - start) @ along / (along @ along), 0, 1) if along.any() else 0
+                candidates.append(np.linalg.norm(p - start - share * along))
+            total.append(min(candidates))
+    return float(np.mean(total))
+
+
 def test_concentric_circles() -> None:
     assert contour_distance(circle(20), circle(23)) == pytest.approx(3, abs=2e-3)
 
@@ -45,6 +66,20 @@ def test_agrees_with_brute_force() -> None:
         b = circle(11, 7) + rng.normal(size=(7, 2))
         assert contour_distance(a, b) == pytest.approx(brute_force(a, b), rel=0.02)
         assert contour_distance(a, b) == pytest.approx(contour_distance(b, a))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_agrees_with_a_loop_over_segments(d: int, closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = philox(d)
+    a, b = rng.uniform(0, 8, (9, d)), rng.uniform(0, 8, (6, d))
+    a[4] = a[3]  # a segment without length
+    for x, y in ((a, b), (b, a), (a, b[:1]), (a, a)):
+        whole = contour_distance(x, y, closed=closed)
+        assert whole == pytest.approx(loop(x, y, closed), rel=1e-12, abs=1e-12)
+        with monkeypatch.context() as patched:
+            patched.setattr(contours, "_BLOCK", 40)
+            assert contour_distance(x, y, closed=closed) == whole
 
 
 def test_spacing_is_per_axis() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.provenance import as_json
 
 __all__ = ["Record", "read_records", "write_records"]
 
@@ -19,8 +20,15 @@ Record = dict[str, Any]
 
 
 def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line, under a temporary name until all are; numbers that are not finite become null."""
-    lines = [json.dumps({key: _plain(value) for key, value in each.items()}, allow_nan=False) for each in records]
+    """Write one JSON object per line, under a temporary name until all are; numbers that are not finite become null.
+
+    Raises
+    ------
+    TypeError
+        If a record holds what JSON cannot, such as an array; the file is left as it was.
+    """
+    plain = ({key: _plain(value) for key, value in each.items()} for each in records)
+    lines = [json.dumps(as_json(f"records[{k}]", each)) for k, each in enumerate(plain)]
     write_atomically(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
 
 

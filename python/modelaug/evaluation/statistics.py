@@ -48,9 +48,9 @@ def summarize(values: npt.ArrayLike) -> dict[str, Any]:
         If `values` has several axes or holds an infinite value.
     """
     array = np.atleast_1d(np.asarray(values))
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and array.ndim == 1:
         array = array[~np.isnan(array)]
-    if array.size == 0:
+    if array.shape == (0,):
         return {"n": 0, **dict.fromkeys(("mean", "std", "median", "min", "max"))}
     sample = _checks.finite("values", array, ndim=1, dtype=np.float64)
     return {
