@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelaug import Cohort, evaluation
-from modelaug.evaluation import cross_validate, no_registration, score_registration, scored_labels, split_folds
+from modelaug.evaluation import (
+    cross_validate,
+    no_registration,
+    score_pairs,
+    score_registration,
+    scored_labels,
+    split_folds,
+)
 from tests.examples import one_line, plane
 
 Image = npt.NDArray[np.float32]
@@ -107,7 +114,10 @@ def test_methods_see_training_subjects_only_and_are_scored_on_the_others() -> No
         ids = scored_labels(cohort.labels[splits[record["fold"]][0]])
         scores = score_registration(cohort, i, j, field, label_ids=ids)
         assert scores == {key: value for key, value in record.items() if key in scores}
-        assert set(record) - set(scores) == {"method", "fold", "fixed", "moving", "seconds"}
+        assert set(record) - set(scores) == {*("method", "fold", "fixed", "moving", "seconds", "inverse_consistency")}
+        # There and back by the same shift is twice the shift.
+        expected = 0 if field is None else np.linalg.norm(2 * 1.5 * cohort.spacing)
+        assert record["inverse_consistency"] == pytest.approx(expected, rel=1e-6)
         assert record["seconds"] >= 0
 
 
@@ -123,6 +133,16 @@ def test_structures_are_chosen_by_training_subjects() -> None:
     splits = split_folds(12, 3, 0)
     assert [4 in test for _, test in splits].count(True) == 1
     assert all(("jaccard/9" in record) == (4 in splits[record["fold"]][1]) for record in records)
+
+
+def test_one_way_and_leaving_the_image_have_no_consistency() -> None:
+    cohort = plane()
+    ((record, field),) = score_pairs(cohort, [(0, 1)], lambda fixed, moving: None, threads=1)
+    assert "inverse_consistency" not in record
+    assert not field.any()
+    away = np.full((2, *cohort.grid), 1000.0)
+    pairs = list(score_pairs(cohort, [(0, 1), (1, 0)], lambda fixed, moving: away, threads=1))
+    assert all("inverse_consistency" not in record and "jaccard" in record for record, _ in pairs)
 
 
 def test_groups_are_spread() -> None:

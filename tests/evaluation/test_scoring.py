@@ -125,7 +125,7 @@ def test_volumes_and_fields_that_vary() -> None:
 
 def test_metrics_are_known_by_name() -> None:
     scores = score_registration(shifted(), 0, 1, None)
-    assert {name.split("/")[0] for name in scores} | {"seconds"} == set(METRICS)
+    assert {name.split("/")[0] for name in scores} | {"seconds", "inverse_consistency"} == set(METRICS)
     assert metric_info("jaccard/3").higher_is_better
     assert metric_info("contour_distance/square").unit == "mm"
     with pytest.raises(ValueError, match="metric is 'dice'; pass one of"):

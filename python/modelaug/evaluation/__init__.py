@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from modelaug.evaluation.contours import contour_distance, landmark_error
-from modelaug.evaluation.cross_validation import cross_validate, no_registration, split_folds, test_pairs
+from modelaug.evaluation.cross_validation import (
+    Register,
+    cross_validate,
+    no_registration,
+    score_pairs,
+    split_folds,
+    test_pairs,
+)
 from modelaug.evaluation.deformation import (
     folded_percentage,
     inverse_consistency,
@@ -19,6 +26,7 @@ from modelaug.evaluation.table import make_table, table_markdown
 __all__ = [
     "METRICS",
     "Metric",
+    "Register",
     "compare_methods",
     "contour_distance",
     "cross_validate",
@@ -32,6 +40,7 @@ __all__ = [
     "metric_info",
     "no_registration",
     "read_records",
+    "score_pairs",
     "score_registration",
     "scored_labels",
     "split_folds",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, Protocol
 
@@ -13,12 +14,15 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug._random import generator
 from modelaug.cohort import Cohort
+from modelaug.evaluation.deformation import inverse_consistency
 from modelaug.evaluation.overlap import scored_labels
 from modelaug.evaluation.records import Record
 from modelaug.evaluation.scoring import score_registration
+from modelaug.fields import check_field
 
-__all__ = ["Fit", "Method", "Register", "cross_validate", "no_registration", "split_folds", "test_pairs"]
+__all__ = ["Fit", "Method", "Register", "cross_validate", "no_registration", "score_pairs", "split_folds", "test_pairs"]
 
+Field = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
@@ -90,6 +94,55 @@ def test_pairs(test_indices: Sequence[int] | Indices) -> list[tuple[int, int]]:
     return list(permutations([int(i) for i in test_indices], 2))
 
 
+def score_pairs(
+    cohort: Cohort,
+    pairs: Sequence[tuple[int, int]],
+    register: Register,
+    *,
+    label_ids: npt.ArrayLike | None = None,
+    threads: int | None = None,
+) -> Iterator[tuple[Record, Field]]:
+    """Register pairs of subjects and score what is found.
+
+    Parameters
+    ----------
+    cohort
+        The subjects.
+    pairs
+        Fixed and moving subject of each, every pair once.
+    register
+        See `cross_validate`.
+    label_ids, threads
+        As of `score_registration`.
+
+    Yields
+    ------
+    record : dict
+        ``fixed`` and ``moving`` (names of subjects), ``seconds`` (wall time of `register` alone), what
+        `score_registration` returns, and ``inverse_consistency`` in mm where the pair the other way round is one too.
+    displacement : ndarray, (d, *grid), float32
+        Zero where `register` gave None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an index is out of range or a displacement does not fit.
+    """
+    found: dict[tuple[int, int], tuple[Field, float]] = {}
+    for i, j in pairs:
+        start = time.perf_counter()
+        displacement = register(cohort.images[i], cohort.images[j])
+        seconds = time.perf_counter() - start
+        zero = np.zeros((len(cohort.grid), *cohort.grid), np.float32)
+        found[i, j] = zero if displacement is None else check_field("displacement", displacement), seconds
+    for (i, j), (field, seconds) in found.items():
+        scores = score_registration(cohort, i, j, field, label_ids=label_ids, threads=threads)
+        if (j, i) in found:
+            with contextlib.suppress(ValueError):  # not defined for a field that leads out of the image everywhere
+                scores["inverse_consistency"] = inverse_consistency(field, found[j, i][0], cohort.spacing)
+        yield {"fixed": cohort.names[i], "moving": cohort.names[j], "seconds": seconds, **scores}, field
+
+
 def cross_validate(
     cohort: Cohort,
     methods: Mapping[str, Fit | Method],
@@ -120,9 +173,8 @@ def cross_validate(
     Returns
     -------
     list of dict
-        One per method, fold and pair: ``method``, ``fold``, ``fixed`` and ``moving`` (names of subjects), ``seconds``
-        (wall time of `register` alone), and what `score_registration` returns. Overlap is scored on the labels that
-        `scored_labels` finds in the fold's training subjects.
+        One per method, fold and pair: ``method``, ``fold``, and what `score_pairs` gives. Overlap is scored on the
+        labels that `scored_labels` finds in the fold's training subjects.
 
     Raises
     ------
@@ -146,13 +198,8 @@ def cross_validate(
             register = fit(training, fold)
             if not callable(register):
                 raise TypeError(f"method {name!r} returned {register!r}; return a function of a fixed and moving image")
-            for i, j in test_pairs(test):
-                start = time.perf_counter()
-                displacement = register(cohort.images[i], cohort.images[j])
-                seconds = time.perf_counter() - start
-                scores = score_registration(cohort, i, j, displacement, label_ids=ids, threads=count)
-                pair = {"method": name, "fold": fold, "fixed": cohort.names[i], "moving": cohort.names[j]}
-                records.append({**pair, "seconds": seconds, **scores})
+            for record, _ in score_pairs(cohort, test_pairs(test), register, label_ids=ids, threads=count):
+                records.append({"method": name, "fold": fold, **record})
                 if progress is not None:
                     progress(len(records), total)
     return records

@@ -41,9 +41,12 @@ METRICS: Final = {
     "landmark_error": Metric("mm", False),
     "folded_percent": Metric("%", False),
     "log_jacobian_sd": Metric("", False),
+    "inverse_consistency": Metric("mm", False),
     "seconds": Metric("s", False),
 }
-"""The metrics of a record by name, in the order of tables; those after a slash (``"jaccard/3"``) are parts of them."""
+"""The metrics of a record by name, in the order of tables; those after a slash (``"jaccard/3"``) are parts of them.
+
+Inverse consistency needs both ways, see `score_pairs`."""
 
 
 def metric_info(name: str) -> Metric:

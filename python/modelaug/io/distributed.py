@@ -1,4 +1,4 @@
-"""Shards of pairs from many machines, through a Dask scheduler.
+"""Work on many machines, through a Dask scheduler: shards of pairs, and whatever else is a list of tasks.
 
 The only module that imports Dask, installed by ``pip install modelaug[distributed]``. Dask's client, scheduler and
 workers send each other pickled objects: connect to a scheduler that you trust, in a network that you trust.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from modelaug.io.shards import (
 from modelaug.model import AppearanceModel
 from modelaug.synthesis import PairOptions, PairSynthesizer
 
-__all__ = ["write_shards_remotely"]
+__all__ = ["run_remotely", "write_shards_remotely"]
 
 _TIMEOUT: Final = 30  # seconds for a scheduler to answer
 _log: Final = logging.getLogger(__name__)
@@ -94,10 +94,51 @@ def write_shards_remotely(
     )
     with Ledger(plan, progress) as ledger:
         if ledger.missing:
-            with _connected(scheduler) as client:
-                _collect(client, ledger, plan, (model_file, synthesizer.seed, synthesizer.options))
+            _collect(scheduler, ledger, plan, (model_file, synthesizer.seed, synthesizer.options))
             remove_leftovers(plan)  # of workers that were lost
     return plan.manifest
+
+
+def run_remotely(
+    scheduler: str, function: Callable[[Any], Any], tasks: Sequence[Any], name: str, done: Callable[[Any], None]
+) -> None:
+    """Call a function on every task, on the workers of a Dask cluster.
+
+    A task whose worker is lost is given to another one, so tasks must bear being done twice.
+
+    Parameters
+    ----------
+    scheduler
+        Address of the scheduler, e.g. ``"tcp://10.0.0.1:8786"``.
+    function, tasks
+        What to call, and the arguments; they are pickled for the workers.
+    name
+        Of the tasks, in Dask's own displays.
+    done
+        Called here with each result, in the order in which they arrive.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler does not answer or is lost, or several workers are lost over one task.
+    Exception
+        Whatever the function raises on a worker.
+    """
+    with _connected(scheduler) as client:
+        # Not "pure", by which Dask means that a result may be reused: the folder may have changed since.
+        futures = client.map(function, tasks, key=name, pure=False)
+        for future in as_completed(futures, loop=client.loop):
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                raise ConnectionError(
+                    "several workers were lost over one task; see their logs, and run this again"
+                ) from error
+            except CancelledError as error:
+                raise ConnectionError(
+                    "the scheduler is lost; start it again, and run this again to continue"
+                ) from error
+            done(result)
 
 
 def _connected(scheduler: str) -> Client:
@@ -113,24 +154,16 @@ def _connected(scheduler: str) -> Client:
     return client
 
 
-def _collect(client: Client, ledger: Ledger, plan: ShardPlan, synthesis: tuple[Path, int, PairOptions]) -> None:
+def _collect(scheduler: str, ledger: Ledger, plan: ShardPlan, synthesis: tuple[Path, int, PairOptions]) -> None:
     """Have the missing shards written and note them as they are done."""
-    version = _core.build_config()["version"]
-    # Not "pure", by which Dask means that a result may be reused: the folder may have changed since.
-    futures = client.map(
-        functools.partial(_write, plan, synthesis, version), ledger.missing, key="modelaug-shard", pure=False
-    )
-    for future in as_completed(futures, loop=client.loop):
-        try:
-            shard: dict[str, Any] = future.result()
-        except KilledWorker as error:
-            raise ConnectionError(
-                "several workers were lost over one shard; see their logs, and run this again"
-            ) from error
-        except CancelledError as error:
-            raise ConnectionError("the scheduler is lost; start it again, and run this again to continue") from error
+
+    def note(shard: dict[str, Any]) -> None:
         ledger.add(shard)
         ledger.report(shard["count"])
+
+    version = _core.build_config()["version"]
+    write = functools.partial(_write, plan, synthesis, version)
+    run_remotely(scheduler, write, ledger.missing, "modelaug-shard", note)
 
 
 def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
