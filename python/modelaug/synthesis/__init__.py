@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelaug.synthesis.acquisition import AcquisitionOptions
+from modelaug.synthesis.batching import BatchedSource
 from modelaug.synthesis.geometry import Geometry
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import Pair, PairSource, stack_pairs
@@ -11,6 +12,7 @@ from modelaug.synthesis.synthesizer import PairSynthesizer
 
 __all__ = [
     "AcquisitionOptions",
+    "BatchedSource",
     "Geometry",
     "Pair",
     "PairOptions",

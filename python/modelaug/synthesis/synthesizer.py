@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from modelaug import _checks
 from modelaug._random import generator
 from modelaug.model import AppearanceModel
 from modelaug.synthesis.acquisition import Acquisition
+from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.geometry import Geometry, GeometrySource
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import Pair
@@ -30,7 +28,7 @@ _MIXING_STREAM = 2
 _ACQUISITION_STREAM = 3  # and 4 for the moving image
 
 
-class PairSynthesizer:
+class PairSynthesizer(BatchedSource):
     """Draws pairs from an appearance model; pair i is a pure function of (model, seed, options, i).
 
     Parameters
@@ -47,6 +45,8 @@ class PairSynthesizer:
     TypeError, ValueError
         If an argument is of another kind, or the options do not fit the model.
     """
+
+    _origin = "model"
 
     def __init__(self, model: AppearanceModel, *, seed: int = 0, options: PairOptions | None = None) -> None:
         if not isinstance(model, AppearanceModel):
@@ -82,76 +82,12 @@ class PairSynthesizer:
         TypeError, ValueError
             If `index` is not an integer from 0 to 2^64 - 1.
         """
-        pair = self._empty(())
-        return replace(pair, info=self._fill(index, pair))
+        return super().draw(index)
 
-    def batch(self, indices: Sequence[int], threads: int | None = None, out: Pair | None = None) -> Pair:
-        """Return the pairs at `indices`, stacked; the same bits as one by one.
-
-        Parameters
-        ----------
-        indices
-            Non-negative integers.
-        threads
-            Pairs to draw at the same time; None means as many as there are cores.
-        out
-            Stacked pairs whose arrays are filled, for example page-locked memory; as of `empty`. New arrays by default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an index is not an integer from 0 to 2^64 - 1, there is none, or the arrays of `out` are of another kind.
-        """
-        if not hasattr(indices, "__len__") or not hasattr(indices, "__getitem__"):
-            raise TypeError(f"indices is {indices!r}; pass a sequence of integers")
-        if len(indices) == 0:
-            raise ValueError("indices is empty; name at least one pair")
-        count = min(_checks.thread_count(threads), len(indices))
-        pairs = self.empty(len(indices)) if out is None else self._checked(out, len(indices))
-        slots = [_slot(pairs, i) for i in range(len(indices))]
-        if count == 1:
-            infos = [self._fill(index, slot) for index, slot in zip(indices, slots, strict=True)]
-        else:
-            with ThreadPoolExecutor(count) as pool:
-                infos = list(pool.map(self._fill, indices, slots))
-        return replace(pairs, info={key: [info[key] for info in infos] for key in infos[0]})
-
-    def empty(self, count: int) -> Pair:
-        """Return `count` stacked pairs whose arrays hold anything, to be filled by `batch`."""
-        return self._empty((_checks.integer("count", count, minimum=1),))
-
-    def layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    def layout(self) -> Layout:
         """Return shape and type of every array of a pair, by its name in `Pair`."""
-        model = self.model
-        image = ((model.channels, *model.grid), np.dtype(np.float32))
-        points = (model.reference.shape, np.dtype(np.float64))
-        arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-            "fixed": image,
-            "moving": image,
-            "flow": ((len(model.grid), *model.grid), np.dtype(np.float32)),
-            "weight": (model.grid, np.dtype(np.float32)),
-            "landmarks_fixed": points,
-            "landmarks_moving": points,
-        }
-        if self._labels is not None:
-            arrays |= {name: (model.grid, self._labels.dtype) for name in ("labels_fixed", "labels_moving")}
-        return arrays
-
-    def _empty(self, leading: tuple[int, ...]) -> Pair:
-        arrays: dict[str, Any] = {n: np.empty((*leading, *shape), dtype) for n, (shape, dtype) in self.layout().items()}
-        return Pair(**arrays)
-
-    def _checked(self, pairs: Pair, count: int) -> Pair:
-        layout = self.layout()
-        for name in (field.name for field in fields(Pair) if field.name != "info"):
-            array = getattr(pairs, name)
-            if name not in layout:
-                if array is not None:
-                    raise ValueError(f"out.{name} is an array, but the model has no labels; pass None")
-                continue
-            shape, dtype = layout[name]
-            _checks.output(f"out.{name}", array, (count, *shape), dtype)
-        return pairs
+        model, labels = self.model, None if self._labels is None else self._labels.dtype
+        return pair_layout(model.grid, channels=model.channels, landmarks=len(model.reference), labels=labels)
 
     def _fill(self, index: int, out: Pair) -> dict[str, Any]:
         """Draw pair `index` into arrays; return its info."""
@@ -181,12 +117,3 @@ class PairSynthesizer:
         if self.options.texture != "mixed":
             return self.options.texture == "shared"
         return bool(generator(self.seed, index, stream=_MIXING_STREAM).random() < self.options.shared_probability)
-
-
-def _slot(pairs: Pair, i: int) -> Pair:
-    """Return views of pair `i` of stacked ones."""
-    views: dict[str, Any] = {}
-    for field in fields(Pair):
-        array = getattr(pairs, field.name)
-        views[field.name] = {} if field.name == "info" else None if array is None else array[i]
-    return Pair(**views)

@@ -1,0 +1,124 @@
+"""What sources of pairs share: one pair, or a batch of them drawn into the caller's arrays by several threads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from modelaug import _checks
+from modelaug.synthesis.pairs import Pair
+
+__all__ = ["BatchedSource", "Layout", "pair_layout"]
+
+Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+class BatchedSource(ABC):
+    """A `PairSource` that knows the layout of its pairs and fills arrays with them, so that batches cost no copies.
+
+    A source of this kind says how its arrays are laid out, `layout`, and draws a pair into them, ``_fill``; that must
+    be a pure function of the index, and safe to call from several threads.
+    """
+
+    _origin: ClassVar[str] = "source"  # what messages call the thing that pairs are drawn from
+
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Return shape and type of every array of a pair, by its name in `Pair`."""
+
+    @abstractmethod
+    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+        """Draw pair `index` into arrays; return its info."""
+
+    def draw(self, index: int) -> Pair:
+        """Return pair `index`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `index` is not an integer from 0 to 2^64 - 1.
+        """
+        pair = self._empty(())
+        return replace(pair, info=self._fill(index, pair))
+
+    def batch(self, indices: Sequence[int], threads: int | None = None, out: Pair | None = None) -> Pair:
+        """Return the pairs at `indices`, stacked; the same bits as one by one.
+
+        Parameters
+        ----------
+        indices
+            Non-negative integers.
+        threads
+            Pairs to draw at the same time; None means as many as there are cores.
+        out
+            Stacked pairs whose arrays are filled, for example page-locked memory; as of `empty`. New arrays by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an index is not an integer from 0 to 2^64 - 1, there is none, or the arrays of `out` are of another kind.
+        """
+        if not hasattr(indices, "__len__") or not hasattr(indices, "__getitem__"):
+            raise TypeError(f"indices is {indices!r}; pass a sequence of integers")
+        if len(indices) == 0:
+            raise ValueError("indices is empty; name at least one pair")
+        count = min(_checks.thread_count(threads), len(indices))
+        pairs = self.empty(len(indices)) if out is None else self._checked(out, len(indices))
+        slots = [_slot(pairs, i) for i in range(len(indices))]
+        if count == 1:
+            infos = [self._fill(index, slot) for index, slot in zip(indices, slots, strict=True)]
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                infos = list(pool.map(self._fill, indices, slots))
+        return replace(pairs, info={key: [info[key] for info in infos] for key in infos[0]})
+
+    def empty(self, count: int) -> Pair:
+        """Return `count` stacked pairs whose arrays hold anything, to be filled by `batch`."""
+        return self._empty((_checks.integer("count", count, minimum=1),))
+
+    def _empty(self, leading: tuple[int, ...]) -> Pair:
+        arrays: dict[str, Any] = {n: np.empty((*leading, *shape), dtype) for n, (shape, dtype) in self.layout().items()}
+        return Pair(**arrays)
+
+    def _checked(self, pairs: Pair, count: int) -> Pair:
+        layout = self.layout()
+        for name in (field.name for field in fields(Pair) if field.name != "info"):
+            array = getattr(pairs, name)
+            if name not in layout:
+                if array is not None:
+                    raise ValueError(f"out.{name} is an array, but the {self._origin} has no labels; pass None")
+                continue
+            shape, dtype = layout[name]
+            _checks.output(f"out.{name}", array, (count, *shape), dtype)
+        return pairs
+
+
+def _slot(pairs: Pair, i: int) -> Pair:
+    """Return views of pair `i` of stacked ones."""
+    views: dict[str, Any] = {}
+    for field in fields(Pair):
+        array = getattr(pairs, field.name)
+        views[field.name] = {} if field.name == "info" else None if array is None else array[i]
+    return Pair(**views)
+
+
+def pair_layout(grid: tuple[int, ...], *, channels: int, landmarks: int, labels: np.dtype[Any] | None = None) -> Layout:
+    """Return the layout of pairs on a grid, with label maps if their type is given."""
+    image = ((channels, *grid), np.dtype(np.float32))
+    points = ((landmarks, len(grid)), np.dtype(np.float64))
+    arrays: Layout = {
+        "fixed": image,
+        "moving": image,
+        "flow": ((len(grid), *grid), np.dtype(np.float32)),
+        "weight": (grid, np.dtype(np.float32)),
+        "landmarks_fixed": points,
+        "landmarks_moving": points,
+    }
+    if labels is not None:
+        arrays |= {name: (grid, labels) for name in ("labels_fixed", "labels_moving")}
+    return arrays
