@@ -1,4 +1,4 @@
-"""The command line: ``modelaug demo | fit | sample | train | register | info``.
+"""The command line: ``modelaug demo | fit | sample | pretrain | train | register | info``.
 
 Results go to standard output, progress and messages to standard error. A wrong argument or file ends with one line and
 exit code 2. Needs typer and rich, installed by ``pip install modelaug[cli]``; commands import what else they need when
@@ -16,6 +16,7 @@ from modelaug.cli._console import Commands, messages_on_stderr, out
 from modelaug.cli.demo import demo
 from modelaug.cli.fit import fit
 from modelaug.cli.info import info
+from modelaug.cli.pretrain import pretrain
 from modelaug.cli.register import register
 from modelaug.cli.sample import sample
 from modelaug.cli.train import train
@@ -50,5 +51,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, fit, sample, train, register, info):
+for _command in (demo, fit, sample, pretrain, train, register, info):
     app.command()(_command)

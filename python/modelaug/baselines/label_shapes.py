@@ -1,0 +1,224 @@
+"""Label maps deformed at random and painted with random contrasts: pairs that know shapes, but no modality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from modelaug import _checks, _core
+from modelaug._random import generator
+from modelaug.baselines.deformations import Deformations, RandomLattice
+from modelaug.baselines.random_deformations import pull_labels, subject_weights
+from modelaug.cohort import Cohort
+from modelaug.synthesis.acquisition import Acquisition, AcquisitionOptions
+from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
+from modelaug.synthesis.pairs import Pair
+from modelaug.texture import FieldLattice
+from modelaug.warping import pull
+
+__all__ = ["LabelShapes", "LabelShapesOptions"]
+
+Image = npt.NDArray[np.float32]
+Regions = npt.NDArray[np.uint32]
+
+_SOFTNESS: Final = 0.6  # voxels; standard deviation of the edges' blur before they are deformed
+_REGION_LEVELS: Final = 4  # scales of the fields whose largest names the region
+
+# Of random numbers; the maps have the one without a number.
+_SUBJECT_STREAM: Final = 1
+_CONTRAST_STREAM: Final = 2  # and 3 for the moving image
+_IMAGE_STREAM: Final = 4  # and 5 for the moving image
+
+
+@dataclass(frozen=True)
+class LabelShapesOptions:
+    """How label maps are filled, deformed and painted.
+
+    Parameters
+    ----------
+    regions
+        Number of random smooth regions that the background, label 0, is divided into before anything is deformed;
+        anew for every pair. 0 leaves it as it is.
+    points
+        For each scale of the deformation, nodes of its lattice along every axis, corners included.
+    strain
+        Standard deviation of the nodes' displacements along every axis, as a share of their distance; the same at all
+        scales.
+    contrast
+        ``"independent"``: each image has intensities of its own; ``"shared"``: both have the same.
+    variation
+        Largest standard deviation of the white noise within a label, before `blur`; each label's own is uniform between
+        0 and it. Intensities are uniform between 0 and 1.
+    blur
+        Largest standard deviation in voxels of a Gaussian blur of the image; each image's own is uniform between 0 and
+        it.
+    acquisition
+        Gamma, contrast, bias field and noise of each image, on the scale from 0 to 1; None leaves them out.
+    weight_width
+        Distance from the objects' landmarks at which the weight reaches 0, in `weight_unit`. None: it is 1 everywhere,
+        as the flow is right everywhere.
+    weight_unit
+        ``"spacing"``: the mean distance between neighbouring landmarks of the subject; ``"mm"``.
+    max_attempts
+        How often a draw that folds is made anew; after that its displacements are halved until it does not.
+    """
+
+    regions: int = 8
+    points: tuple[int, ...] = (3, 6, 11)
+    strain: float = 0.08
+    contrast: Literal["independent", "shared"] = "independent"
+    variation: float = 0.15
+    blur: float = 1.0
+    acquisition: AcquisitionOptions | None = field(
+        default_factory=lambda: AcquisitionOptions(gamma=0.25, bias=0.3, noise=0.03)
+    )
+    weight_width: float | None = None
+    weight_unit: Literal["spacing", "mm"] = "spacing"
+    max_attempts: int = 20
+
+    def __post_init__(self) -> None:
+        # As plain numbers, which a manifest can hold.
+        object.__setattr__(self, "regions", _checks.integer("regions", self.regions, minimum=0, maximum=1000))
+        if not isinstance(self.points, (tuple, list)) or len(self.points) == 0:
+            raise TypeError(f"points is {self.points!r}; pass a tuple of one integer or more")
+        points = tuple(_checks.integer("points", each, minimum=2, maximum=64) for each in self.points)
+        object.__setattr__(self, "points", points)
+        _checks.choice("contrast", self.contrast, ("independent", "shared"))
+        for name in ("strain", "variation"):
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=10.0))
+        object.__setattr__(self, "blur", _checks.number("blur", self.blur, minimum=0.0, maximum=100.0))
+        if self.acquisition is not None and not isinstance(self.acquisition, AcquisitionOptions):
+            raise TypeError(f"acquisition is {self.acquisition!r}; pass AcquisitionOptions(...) or None")
+        if self.weight_width is not None:
+            object.__setattr__(self, "weight_width", _checks.number("weight_width", self.weight_width, above=0.0))
+        _checks.choice("weight_unit", self.weight_unit, ("spacing", "mm"))
+        object.__setattr__(self, "max_attempts", _checks.integer("max_attempts", self.max_attempts, minimum=1))
+
+
+class LabelShapes(BatchedSource):
+    """Pairs painted from label maps with random contrasts; pair i is a pure function of (cohort, seed, options, i).
+
+    In the manner of Hoffmann, Billot, Greve, Iglesias, Fischl and Dalca, *SynthMorph: learning contrast-invariant
+    registration without acquired images* (IEEE TMI 2022): the label map of a random subject, its background divided
+    into random regions, is deformed twice, and each of the two is painted with intensities, noise, blur and a bias
+    field of its own, so that only shapes tell what corresponds. Instead of integrated velocities, displacements at
+    several scales follow one another, which do not fold either; the flow is the correspondence of the two, solved for
+    at every voxel.
+
+    Parameters
+    ----------
+    cohort
+        Label maps and landmarks; of the images only the number of channels is used.
+    seed
+        Non-negative integer.
+    options
+        How pairs are made; defaults if None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or the cohort has no labels.
+    """
+
+    _origin = "cohort"
+
+    def __init__(self, cohort: Cohort, *, seed: int = 0, options: LabelShapesOptions | None = None) -> None:
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
+        if cohort.labels is None:
+            raise ValueError("cohort has no labels; pass one with label maps")
+        if options is not None and not isinstance(options, LabelShapesOptions):
+            raise TypeError(f"options is {options!r}; pass LabelShapesOptions(...) or None")
+        self.cohort = cohort
+        self.seed = _checks.integer("seed", seed, minimum=0)
+        self.options = LabelShapesOptions() if options is None else options
+        chosen, grid = self.options, cohort.grid
+        length = np.array(grid) - 1.0
+        lattices = [(RandomLattice(grid, n), chosen.strain * length / (n - 1)) for n in chosen.points]
+        self._deformations = Deformations(grid, lattices, seed=self.seed, max_attempts=chosen.max_attempts)
+        self._labels = cohort.labels
+        found, positions = np.unique(cohort.labels, return_inverse=True)
+        self._ids = found.tolist()
+        # Labels as rows of a table of intensities; those of the regions come behind.
+        self._rows = positions.reshape(cohort.labels.shape).astype(np.uint32)
+        self._fields = FieldLattice(grid, cohort.spacing, _REGION_LEVELS) if chosen.regions > 0 else None
+        self._channels = cohort.images.shape[1]
+        self._acquire = None
+        if chosen.acquisition is not None:
+            ranges = np.tile(np.array([0.0, 1.0], dtype=np.float32), (self._channels, 1))
+            self._acquire = Acquisition(chosen.acquisition, grid, cohort.spacing, ranges)
+        self._weights = (
+            np.ones((1, *grid), dtype=np.float32)
+            if chosen.weight_width is None
+            else subject_weights(cohort, chosen.weight_width, chosen.weight_unit)
+        )
+
+    def layout(self) -> Layout:
+        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        landmarks, labels = self.cohort.landmarks.shape[1], self._labels.dtype
+        return pair_layout(self.cohort.grid, channels=self._channels, landmarks=landmarks, labels=labels)
+
+    def draw(self, index: int) -> Pair:
+        """Return pair `index`; its label maps are the subject's, without the regions.
+
+        ``info`` holds ``subject``, whose label map it is; ``attempts`` and ``shrink`` (the factor on all displacements,
+        1 unless every attempt failed); ``residual`` (an upper bound of the distance in voxels of what the two images
+        show at corresponding voxels), ``outside`` (voxels whose partner is outside the moving image) and ``folds``, 0.
+        Landmarks near the border may leave the frame.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `index` is not an integer from 0 to 2^64 - 1.
+        """
+        return super().draw(index)
+
+    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+        """Draw pair `index` into arrays; return its info."""
+        rng = generator(self.seed, index, stream=_SUBJECT_STREAM)
+        subject = int(rng.integers(len(self.cohort)))
+        rows = self._with_regions(self._rows[subject], rng)
+        drawn = self._deformations.draw(index, out.flow)
+        shared = self.options.contrast == "shared"
+        for i, (image, labels) in enumerate(((out.fixed, out.labels_fixed), (out.moving, out.labels_moving))):
+            colors = generator(self.seed, index, stream=_CONTRAST_STREAM + (0 if shared else i))
+            numbers = generator(self.seed, index, stream=_IMAGE_STREAM + i)
+            self._paint(rows, drawn.displacements[i], colors, numbers, image)
+            assert labels is not None
+            pull_labels(self._labels[subject], drawn.displacements[i], labels, edge=True)
+        # Beyond the label map nothing is known, nor where something went that is outside the moving image.
+        pull(self._weights[subject % len(self._weights)], drawn.displacements[0], out.weight, 0.0)
+        np.multiply(out.weight, drawn.inside, out=out.weight)
+        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.landmarks(self.cohort.landmarks[subject])
+        return {"subject": subject, **drawn.info}
+
+    def _with_regions(self, rows: Regions, rng: np.random.Generator) -> Regions:
+        """Return the rows (*grid) of the intensities' table, the background's replaced by those of random regions."""
+        if self._fields is None or 0 not in self._ids:
+            return rows
+        nodes = self._fields.coefficients(self._fields.numbers(rng, self.options.regions)).astype(np.float64)
+        regions = np.argmax(_core.bspline_on_grid(nodes, self._fields.grid, 1), axis=0)
+        return np.where(rows == self._ids.index(0), (len(self._ids) + regions).astype(np.uint32), rows)
+
+    def _paint(
+        self, rows: Regions, displacement: Image, colors: np.random.Generator, rng: np.random.Generator, out: Image
+    ) -> None:
+        """Paint an image (c, *grid); all of its numbers are drawn always, in the same order."""
+        options = self.options
+        size = (self._channels, len(self._ids) + options.regions)
+        means, deviations = colors.random(size, dtype=np.float32), colors.random(size, dtype=np.float32)
+        sigma = options.blur * rng.random()
+        deformed = np.empty_like(rows)
+        pull_labels(rows, displacement, deformed, edge=True)
+        for channel, mean, deviation in zip(out, means, deviations, strict=True):
+            # Softened before it is deformed, so that edges run through voxels.
+            pull(scipy.ndimage.gaussian_filter(mean[rows], _SOFTNESS, mode="nearest"), displacement, channel)
+            noise = rng.standard_normal(rows.shape, dtype=np.float32)
+            channel += np.float32(options.variation) * deviation[deformed] * noise
+            scipy.ndimage.gaussian_filter(channel, sigma, mode="nearest", output=channel)
+        if self._acquire is not None:
+            out[:] = self._acquire(out, rng)

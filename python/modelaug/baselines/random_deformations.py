@@ -1,0 +1,201 @@
+"""Random deformations of real images: the baseline that every learned model has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core
+from modelaug._random import generator
+from modelaug.baselines.deformations import Deformations, RandomLattice, smooth_fields
+from modelaug.cohort import Cohort
+from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
+from modelaug.synthesis.pairs import Pair
+from modelaug.warping import pull
+from modelaug.weights import landmark_spacing, weight_map
+
+__all__ = ["RandomDeformations", "RandomOptions", "pull_labels", "subject_weights"]
+
+Array = npt.NDArray[np.float64]
+Image = npt.NDArray[np.float32]
+
+# Of random numbers; the maps have the one without a number.
+_SUBJECT_STREAM: Final = 1
+_BRIGHTNESS_STREAM: Final = 2  # and 3 for the moving image
+
+
+@dataclass(frozen=True)
+class RandomOptions:
+    """How images are deformed and their brightness is changed.
+
+    Parameters
+    ----------
+    points
+        Nodes of the displacements' lattice along every axis, corners included.
+    sd
+        Standard deviation of the nodes' displacements along every axis, in voxels. None: 10/256 of the image's length
+        along each axis, which is U-Net's 10 px on an image of 256 x 256.
+    brightness
+        Standard deviation, at the nodes, of the log of a smooth factor on the intensities above the channel's smallest
+        in the cohort.
+    offset
+        Standard deviation, at the nodes, of a smooth addition, as a share of the channel's range in the cohort.
+    brightness_points
+        Nodes of the lattice of factor and addition along every axis.
+    border
+        What lies beyond the border of an image: ``"edge"``, its border continued; ``"constant"``, the channel's
+        smallest intensity in the cohort and the label 0. There the weight is 0 either way.
+    weight_width
+        Distance from the objects at which the weight reaches 0, in `weight_unit`.
+    weight_unit
+        ``"spacing"``: the mean distance between neighbouring landmarks of the subject; ``"mm"``.
+    max_attempts
+        How often a draw that folds is made anew; after that its displacements are halved until it does not.
+    """
+
+    points: int = 3
+    sd: float | None = None
+    brightness: float = 0.2
+    offset: float = 0.05
+    brightness_points: int = 4
+    border: Literal["edge", "constant"] = "edge"
+    weight_width: float = 4.0
+    weight_unit: Literal["spacing", "mm"] = "spacing"
+    max_attempts: int = 20
+
+    def __post_init__(self) -> None:
+        # As plain numbers, which a manifest can hold. Lattices as fine as that are noise.
+        for name in ("points", "brightness_points"):
+            object.__setattr__(self, name, _checks.integer(name, getattr(self, name), minimum=2, maximum=64))
+        if self.sd is not None:
+            object.__setattr__(self, "sd", _checks.number("sd", self.sd, minimum=0.0))
+        for name in ("brightness", "offset"):
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=10.0))
+        _checks.choice("border", self.border, ("edge", "constant"))
+        object.__setattr__(self, "weight_width", _checks.number("weight_width", self.weight_width, above=0.0))
+        _checks.choice("weight_unit", self.weight_unit, ("spacing", "mm"))
+        object.__setattr__(self, "max_attempts", _checks.integer("max_attempts", self.max_attempts, minimum=1))
+
+
+class RandomDeformations(BatchedSource):
+    """Pairs of two random deformations of one real image; pair i is a pure function of (cohort, seed, options, i).
+
+    Each image is pulled through a cubic spline through normal displacements on a coarse lattice, as in Ronneberger,
+    Fischer and Brox, *U-Net* (MICCAI 2015), and its brightness changes smoothly. The flow is the correspondence of the
+    two deformed images, solved for at every voxel, and never folds; images, labels and landmarks move together.
+
+    Parameters
+    ----------
+    cohort
+        The images; the subject of a pair is drawn at random.
+    seed
+        Non-negative integer.
+    options
+        How images are deformed; defaults if None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or subjects have one landmark and the weight's unit is ``"spacing"``.
+    """
+
+    _origin = "cohort"
+
+    def __init__(self, cohort: Cohort, *, seed: int = 0, options: RandomOptions | None = None) -> None:
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
+        if options is not None and not isinstance(options, RandomOptions):
+            raise TypeError(f"options is {options!r}; pass RandomOptions(...) or None")
+        self.cohort = cohort
+        self.seed = _checks.integer("seed", seed, minimum=0)
+        self.options = RandomOptions() if options is None else options
+        chosen, grid = self.options, cohort.grid
+        sd = np.array(grid) * (10 / 256) if chosen.sd is None else np.full(len(grid), chosen.sd)
+        self._deformations = Deformations(
+            grid, [(RandomLattice(grid, chosen.points), sd)], seed=self.seed, max_attempts=chosen.max_attempts
+        )
+        self._brightness = RandomLattice(grid, chosen.brightness_points)
+        flat = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
+        self._low, self._high = flat.min(axis=1), flat.max(axis=1)
+        self._weights = subject_weights(cohort, chosen.weight_width, chosen.weight_unit)
+
+    def layout(self) -> Layout:
+        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        cohort, labels = self.cohort, None if self.cohort.labels is None else self.cohort.labels.dtype
+        channels, landmarks = cohort.images.shape[1], cohort.landmarks.shape[1]
+        return pair_layout(cohort.grid, channels=channels, landmarks=landmarks, labels=labels)
+
+    def draw(self, index: int) -> Pair:
+        """Return pair `index`.
+
+        ``info`` holds ``subject``, whose image it is; ``attempts`` and ``shrink`` (the factor on all displacements, 1
+        unless every attempt failed); ``residual`` (an upper bound of the distance in voxels of what the two images show
+        at corresponding voxels), ``outside`` (voxels whose partner is outside the moving image) and ``folds``, 0.
+        Landmarks near the border may leave the frame.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `index` is not an integer from 0 to 2^64 - 1.
+        """
+        return super().draw(index)
+
+    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+        """Draw pair `index` into arrays; return its info."""
+        cohort = self.cohort
+        subject = int(generator(self.seed, index, stream=_SUBJECT_STREAM).integers(len(cohort)))
+        drawn = self._deformations.draw(index, out.flow)
+        edge = self.options.border == "edge"
+        for i, (image, labels) in enumerate(((out.fixed, out.labels_fixed), (out.moving, out.labels_moving))):
+            displacement = drawn.displacements[i]
+            for channel, pixels in enumerate(cohort.images[subject]):
+                pull(pixels, displacement, image[channel], None if edge else float(self._low[channel]))
+            self._brighten(image, generator(self.seed, index, stream=_BRIGHTNESS_STREAM + i))
+            if cohort.labels is not None and labels is not None:
+                pull_labels(cohort.labels[subject], displacement, labels, edge=edge)
+        # Nothing is known of what lies beyond the real image, nor of where it went if that is outside the moving one.
+        pull(self._weights[subject], drawn.displacements[0], out.weight, 0.0)
+        np.multiply(out.weight, drawn.inside, out=out.weight)
+        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.landmarks(cohort.landmarks[subject])
+        return {"subject": subject, **drawn.info}
+
+    def _brighten(self, image: Image, rng: np.random.Generator) -> None:
+        """Change the brightness of an image (c, *grid) smoothly, in place; its numbers are drawn always."""
+        options = self.options
+        factor, offset = smooth_fields(self._brightness, self._brightness.numbers(rng, 2))
+        if options.brightness > 0:
+            factor = np.exp(np.float32(options.brightness) * factor)
+        for channel, low, high in zip(image, self._low, self._high, strict=True):
+            if options.brightness > 0:
+                channel -= low
+                channel *= factor
+                channel += low
+            if options.offset > 0:
+                channel += np.float32(options.offset) * (high - low) * offset
+
+
+def subject_weights(cohort: Cohort, width: float, unit: Literal["spacing", "mm"]) -> Image:
+    """Return the weight map of every subject around its own landmarks, (n, *grid)."""
+    return np.stack(
+        [
+            weight_map(
+                landmarks,
+                cohort.objects,
+                cohort.grid,
+                cohort.spacing,
+                width * landmark_spacing(landmarks, cohort.spacing) if unit == "spacing" else width,
+            )
+            for landmarks in cohort.landmarks
+        ]
+    )
+
+
+def pull_labels(
+    labels: npt.NDArray[np.integer[Any]], displacement: Image, out: npt.NDArray[np.integer[Any]], *, edge: bool
+) -> None:
+    """Pull a label map (*grid) into `out`; beyond it lies its border, or 0."""
+    raw = f"u{labels.itemsize}"
+    _core.warp_nearest(labels.view(raw)[None, None], displacement[None], not edge, 0, 1, out.view(raw)[None, None])
