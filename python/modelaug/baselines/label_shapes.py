@@ -12,7 +12,7 @@ import scipy
 from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.baselines.deformations import Deformations, RandomLattice
-from modelaug.baselines.random_deformations import pull_labels, subject_weights
+from modelaug.baselines.random_deformations import SubjectWeights, pull_labels
 from modelaug.cohort import Cohort
 from modelaug.synthesis.acquisition import Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
@@ -151,10 +151,9 @@ class LabelShapes(BatchedSource):
         if chosen.acquisition is not None:
             ranges = np.tile(np.array([0.0, 1.0], dtype=np.float32), (self._channels, 1))
             self._acquire = Acquisition(chosen.acquisition, grid, cohort.spacing, ranges)
+        self._everywhere = np.ones(grid, dtype=np.float32)
         self._weights = (
-            np.ones((1, *grid), dtype=np.float32)
-            if chosen.weight_width is None
-            else subject_weights(cohort, chosen.weight_width, chosen.weight_unit)
+            None if chosen.weight_width is None else SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
         )
 
     def layout(self) -> Layout:
@@ -191,7 +190,8 @@ class LabelShapes(BatchedSource):
             assert labels is not None
             pull_labels(self._labels[subject], drawn.displacements[i], labels, edge=True)
         # Beyond the label map nothing is known, nor where something went that is outside the moving image.
-        pull(self._weights[subject % len(self._weights)], drawn.displacements[0], out.weight, 0.0)
+        weight = self._everywhere if self._weights is None else self._weights.of(subject)
+        pull(weight, drawn.displacements[0], out.weight, 0.0)
         np.multiply(out.weight, drawn.inside, out=out.weight)
         out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.landmarks(self.cohort.landmarks[subject])
         return {"subject": subject, **drawn.info}

@@ -371,7 +371,7 @@ def _compose(outer: Array, inner: Array) -> Array:
 
 
 def _inverse(affine: Array) -> Array:
-    linear: Array = np.linalg.inv(affine[:, :2])
+    linear = np.asarray(np.linalg.inv(affine[:, :2]), dtype=np.float64)
     return _join(linear, -linear @ affine[:, 2])
 
 

@@ -17,7 +17,7 @@ from modelaug.synthesis.pairs import Pair
 from modelaug.warping import pull
 from modelaug.weights import landmark_spacing, weight_map
 
-__all__ = ["RandomDeformations", "RandomOptions", "pull_labels", "subject_weights"]
+__all__ = ["RandomDeformations", "RandomOptions", "SubjectWeights", "pull_labels"]
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
@@ -120,7 +120,7 @@ class RandomDeformations(BatchedSource):
         self._brightness = RandomLattice(grid, chosen.brightness_points)
         flat = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
         self._low, self._high = flat.min(axis=1), flat.max(axis=1)
-        self._weights = subject_weights(cohort, chosen.weight_width, chosen.weight_unit)
+        self._weights = SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
 
     def layout(self) -> Layout:
         """Return shape and type of every array of a pair, by its name in `Pair`."""
@@ -157,7 +157,7 @@ class RandomDeformations(BatchedSource):
             if cohort.labels is not None and labels is not None:
                 pull_labels(cohort.labels[subject], displacement, labels, edge=edge)
         # Nothing is known of what lies beyond the real image, nor of where it went if that is outside the moving one.
-        pull(self._weights[subject], drawn.displacements[0], out.weight, 0.0)
+        pull(self._weights.of(subject), drawn.displacements[0], out.weight, 0.0)
         np.multiply(out.weight, drawn.inside, out=out.weight)
         out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.landmarks(cohort.landmarks[subject])
         return {"subject": subject, **drawn.info}
@@ -177,20 +177,32 @@ class RandomDeformations(BatchedSource):
                 channel += np.float32(options.offset) * (high - low) * offset
 
 
-def subject_weights(cohort: Cohort, width: float, unit: Literal["spacing", "mm"]) -> Image:
-    """Return the weight map of every subject around its own landmarks, (n, *grid)."""
-    return np.stack(
-        [
-            weight_map(
-                landmarks,
-                cohort.objects,
-                cohort.grid,
-                cohort.spacing,
-                width * landmark_spacing(landmarks, cohort.spacing) if unit == "spacing" else width,
-            )
+class SubjectWeights:
+    """The weight map of every subject around its own landmarks, made when it is asked for first.
+
+    Raises
+    ------
+    ValueError
+        If `unit` is ``"spacing"`` and the subjects have a single landmark.
+    """
+
+    def __init__(self, cohort: Cohort, width: float, unit: Literal["spacing", "mm"]) -> None:
+        self._cohort = cohort
+        self._widths = [
+            width * landmark_spacing(landmarks, cohort.spacing) if unit == "spacing" else width
             for landmarks in cohort.landmarks
         ]
-    )
+        self._maps: dict[int, Image] = {}
+
+    def of(self, subject: int) -> Image:
+        """Return the weight map (*grid) of a subject."""
+        made = self._maps.get(subject)
+        if made is None:  # two threads that both make it make the same
+            cohort = self._cohort
+            landmarks, width = cohort.landmarks[subject], self._widths[subject]
+            made = weight_map(landmarks, cohort.objects, cohort.grid, cohort.spacing, width)
+            self._maps[subject] = made
+        return made
 
 
 def pull_labels(
