@@ -87,9 +87,11 @@ class Motion:
         deviation = math.sqrt(2**self.power * math.gamma(self.power + 0.5) / math.sqrt(math.pi))
         numbers = np.sign(normals) * np.abs(normals) ** self.power / deviation
         down, right, angle, zoom, stretch = np.clip(numbers, -self.limit, self.limit).tolist()
-        along, across = (math.exp(self.zoom * zoom + sign * self.stretch * stretch) for sign in (1, -1))
-        axes = _turn(direction)
-        linear = _turn(math.radians(self.rotation * angle)) @ axes @ np.diag([along, across]) @ axes.T
+        strain = self.stretch * stretch
+        # exp(strain) along the direction and exp(-strain) across it; the very identity without any.
+        mirror = _turn(2 * direction) @ np.diag([1.0, -1.0])
+        stretched = math.cosh(strain) * np.eye(2) + math.sinh(strain) * mirror
+        linear = math.exp(self.zoom * zoom) * _turn(math.radians(self.rotation * angle)) @ stretched
         moved = center + self.translation * size * np.array([down, right])
         return _join(linear, moved - linear @ center)
 
