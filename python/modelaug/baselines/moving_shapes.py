@@ -373,16 +373,20 @@ def _compose(outer: Array, inner: Array) -> Array:
 
 
 def _inverse(affine: Array) -> Array:
-    linear = np.asarray(np.linalg.inv(affine[:, :2]), dtype=np.float64)
+    (a, b, _), (c, d, _) = affine.tolist()
+    linear = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
     return _join(linear, -linear @ affine[:, 2])
 
 
 def _affine(row: Array, box: Box) -> Image:
     """Return ``row @ (r, c, 1)`` for the pixels (r, c) of a box."""
     down, across = (np.arange(side.start, side.stop) for side in box)
-    values = np.empty((len(down), len(across)), dtype=np.float32)
-    np.add((row[0] * down + row[2])[:, None], row[1] * across, out=values, casting="same_kind")
-    return values
+    first, second = row[0] * down + row[2], row[1] * across
+    # What the two have in common may be far beyond what they add up to.
+    shift = second[0]
+    first += shift
+    second -= shift
+    return np.asarray(first.astype(np.float32)[:, None] + second.astype(np.float32))
 
 
 def _write_affine(row: Array, box: Box, out: Image, where: Mask | None) -> None:

@@ -53,19 +53,20 @@ class PatternLibrary:
 
     def at(self, number: int, affine: Array, box: tuple[slice, slice], out: Image) -> None:
         """Sample a pattern at ``affine @ (row, column, 1)`` for the pixels of a box, into `out` of the box's shape."""
-        image = self.images[number]
-        rows, columns = (np.arange(s.start, s.stop, dtype=np.float64) for s in box)
-        corners = [[r, c, 1.0] for r in (rows[0], rows[-1]) for c in (columns[0], columns[-1])]
-        reach = affine @ np.array(corners).T
-        first, last = np.floor(reach.min(axis=1)), np.floor(reach.max(axis=1)) + 1
-        seen = [np.arange(int(a), int(b) + 1) % self.size for a, b in zip(first, last, strict=True)]
-        piece = image[seen[0]].take(seen[1], axis=1)
         displacement = np.empty((2, *out.shape), dtype=np.float32)
-        down = affine[:, 0, None] * rows + (affine[:, 2] - first)[:, None]
-        across = affine[:, 1, None] * columns
-        down[0] -= rows - rows[0]
-        across[1] -= columns - columns[0]
-        np.add(down[:, :, None], across[:, None, :], out=displacement, casting="same_kind")
+        seen = []
+        for k, (down, across, offset) in enumerate(affine.tolist()):
+            ends = [[slope * at for at in (s.start, s.stop - 1)] for slope, s in zip((down, across), box, strict=True)]
+            first = math.floor(min(ends[0]) + min(ends[1]) + offset)
+            last = math.floor(max(ends[0]) + max(ends[1]) + offset) + 1
+            seen.append(np.arange(first, last + 1) % self.size)
+            rows = down * np.arange(box[0].start, box[0].stop) + (offset - first)
+            columns = across * np.arange(box[1].start, box[1].stop)
+            own = (rows, columns)[k]
+            own -= np.arange(len(own))
+            # Near 0 by now, as single precision wants it.
+            np.add(rows.astype(np.float32)[:, None], columns.astype(np.float32), out=displacement[k])
+        piece = self.images[number][seen[0]].take(seen[1], axis=1)
         _core.warp(piece[None, None], displacement[None], False, False, 0.0, 1, out[None, None])
 
 
