@@ -17,6 +17,7 @@ from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flo
 from modelaug.learning.intensity import scale_intensity
 from modelaug.learning.losses import end_point_error, multiscale_epe
 from modelaug.learning.options import TrainOptions
+from modelaug.learning.pretrained import adapt_channels, load_flownet
 from modelaug.learning.registration import estimate_flow, register
 from modelaug.learning.storage import load_network, read_card, save_network
 from modelaug.learning.training import train
@@ -26,10 +27,12 @@ __all__ = [
     "PairDataset",
     "PairStream",
     "TrainOptions",
+    "adapt_channels",
     "end_point_error",
     "estimate_flow",
     "from_flownet",
     "initialize",
+    "load_flownet",
     "load_network",
     "multiscale_epe",
     "read_card",

@@ -65,7 +65,10 @@ class FlowNetS(nn.Module):
     width
         Factor on the number of channels of every hidden layer; 1 is the published network. At most 4.
     batch_norm
-        Normalise over the batch after every convolution of the encoder.
+        Normalise over the batch after every convolution of the encoder, which then has no bias.
+    decoder_bias
+        Give the deconvolutions and the flow predictions biases, as NVIDIA's and others' variants do; the upsampling of
+        the flow never has any.
     seed
         Seed of the initial weights, see `initialize`.
 
@@ -75,11 +78,20 @@ class FlowNetS(nn.Module):
         If an argument has the wrong type or lies outside its range.
     """
 
-    def __init__(self, *, image_channels: int = 1, width: float = 1.0, batch_norm: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        image_channels: int = 1,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        decoder_bias: bool = False,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.image_channels = _checks.integer("image_channels", image_channels, minimum=1, maximum=64)
         self.width = _checks.number("width", width, above=0.0, maximum=4.0)
         self.batch_norm = bool(batch_norm)
+        self.decoder_bias = bias = bool(decoder_bias)
         c1, c2, c3, c4, c5, c6 = (max(1, round(c * self.width)) for c in (64, 128, 256, 512, 512, 1024))
         d5, d4, d3, d2 = (max(1, round(c * self.width)) for c in (512, 256, 128, 64))
 
@@ -96,21 +108,21 @@ class FlowNetS(nn.Module):
 
         # What the decoder sees at a scale: the encoder's features, the upsampled features and the upsampled flow.
         s5, s4, s3, s2 = c5 + d5 + 2, c4 + d4 + 2, c3 + d3 + 2, c2 + d2 + 2
-        self.deconv5 = _deconvolution(c6, d5)
-        self.deconv4 = _deconvolution(s5, d4)
-        self.deconv3 = _deconvolution(s4, d3)
-        self.deconv2 = _deconvolution(s3, d2)
+        self.deconv5 = _deconvolution(c6, d5, bias=bias)
+        self.deconv4 = _deconvolution(s5, d4, bias=bias)
+        self.deconv3 = _deconvolution(s4, d3, bias=bias)
+        self.deconv2 = _deconvolution(s3, d2, bias=bias)
 
-        self.predict_flow6 = _flow_prediction(c6)
-        self.predict_flow5 = _flow_prediction(s5)
-        self.predict_flow4 = _flow_prediction(s4)
-        self.predict_flow3 = _flow_prediction(s3)
-        self.predict_flow2 = _flow_prediction(s2)
+        self.predict_flow6 = _flow_prediction(c6, bias=bias)
+        self.predict_flow5 = _flow_prediction(s5, bias=bias)
+        self.predict_flow4 = _flow_prediction(s4, bias=bias)
+        self.predict_flow3 = _flow_prediction(s3, bias=bias)
+        self.predict_flow2 = _flow_prediction(s2, bias=bias)
 
-        self.upsampled_flow6_to_5 = _doubling(2, 2)
-        self.upsampled_flow5_to_4 = _doubling(2, 2)
-        self.upsampled_flow4_to_3 = _doubling(2, 2)
-        self.upsampled_flow3_to_2 = _doubling(2, 2)
+        self.upsampled_flow6_to_5 = _doubling(2, 2, bias=False)
+        self.upsampled_flow5_to_4 = _doubling(2, 2, bias=False)
+        self.upsampled_flow4_to_3 = _doubling(2, 2, bias=False)
+        self.upsampled_flow3_to_2 = _doubling(2, 2, bias=False)
 
         initialize(self, seed)
 
@@ -124,7 +136,12 @@ class FlowNetS(nn.Module):
     @property
     def architecture(self) -> dict[str, int | float | bool]:
         """Arguments that make a network of the same layers."""
-        return {"image_channels": self.image_channels, "width": self.width, "batch_norm": self.batch_norm}
+        return {
+            "image_channels": self.image_channels,
+            "width": self.width,
+            "batch_norm": self.batch_norm,
+            "decoder_bias": self.decoder_bias,
+        }
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Predict the displacement from the fixed to the moving image.
@@ -165,16 +182,16 @@ def _uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
     return module
 
 
-def _doubling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    return _uninitialized(nn.ConvTranspose2d, inputs, outputs, 4, stride=2, padding=1, bias=False)
+def _doubling(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
+    return _uninitialized(nn.ConvTranspose2d, inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
 
-def _deconvolution(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(_doubling(inputs, outputs), nn.LeakyReLU(_SLOPE, inplace=True))
+def _deconvolution(inputs: int, outputs: int, *, bias: bool) -> nn.Sequential:
+    return nn.Sequential(_doubling(inputs, outputs, bias=bias), nn.LeakyReLU(_SLOPE, inplace=True))
 
 
-def _flow_prediction(inputs: int) -> nn.Conv2d:
-    return _uninitialized(nn.Conv2d, inputs, 2, 3, padding=1, bias=False)
+def _flow_prediction(inputs: int, *, bias: bool) -> nn.Conv2d:
+    return _uninitialized(nn.Conv2d, inputs, 2, 3, padding=1, bias=bias)
 
 
 def _join(skip: Tensor, features: Tensor, flow: Tensor) -> Tensor:
