@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -12,7 +13,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from modelaug.learning import FlowNetS, from_flownet, initialize, multiscale_epe, to_flownet
+from modelaug.learning import FlowNetS, estimate_flow, from_flownet, initialize, multiscale_epe, to_flownet
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 CONVOLUTIONS = {  # name: (inputs, outputs, kernel)
     "conv1": (6, 64, 7),
@@ -63,6 +66,21 @@ def test_published_keys_shapes_and_count_with_batch_norm() -> None:
     assert sum(p.numel() for p in network.parameters()) == 38_680_336
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_decoder_biases(batch_norm: bool) -> None:
+    plain = FlowNetS(width=0.125, batch_norm=batch_norm)
+    network = FlowNetS(width=0.125, batch_norm=batch_norm, decoder_bias=True)
+    assert plain.architecture == {**network.architecture, "decoder_bias": False}
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    added = {f"deconv{k}.0.bias": (c,) for k, c in {5: 64, 4: 32, 3: 16, 2: 8}.items()}
+    added |= {f"predict_flow{k}.bias": (2,) for k in (6, 5, 4, 3, 2)}
+    assert shapes == {name: tuple(tensor.shape) for name, tensor in plain.state_dict().items()} | added
+    assert not any(network.state_dict()[name].any() for name in added)
+    before = plain.architecture
+    del before["decoder_bias"]  # as noted before there was one
+    assert FlowNetS(**before).architecture == plain.architecture  # type: ignore[arg-type]
+
+
 @given(h=st.integers(1, 150), w=st.integers(1, 150), channels=st.sampled_from([1, 3]))
 def test_any_size(h: int, w: int, channels: int) -> None:
     network = FlowNetS(width=0.03, image_channels=channels)
@@ -75,8 +93,19 @@ def test_any_size(h: int, w: int, channels: int) -> None:
     torch.testing.assert_close(finest, outputs[0], rtol=0, atol=0)
 
 
-def test_every_weight_learns() -> None:
-    network = FlowNetS(width=0.0625, batch_norm=True)
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (1, 70), (53, 1), (2, 3), (63, 65), (70, 53)])
+def test_any_size_gives_a_displacement(h: int, w: int, batch_norm: bool) -> None:
+    network = FlowNetS(width=0.03, batch_norm=batch_norm, decoder_bias=True)
+    fixed, moving = torch.rand(2, 2, 1, h, w, generator=torch.Generator().manual_seed(0))
+    flow = estimate_flow(network, fixed, moving)
+    assert flow.shape == (2, 2, h, w)
+    assert torch.isfinite(flow).all()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_weight_learns(batch_norm: bool) -> None:
+    network = FlowNetS(width=0.0625, batch_norm=batch_norm, decoder_bias=True)
     generator = torch.Generator().manual_seed(0)
     images, flow = torch.randn(2, 2, 64, 64, generator=generator), torch.randn(2, 2, 64, 64, generator=generator)
     multiscale_epe(network(images), flow).backward()
@@ -104,6 +133,86 @@ def test_kaiming_deviation() -> None:
     assert abs(layer.weight.mean().item()) < 0.01 * deviation
     assert layer.bias is not None
     assert not layer.bias.any()
+
+
+def example(h: int = 64, w: int = 64) -> tuple[FlowNetS, torch.Tensor, torch.Tensor]:
+    """Return a network, what it takes of a pair, and a flow."""
+    generator = torch.Generator().manual_seed(0)
+    images, flow = (torch.randn(2, 2, h, w, generator=generator) for _ in range(2))
+    return FlowNetS(width=0.0625, decoder_bias=True), images, 20 * flow
+
+
+def gradients(network: torch.nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    parts = torch.autograd.grad(loss, list(network.parameters()))
+    return torch.cat([part.flatten() for part in parts])
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    return (actual.float() - expected).abs().max().item() <= tolerance * expected.abs().max().item()
+
+
+@pytest.mark.parametrize(("h", "w"), [(64, 64), (53, 70)])
+def test_any_memory_layout(h: int, w: int) -> None:
+    network, images, flow = example(h, w)
+    expected = network(images)
+    slopes = gradients(network, multiscale_epe(expected, flow))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for layout in (torch.channels_last, torch.contiguous_format):
+        outputs = network(images.to(memory_format=layout))
+        assert all(close(o, e, 1e-5) for o, e in zip(outputs, expected, strict=True))
+        assert close(gradients(network, multiscale_epe(outputs, flow)), slopes, 1e-4)
+    assert close(network(images[..., :50].transpose(2, 3))[0], network(images[..., :50].mT.contiguous())[0], 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "tolerance"),
+    [
+        ("cpu", torch.bfloat16, 0.05),
+        pytest.param("cuda", torch.float16, 0.01, marks=NEEDS_CUDA),
+        pytest.param("cuda", torch.bfloat16, 0.05, marks=NEEDS_CUDA),
+    ],
+)
+def test_autocast(device: str, dtype: torch.dtype, tolerance: float) -> None:
+    network, images, flow = example(64, 53)
+    network, images, flow = network.to(device), images.to(device), flow.to(device)
+    expected = network(images)
+    slopes = gradients(network, multiscale_epe(expected, flow))
+    displacement = estimate_flow(network, images[:, :1], images[:, 1:])
+    with torch.autocast(device, dtype):
+        outputs = network(images)
+        loss = multiscale_epe(outputs, flow)
+        rounded = estimate_flow(network, images[:, :1], images[:, 1:])
+    assert {o.dtype for o in outputs} == {dtype}
+    assert loss.dtype == rounded.dtype == torch.float32
+    assert all(close(o, e, tolerance) for o, e in zip(outputs, expected, strict=True))
+    assert close(rounded, displacement, tolerance)
+    assert torch.nn.functional.cosine_similarity(gradients(network, loss), slopes, dim=0) > 0.99
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.compile's own parts
+def test_compiled_as_one_graph() -> None:
+    """All of torch.compile but the generation of code, which takes long."""
+    network, images, flow = example()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    expected, outputs = network(images), compiled(images)
+    assert all(close(o, e, 1e-5) for o, e in zip(outputs, expected, strict=True))
+    slopes = gradients(network, multiscale_epe(expected, flow))
+    assert close(gradients(network, multiscale_epe(outputs, flow)), slopes, 1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled() -> None:
+    try:
+        torch.compile(torch.nn.functional.silu)(torch.ones(9))
+    except Exception as error:  # whatever is wrong with the compiler, it is not the network
+        pytest.skip(f"needs a C++ compiler that works: {type(error).__name__}")
+    network = FlowNetS(width=0.01)
+    _, images, _ = example()
+    expected = estimate_flow(copy.deepcopy(network), images[:, :1], images[:, 1:])
+    compiled = torch.compile(network, fullgraph=True, dynamic=False)
+    assert close(estimate_flow(compiled, images[:, :1], images[:, 1:]), expected, 1e-5)
+    assert compiled.training
+    assert network.training
 
 
 def test_one_place_for_axes_and_units() -> None:
