@@ -167,9 +167,7 @@ def _read(path: Path) -> tuple[Mapping[Any, Any], Any]:
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except Exception as error:  # damage makes the parsers raise nearly anything
-        raise ModelFileError(
-            f"{path} cannot be read as weights ({_reason(error)}); download or save it again"
-        ) from None
+        raise ModelFileError(f"{path} cannot be read as weights: {_reason(error)}") from None
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[Any, Any], Any]:
@@ -192,12 +190,14 @@ def _read_torch(path: Path) -> tuple[Mapping[Any, Any], Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line why torch or safetensors could not read a file; torch's own advice is to unpickle it."""
+    """Say in one line why a file could not be read, and what to do; torch's own advice is to unpickle it."""
     text = " ".join(str(error).split()) or type(error).__name__
     alien = re.search(r"Unsupported (?:global|class|type)\w*:? (?:GLOBAL )?(\S+)", text)
     if alien:
-        return f"it asks for {alien[1]}, and nothing but tensors and plain values is unpickled"
-    return text.split("WeightsUnpickler error: ")[-1].split(" Check the documentation")[0][:200]
+        return f"it asks for {alien[1]}, and only tensors and plain values are unpickled; save its state_dict alone"
+    text = text.split("WeightsUnpickler error: ")[-1].split(" Check the documentation")[0]
+    first_sentence = re.split(r"(?<=\w)\. ", text)[0].rstrip(".")
+    return f"{first_sentence[:200]}; download or save it again"
 
 
 def _bare_names(state: Mapping[Any, Any]) -> tuple[dict[str, Any], str]:
