@@ -63,7 +63,7 @@ __all__ = [
     "warp_points",
 ]
 
-_ON_DEMAND = ("evaluation", "io", "learning", "plots")
+_ON_DEMAND = ("baselines", "comparison", "evaluation", "io", "learning", "plots")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from modelaug.baselines.label_shapes import LabelShapes, LabelShapesOptions
 from modelaug.baselines.moving_shapes import Motion, MovingShapes, MovingShapesOptions
 from modelaug.baselines.random_deformations import RandomDeformations, RandomOptions
+from modelaug.baselines.registered_pairs import RegisteredPairs
+from modelaug.baselines.syn import register_syn
+from modelaug.baselines.variational import (
+    VariationalOptions,
+    choose_options,
+    region_of_interest,
+    register_variational,
+)
 
 __all__ = [
     "LabelShapes",
@@ -14,4 +22,10 @@ __all__ = [
     "MovingShapesOptions",
     "RandomDeformations",
     "RandomOptions",
+    "RegisteredPairs",
+    "VariationalOptions",
+    "choose_options",
+    "region_of_interest",
+    "register_syn",
+    "register_variational",
 ]

@@ -1,0 +1,200 @@
+"""Real pairs of training subjects with the displacement that classical registration finds: the paper's other rival."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug._random import generator
+from modelaug.baselines.random_deformations import SubjectWeights
+from modelaug.baselines.variational import VariationalOptions, register_variational
+from modelaug.cohort import Cohort
+from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
+from modelaug.synthesis.pairs import Pair
+
+__all__ = ["RegisteredPairs", "affine_displacement"]
+
+Field = npt.NDArray[np.float32]
+
+_ORDER_STREAM: Final = 1
+_WEIGHT_WIDTH: Final = 4.0  # mean distances of neighbouring landmarks, as for pairs of the model
+
+
+class RegisteredPairs(BatchedSource):
+    """All ordered pairs of a cohort's subjects, registered: affinely by their landmarks, then by their intensities.
+
+    An epoch has each of the n (n - 1) pairs once, in an order of its own; pair i is a pure function of (cohort, seed,
+    options, i). There are no others: unlike those of a model, validation pairs are training pairs.
+
+    Parameters
+    ----------
+    cohort
+        Training subjects.
+    seed
+        Of the order; non-negative integer.
+    options
+        Of the registration; defaults if None.
+    cache
+        Folder for the displacements, a file for each pair, named by what it was made of; folds that have subjects in
+        common may share it. Without one they are kept in memory.
+    threads
+        Pairs to register at the same time in `register`; None means as many as there are cores.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, there are fewer than 2 subjects, or not enough landmarks for an affine map.
+    """
+
+    _origin = "cohort"
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        *,
+        seed: int = 0,
+        options: VariationalOptions | None = None,
+        cache: str | Path | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
+        if options is not None and not isinstance(options, VariationalOptions):
+            raise TypeError(f"options is {options!r}; pass VariationalOptions(...) or None")
+        if len(cohort) < 2:
+            raise ValueError(f"cohort has {len(cohort)} subject; pass at least 2")
+        self.cohort = cohort
+        self.seed = _checks.integer("seed", seed, minimum=0)
+        self.options = VariationalOptions() if options is None else options
+        self.threads = _checks.thread_count(threads)
+        self._cache = None if cache is None else Path(cache)
+        self._fields: dict[tuple[int, int], Field] = {}
+        self._weights = SubjectWeights(cohort, _WEIGHT_WIDTH, "spacing")
+        self._digests = [_digest(image, points) for image, points in zip(cohort.images, cohort.landmarks, strict=True)]
+        affine_displacement(cohort.landmarks[0], cohort.landmarks[1], cohort.grid)
+        # Few epochs are in use at a time: the training's, the next one's, and the validation's.
+        self._order = functools.lru_cache(maxsize=4)(self._permutation)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """All ordered pairs, (fixed, moving)."""
+        n = len(self.cohort)
+        return [(i, j) for i in range(n) for j in range(n) if i != j]
+
+    def register(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Register all pairs that are not registered yet, instead of each when it is drawn first.
+
+        Parameters
+        ----------
+        progress
+            Called with the number of registered pairs and that of all.
+        """
+        pairs = self.pairs
+        with ThreadPoolExecutor(self.threads) as pool:
+            for done, _ in enumerate(pool.map(self.displacement, pairs), start=1):
+                if progress is not None:
+                    progress(done, len(pairs))
+
+    def displacement(self, pair: tuple[int, int]) -> Field:
+        """Return the displacement (d, *grid) of a pair (fixed, moving), registered now if it was not before."""
+        if self._cache is None:
+            if pair not in self._fields:  # two threads that both register a pair find the same
+                self._fields[pair] = self._register(pair)
+            return self._fields[pair]
+        path = self._cache / f"{self._name(pair)}.npy"
+        if not path.exists():
+            field = self._register(pair)
+            write_atomically(path, lambda file: np.save(file, field, allow_pickle=False))
+            return field
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ModelFileError(f"{path} cannot be read ({error}); remove it") from error
+        if found.shape != (len(self.cohort.grid), *self.cohort.grid) or found.dtype != np.float32:
+            raise ModelFileError(f"{path} holds {found.dtype} {found.shape}, no such displacement; remove it")
+        return np.asarray(found)
+
+    def layout(self) -> Layout:
+        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        cohort, labels = self.cohort, None if self.cohort.labels is None else self.cohort.labels.dtype
+        channels, landmarks = cohort.images.shape[1], cohort.landmarks.shape[1]
+        return pair_layout(cohort.grid, channels=channels, landmarks=landmarks, labels=labels)
+
+    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+        """Put pair `index` into arrays; ``info`` holds the subjects, ``fixed`` and ``moving``."""
+        cohort, count = self.cohort, len(self.cohort) * (len(self.cohort) - 1)
+        epoch, place = divmod(_checks.integer("index", index, minimum=0, maximum=2**64 - 1), count)
+        fixed, moving = self.pairs[self._order(epoch)[place]]
+        out.fixed[:], out.moving[:] = cohort.images[fixed], cohort.images[moving]
+        out.flow[:] = self.displacement((fixed, moving))
+        out.weight[:] = self._weights.of(fixed)
+        for k, n in enumerate(cohort.grid):
+            at = out.flow[k] + np.arange(n, dtype=np.float32).reshape(
+                [-1 if a == k else 1 for a in range(len(cohort.grid))]
+            )
+            out.weight[(at < 0) | (at > n - 1)] = 0
+        out.landmarks_fixed[:], out.landmarks_moving[:] = cohort.landmarks[fixed], cohort.landmarks[moving]
+        if cohort.labels is not None and out.labels_fixed is not None and out.labels_moving is not None:
+            out.labels_fixed[:], out.labels_moving[:] = cohort.labels[fixed], cohort.labels[moving]
+        return {"fixed": fixed, "moving": moving}
+
+    def _permutation(self, epoch: int) -> list[int]:
+        count = len(self.cohort) * (len(self.cohort) - 1)
+        order: list[int] = generator(self.seed, epoch, stream=_ORDER_STREAM).permutation(count).tolist()
+        return order
+
+    def _register(self, pair: tuple[int, int]) -> Field:
+        fixed, moving = pair
+        cohort = self.cohort
+        start = affine_displacement(cohort.landmarks[fixed], cohort.landmarks[moving], cohort.grid)
+        images = cohort.images[fixed], cohort.images[moving]
+        return register_variational(*images, options=self.options, initial=start, threads=1)
+
+    def _name(self, pair: tuple[int, int]) -> str:
+        parts = (json.dumps(asdict(self.options), sort_keys=True), *(self._digests[i] for i in pair))
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:32]
+
+
+def affine_displacement(fixed: npt.ArrayLike, moving: npt.ArrayLike, grid: tuple[int, ...]) -> Field:
+    """Return the displacement (d, *grid) of the affine map that brings landmarks closest to others.
+
+    Parameters
+    ----------
+    fixed, moving : array_like, (m, d)
+        Corresponding landmarks in voxels; those of the fixed image, plus the displacement, come to lie by those of the
+        moving one, with the least sum of squared distances.
+    grid
+        Shape of the fixed image's grid.
+
+    Raises
+    ------
+    ValueError
+        If the fixed landmarks lie on a line, or in a plane in space, so that they determine no affine map.
+    """
+    sites, values = (np.asarray(points, np.float64) for points in (fixed, moving))
+    d = sites.shape[1]
+    centre = sites.mean(axis=0)
+    design = np.hstack([sites - centre, np.ones((len(sites), 1))])
+    if np.linalg.matrix_rank(design, tol=1e-6 * max(1.0, float(np.abs(design).max()))) <= d:
+        raise ValueError(f"landmarks of the fixed image do not span {d} dimensions; affine alignment needs {d + 1}")
+    coefficients = np.linalg.lstsq(design, values - sites, rcond=None)[0]
+    x = np.moveaxis(np.indices(grid), 0, -1) - centre
+    return np.ascontiguousarray(np.moveaxis(x @ coefficients[:d] + coefficients[d], -1, 0), np.float32)
+
+
+def _digest(image: npt.NDArray[Any], landmarks: npt.NDArray[Any]) -> str:
+    digest = hashlib.sha256(repr(image.shape).encode())
+    for array in (image, landmarks):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""The rows of the table: what each learns from a fold's training subjects, and how it registers two images then."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug._random import generator
+from modelaug.baselines import (
+    LabelShapes,
+    MovingShapes,
+    RandomDeformations,
+    RegisteredPairs,
+    VariationalOptions,
+    choose_options,
+    region_of_interest,
+    register_syn,
+    register_variational,
+)
+from modelaug.cohort import Cohort
+from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions
+from modelaug.evaluation import Register, no_registration, score_registration
+from modelaug.io.provenance import claim_folder, write_json
+from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
+from modelaug.resizing import resize_cohort
+from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, ResidualOptions
+
+__all__ = ["Fold", "prepare", "pretrain_network"]
+
+_CANDIDATES: Final = tuple(VariationalOptions(alpha=alpha, levels=4) for alpha in (0.5, 1.0, 2.0, 3.0, 4.0))
+_TRIALS: Final = 12
+"""Pairs of training subjects on which the classical registration's parameters are chosen."""
+
+Field = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a method may know of a fold, and where it may keep files.
+
+    Attributes
+    ----------
+    training
+        Subjects to learn from.
+    label_ids
+        Structures that are scored, or None.
+    folder
+        The method's own in this fold.
+    shared
+        One for all methods and folds.
+    options
+        Of the comparison.
+    threads
+        To use.
+    """
+
+    training: Cohort
+    label_ids: tuple[int, ...] | None
+    folder: Path
+    shared: Path
+    options: CompareOptions
+    threads: int
+
+
+def pretrain_network(folder: Path, options: CompareOptions, *, channels: int = 1, threads: int | None = None) -> Path:
+    """Train the network that all others begin with on moving shapes, or continue to, and leave it in a folder.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    network = options.network
+    source = MovingShapes(network.grid, seed=options.seed)
+    claim_folder(folder, {"network": asdict(network), "channels": channels, "seed": options.seed})
+    _train(source, folder, options, channels, (network.pretrain_steps, network.pretrain_rate), None, threads)
+    return folder
+
+
+def prepare(method: str, fold: Fold) -> Mapping[str, Register]:
+    """Learn what a method learns, or continue to, and return how it registers: a function for each of its rows."""
+    if method == "Before Reg":
+        return {method: no_registration(fold.training, 0)}
+    if method == "VarReg":
+        return {method: _variational(fold)}
+    if method == "SyN":
+        return {method: functools.partial(register_syn, spacing=fold.training.spacing, mask=_mask(fold))}
+    from modelaug import learning
+
+    network = fold.options.network
+    initial = fold.shared / "pretrained" if network.pretrain_steps > 0 and method != FROM_SCRATCH else None
+    if method == PRETRAINED:
+        if initial is None:
+            raise ValueError(f"pretrain_steps is 0, so that there is no {method}; leave it out of methods")
+        folder = initial
+    else:
+        training, folder = resize_cohort(fold.training, network.grid), fold.folder / "net"
+        schedule = (network.steps, network.rate)
+        channels = training.images.shape[1]
+        _train(_SOURCES[method](training, fold), folder, fold.options, channels, schedule, initial, fold.threads)
+    once = functools.partial(learning.register, learning.load_network(folder), grid=network.grid)
+    return {method: once, f"{method}, cascade": functools.partial(once, passes=network.passes, symmetric=True)}
+
+
+def _train(
+    source: PairSource,
+    folder: Path,
+    options: CompareOptions,
+    channels: int,
+    schedule: tuple[int, float],
+    initial: Path | None,
+    threads: int | None,
+) -> None:
+    """Train a network on a source, from the weights of another one or from random ones."""
+    from modelaug import learning
+
+    steps, rate = schedule
+    network = learning.FlowNetS(image_channels=channels, width=options.network.width)
+    if initial is not None:
+        network.load_state_dict(learning.load_network(initial).state_dict())
+    training = learning.TrainOptions(
+        steps=steps,
+        learning_rate=rate,
+        batch_size=options.network.batch_size,
+        seed=options.seed if initial is None else None,
+        validate_every=max(1, steps // 5),
+        checkpoint_every=max(1, steps // 10),
+        log_every=max(1, steps // 50),
+    )
+    learning.train(source, network=network, options=training, out=folder, threads=threads)
+
+
+def _variational(fold: Fold) -> Register:
+    """Choose the parameters of the registration on pairs of training subjects."""
+    training, mask = fold.training, _mask(fold)
+
+    def score(fixed: int, moving: int, field: Field) -> float:
+        found = score_registration(training, fixed, moving, field, label_ids=fold.label_ids)
+        value = found[fold.options.metric]
+        return -value if fold.options.metric == "contour_distance" else value
+
+    rng = generator(fold.options.seed, 0)
+    pairs = [tuple(rng.choice(len(training), 2, replace=False).tolist()) for _ in range(_TRIALS)]
+    chosen = choose_options(training, _CANDIDATES, pairs, score, mask=mask, threads=fold.threads)
+    write_json(fold.folder / "options.json", asdict(chosen))
+    return functools.partial(register_variational, options=chosen, mask=mask, threads=1)
+
+
+def _mask(fold: Fold) -> Field | None:
+    """Return where structures lie, if they are all that matters, as the paper does for hearts."""
+    return region_of_interest(fold.training) if fold.options.metric == "contour_distance" else None
+
+
+def _registered(training: Cohort, fold: Fold) -> PairSource:
+    cache = fold.shared / "registered"
+    source = RegisteredPairs(training, seed=fold.options.seed, cache=cache, threads=fold.threads)
+    source.register()
+    return source
+
+
+def _random(training: Cohort, fold: Fold) -> PairSource:
+    return RandomDeformations(training, seed=fold.options.seed)
+
+
+def _labels(training: Cohort, fold: Fold) -> PairSource:
+    return LabelShapes(training, seed=fold.options.seed)
+
+
+def _sam(
+    training: Cohort,
+    fold: Fold,
+    shape: ShapeOptions | None = None,
+    texture: TextureOptions | None = None,
+    pairs: PairOptions | None = None,
+) -> PairSource:
+    model = AppearanceModel.fit(training, shape=shape, texture=texture, threads=fold.threads)
+    return PairSynthesizer(model, seed=fold.options.seed, options=pairs or _pair_options(training))
+
+
+def _pair_options(training: Cohort) -> PairOptions:
+    """Return what tells a network most: what lies between the landmarks moves too, and half of the textures agree."""
+    extent = float(np.max(np.array(training.grid) * training.spacing))
+    return PairOptions(texture="mixed", residual=ResidualOptions(amplitude=extent / 64, spacing=extent / 16))
+
+
+_SOURCES: Final[Mapping[str, Callable[[Cohort, Fold], PairSource]]] = {
+    "FlowNet-Reg": _registered,
+    "FlowNet-Random": _random,
+    "FlowNet-SAM": _sam,
+    "FlowNet-Labels": _labels,
+    "FlowNet-SAM, global shapes": functools.partial(_sam, shape=ShapeOptions(levels=1, coverage=0.98)),
+    "FlowNet-SAM, Gaussian textures": functools.partial(_sam, texture=TextureOptions(engine="fields")),
+    "FlowNet-SAM, no residual": functools.partial(_sam, pairs=PairOptions()),
+    FROM_SCRATCH: _sam,
+}

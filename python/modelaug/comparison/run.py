@@ -1,0 +1,286 @@
+"""The whole comparison: folds by subject, every method on the same test pairs, a table, and a report.
+
+Every method in every fold is a task of its own whose results are a file; what is there is not done again. Tasks run one
+after the other, or on the workers of a Dask scheduler.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core
+from modelaug.cohort import Cohort
+from modelaug.comparison.methods import Fold, prepare, pretrain_network
+from modelaug.comparison.options import CompareOptions
+from modelaug.comparison.report import Example, write_report
+from modelaug.evaluation import (
+    make_table,
+    score_pairs,
+    scored_labels,
+    split_folds,
+    table_markdown,
+    test_pairs,
+)
+from modelaug.io.archives import read_archive, write_archive, write_atomically
+from modelaug.io.provenance import claim_folder, file_digest, read_json, write_json
+
+__all__ = ["Task", "compare", "run_task"]
+
+Field = npt.NDArray[np.float32]
+
+_LOG = logging.getLogger("modelaug.comparison")
+_FORMAT: Final = "modelaug registration scores"
+_VERSION: Final = 1
+_NETWORKS: Final = "FlowNet"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method in one fold, or the pre-training of all networks; all that a worker needs to know.
+
+    Attributes
+    ----------
+    out
+        The comparison's folder.
+    options
+        Of the comparison.
+    method
+        The row, or "" for the pre-training.
+    fold
+        Its number.
+    threads
+        To use; None means all cores of whoever does it.
+    """
+
+    out: Path
+    options: CompareOptions
+    method: str
+    fold: int
+    threads: int | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its results go."""
+        if not self.method:
+            return self.out / "pretrained"
+        slug = "".join(c if c.isalnum() else "-" for c in self.method.lower()).strip("-")
+        return self.out / f"fold{self.fold}" / slug
+
+    @property
+    def result(self) -> Path:
+        """The file that is there when it is done."""
+        return self.folder / ("done.json" if not self.method else "scores.json")
+
+
+def compare(
+    cohort: Cohort,
+    out: str | Path,
+    *,
+    name: str,
+    options: CompareOptions | None = None,
+    weights: str | Path | None = None,
+    scheduler: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Compare ways to register a cohort's images by cross-validation, as in the paper's table 1.
+
+    Subjects are split into folds; every ordered pair of a fold's subjects is registered by what was learned from all
+    others. The folder gets ``table.json``, ``table.md``, ``report.html``, and a folder for every method in every fold
+    with its network and scores. Run again, it continues, also with more methods.
+
+    Parameters
+    ----------
+    cohort
+        In 2D, with landmarks and, for overlaps, labels.
+    out
+        The folder, made if need be.
+    name
+        What the cohort is called in the table.
+    options
+        What is compared; defaults if None.
+    weights
+        A network of `modelaug.learning.train` to use as the pre-trained one, of the architecture that the options
+        name; by default one is trained on moving shapes.
+    scheduler
+        Address of a Dask scheduler whose workers do the tasks; they must see the folder at the same place. Workers
+        that do one task at a time, ``dask worker --nthreads 1``, serve best.
+    threads
+        Threads of a task; None means all cores.
+
+    Returns
+    -------
+    dict
+        The table, see `modelaug.evaluation.make_table`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the folder holds another comparison.
+    ConnectionError
+        If the scheduler does not answer or is lost.
+    """
+    options = options or CompareOptions()
+    if threads is not None:
+        _checks.thread_count(threads)
+    if len(cohort.grid) != 2:
+        raise ValueError(f"cohort has images of {cohort.grid}; pass images in the plane, the network is 2D")
+    if options.metric == "jaccard" and cohort.labels is None:
+        raise ValueError("cohort has no labels to overlap; pass one that has, or metric='contour_distance'")
+    if len(cohort) < 2 * options.folds or len(cohort) - -(-len(cohort) // options.folds) < 2:
+        raise ValueError(f"folds is {options.folds} for {len(cohort)} subjects; pass at most half as many folds")
+    folder = Path(out).resolve()
+    _claim(folder, cohort, options, weights)
+    tasks = [
+        Task(folder, options, method, fold, threads) for fold in range(options.folds) for method in options.methods
+    ]
+    if weights is None and options.network.pretrain_steps > 0 and any(t.method.startswith(_NETWORKS) for t in tasks):
+        _run([Task(folder, options, "", 0, threads)], scheduler)
+    _run(tasks, scheduler)
+    return _summarize(folder, cohort, name, tasks, options)
+
+
+def run_task(task: Task) -> None:
+    """Do a task, unless it is done."""
+    if task.result.exists():
+        return
+    threads = _checks.thread_count(task.threads)
+    started = time.perf_counter()
+    task.folder.mkdir(parents=True, exist_ok=True)
+    cohort = Cohort.load(task.out / "cohort.npz")
+    if not task.method:
+        channels = cohort.images.shape[1]
+        pretrain_network(task.folder, task.options, channels=channels, threads=threads)
+        write_json(task.result, {"seconds": time.perf_counter() - started})
+        return
+    train, test = split_folds(len(cohort), task.options.folds, task.options.seed)[task.fold]
+    training = cohort.subset(train)
+    label_ids = task.options.labels
+    if label_ids is None and training.labels is not None:
+        label_ids = tuple(int(each) for each in scored_labels(training.labels))
+    fold = Fold(training, label_ids, task.folder, task.out, task.options, threads)
+    registers = prepare(task.method, fold)
+    prepared = time.perf_counter() - started
+    pairs = test_pairs(test)
+    shown = (pairs[0], pairs[len(pairs) // 2])
+    records: list[dict[str, Any]] = []
+    examples: list[tuple[str, int, int, Field]] = []
+    for row, register in registers.items():
+        found = score_pairs(cohort, pairs, register, label_ids=label_ids, threads=threads)
+        for pair, (record, field) in zip(pairs, found, strict=True):
+            records.append({"method": row, "fold": task.fold, **record})
+            if pair in shown:
+                examples.append((row, *pair, field))
+    _write_examples(task.folder / "examples.npz", examples)
+    # The scores come last: where they are, all else is.
+    write_json(
+        task.result,
+        {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "seconds_to_prepare": prepared,
+            "seconds": time.perf_counter() - started,
+            "records": records,
+        },
+    )
+    for row in registers:
+        mean = np.mean([r[task.options.metric] for r in records if r["method"] == row and task.options.metric in r])
+        _LOG.info("fold %d, %s: %s %.3f (%.0f s)", task.fold, row, task.options.metric, mean, prepared)
+
+
+def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str | Path | None) -> None:
+    """Note what the folder is about, and put the cohort and given weights there."""
+    network = None
+    if weights is not None:
+        from modelaug.learning import load_network, save_network
+
+        network = load_network(weights)
+        wanted = options.network.width
+        if (network.image_channels, network.width) != (cohort.images.shape[1], wanted):
+            raise ValueError(
+                f"weights are of {network.image_channels} channels and width {network.width:g}; pass a network of "
+                f"{cohort.images.shape[1]} and {wanted:g}"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    given = folder / "cohort.npz"
+    if not given.exists():
+        cohort.save(given)
+    elif not _same(Cohort.load(given), cohort):
+        raise ValueError(f"out is {folder}, which holds the comparison of another cohort; pass another folder")
+    source: dict[str, Any] = {"comparison": options.identity(), "modelaug": _core.build_config()["version"]}
+    if network is not None:
+        file = Path(weights) if Path(weights).suffix else Path(weights) / "net.safetensors"  # type: ignore[arg-type]
+        source["weights_sha256"] = file_digest(file)
+    claim_folder(folder, source)
+    if network is not None and not (folder / "pretrained" / "done.json").exists():
+        save_network(network, folder / "pretrained")
+        write_json(folder / "pretrained" / "done.json", {"seconds": 0.0})
+
+
+def _same(a: Cohort, b: Cohort) -> bool:
+    if a.names != b.names or a.objects != b.objects or (a.labels is None) != (b.labels is None):
+        return False
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("images", "landmarks", "labels", "spacing")
+        if getattr(a, name) is not None
+    )
+
+
+def _run(tasks: list[Task], scheduler: str | None) -> None:
+    missing = [task for task in tasks if not task.result.exists()]
+    if not missing:
+        return
+    if scheduler is None:
+        for task in missing:
+            run_task(task)
+        return
+    from modelaug.io.distributed import run_remotely
+
+    run_remotely(scheduler, run_task, missing, "modelaug-compare", lambda _: None)
+    lost = [str(task.result) for task in missing if not task.result.exists()]
+    if lost:
+        raise ConnectionError(f"workers wrote {lost[0]} somewhere else; use a folder that all machines share")
+
+
+def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], options: CompareOptions) -> dict[str, Any]:
+    """Write the table and the report from the tasks' files."""
+    found = [read_json(task.result, format=_FORMAT, version=_VERSION) for task in tasks]
+    # Tasks run fold by fold; the table goes row by row.
+    records = [record for result in found for record in result["records"]]
+    rows = list(dict.fromkeys(record["method"] for record in records))
+    records.sort(key=lambda record: rows.index(record["method"]))
+    table = make_table(records, metric=options.metric, cohort=name)
+    write_json(folder / "table.json", table)
+    text = table_markdown(table)
+    write_atomically(folder / "table.md", lambda file: file.write(text.encode()))
+    curves: dict[str, dict[int, Path]] = {}
+    for task in tasks:
+        log = task.folder / "net" / "metrics.csv"
+        if log.exists():
+            curves.setdefault(task.method, {})[task.fold] = log
+    examples = [each for task in tasks if task.fold == 0 for each in _read_examples(task)]
+    write_report(folder / "report.html", cohort=cohort, table=table, records=records, examples=examples, curves=curves)
+    return table
+
+
+def _write_examples(path: Path, examples: list[tuple[str, int, int, Field]]) -> None:
+    names = [[row, fixed, moving] for row, fixed, moving, _ in examples]
+    fields = np.stack([field for *_, field in examples])
+    write_archive(path, {"names": np.array(json.dumps(names)), "fields": fields})
+
+
+def _read_examples(task: Task) -> list[Example]:
+    arrays = read_archive(task.folder / "examples.npz", required=("names", "fields"))
+    names = json.loads(str(arrays["names"]))
+    return [
+        Example(task.fold, row, fixed, moving, field)
+        for (row, fixed, moving), field in zip(names, arrays["fields"], strict=True)
+    ]
