@@ -1,4 +1,4 @@
-"""Pictures of cohorts, models, pairs, registrations and training.
+"""Pictures of cohorts, models, pairs, registrations, trainings and comparisons.
 
 Needs matplotlib, installed by ``pip install modelaug[plot]``. No function touches matplotlib's global state or opens a
 window: figures are returned, to be shown by a notebook or written by `save_figure`. Rows point down and columns to the
@@ -7,6 +7,8 @@ right, as in the arrays.
 
 from __future__ import annotations
 
+from modelaug.plots.comparison import plot_curves, plot_differences, plot_scores
+from modelaug.plots.examples import plot_examples
 from modelaug.plots.figures import save_figure
 from modelaug.plots.flow import flow_to_rgb, plot_color_wheel, plot_flow, plot_grid
 from modelaug.plots.model import plot_cohort, plot_modes
@@ -17,11 +19,15 @@ __all__ = [
     "flow_to_rgb",
     "plot_cohort",
     "plot_color_wheel",
+    "plot_curves",
+    "plot_differences",
+    "plot_examples",
     "plot_flow",
     "plot_grid",
     "plot_losses",
     "plot_modes",
     "plot_pairs",
     "plot_registration",
+    "plot_scores",
     "save_figure",
 ]

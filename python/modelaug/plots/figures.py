@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,12 @@ __all__ = [
     "Panels",
     "caption",
     "draw_landmarks",
+    "literal",
     "object_legend",
     "object_list",
     "save_figure",
     "show_image",
+    "wrapped",
 ]
 
 OBJECT_COLORS: Final = ("#ffc300", "#22c7f0", "#ff5d73", "#7ae582", "#c77dff", "#ff9f1c", "#f9f9f9", "#2ec4b6")
@@ -231,3 +234,13 @@ def object_legend(panels: Panels, objects: Sequence[LandmarkObject], x: float, y
         columnspacing=1.0,
         prop={"size": _FONT["fontsize"], "family": _FONT["fontfamily"]},
     )
+
+
+def literal(text: str) -> str:
+    """Return text as matplotlib wants it where dollars start no formula."""
+    return text.replace("$", r"\$")
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return text that is no formula in lines of at most `width` characters."""
+    return literal("\n".join(textwrap.fill(line, width) for line in text.splitlines()))

@@ -52,7 +52,7 @@ def plot_pairs(
     panels = Panels(len(pairs), 6, 1.6, 1.6 * h / w, top=0.28, bottom=0.75, gap=0.04)
     panels.title_columns(["fixed", "moving", "flow", "warped grid", "weight", "moving, warped by flow"])
     for row, pair in zip(panels.axes, pairs, strict=True):
-        warped = _warped(pair.moving, pair.flow)
+        warped = warped_image(pair.moving, pair.flow)
         for ax, image, landmarks in (
             (row[0], pair.fixed, pair.landmarks_fixed),
             (row[1], pair.moving, pair.landmarks_moving),
@@ -70,7 +70,7 @@ def plot_pairs(
         draw_landmarks(row[4], pair.landmarks_fixed, groups, color="white", line_width=0.6, dots=False)
     if objects:
         object_legend(panels, groups, (panels.column_center(0) + panels.column_center(1)) / 2, 0.4)
-    _color_legend(panels, 2, "number in\nthe panel")
+    color_legend(panels, 2, "number in\nthe panel")
     bar = panels.inset(panels.column_center(4) - 0.6, 0.45, 1.2, 0.1)
     bar.set_axis_on()
     panels.figure.colorbar(
@@ -114,7 +114,7 @@ def plot_registration(
         _checks.finite(name, x, ndim=(2, 3), dtype=np.float32) for name, x in (("fixed", fixed), ("moving", moving))
     ]
     field = _checks.finite("displacement", displacement, ndim=3, dtype=np.float32)
-    warped = _warped(images[1], field)
+    warped = warped_image(images[1], field)
     h, w = field.shape[1:]
     panels = Panels(2, 3, 2.7, 2.7 * h / w, top=0.05, bottom=0.75, gap=0.06)
     (first, second, third), (before, after, flow) = panels.axes
@@ -126,7 +126,7 @@ def plot_registration(
         (before, images[1], "before", landmarks_moving),
         (after, warped, "after", pulled),
     ):
-        ax.imshow(_overlay(images[0], image), interpolation="bilinear")
+        ax.imshow(overlay(images[0], image), interpolation="bilinear")
         frame_axes(ax, (h, w))
         caption(ax, name)
         for points, style in ((landmarks_fixed, "-"), (landmarks, "--")):
@@ -137,11 +137,11 @@ def plot_registration(
     caption(flow, "displacement")
     if objects:
         object_legend(panels, objects, (panels.column_center(0) + panels.column_center(1)) / 2, 0.4)
-    _color_legend(panels, 2, f"{flow_radius(field):.3g} px")
+    color_legend(panels, 2, f"{flow_radius(field):.3g} px")
     return panels.figure
 
 
-def _warped(moving: npt.NDArray[np.float32], displacement: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def warped_image(moving: npt.NDArray[np.float32], displacement: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the moving image warped, dark where it does not reach."""
     result: npt.NDArray[np.float32] = warp(moving, displacement, border="constant", fill=float(moving.min()))
     return result
@@ -160,7 +160,7 @@ def _show(
         draw_landmarks(ax, landmarks, object_list(objects, len(landmarks)), dots=False)
 
 
-def _overlay(fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def overlay(fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the first channels of two images as red and as green and blue, each scaled to its own range: (h, w, 3)."""
     scaled = []
     for image in (fixed, moving):
@@ -170,6 +170,6 @@ def _overlay(fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32]) ->
     return np.stack([scaled[0], scaled[1], scaled[1]], axis=-1)
 
 
-def _color_legend(panels: Panels, column: int, label: str) -> None:
+def color_legend(panels: Panels, column: int, label: str) -> None:
     """Show the wheel of the flow's colours below a column."""
     plot_color_wheel(label, ax=panels.inset(panels.column_center(column) - 0.55, 0.06, 0.6, 0.6))

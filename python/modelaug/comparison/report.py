@@ -1,0 +1,369 @@
+"""The report of a comparison: one HTML file with tables, pictures, and what the tests say in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+from xml.etree.ElementTree import Element
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core, plots
+from modelaug.cohort import Cohort
+from modelaug.comparison.page import add, add_picture, add_section, add_table, new_page, page_bytes
+from modelaug.evaluation import metric_info
+from modelaug.io.archives import write_atomically
+from modelaug.plots.comparison import metric_title, write_value
+from modelaug.plots.training import read_metrics
+
+__all__ = ["Example", "write_report"]
+
+Record = Mapping[str, Any]
+
+_TESTS: Final = {
+    "paired_t": "paired t",
+    "dyadic": "dyadic t",
+    "subject_t": "subject t",
+    "subject_wilcoxon": "Wilcoxon",
+    "fold_t": "fold t",
+}
+_HEADINGS: Final = {
+    "mean_difference": "difference",
+    "confidence_interval": "95 % confidence interval",
+    "effect_size": "effect size (d_z)",
+    **{name: f"p, {title}" for name, title in _TESTS.items()},
+}
+# Doing nothing is best in all other metrics, so no method is singled out there.
+_ACCURACY: Final = ("jaccard", "contour_distance", "landmark_error")
+_SIGNIFICANT: Final = 0.05
+_ABSENT: Final = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One registered test pair, for the pictures.
+
+    Parameters
+    ----------
+    fold
+        Its number.
+    method
+        Which method found the displacement.
+    fixed, moving
+        The subjects' indices in the cohort.
+    displacement : ndarray, (2, h, w), float32
+        Pull displacement in pixels on the fixed image's grid.
+    """
+
+    fold: int
+    method: str
+    fixed: int
+    moving: int
+    displacement: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        field = _checks.finite("displacement", self.displacement, ndim=3, dtype=np.float32)
+        object.__setattr__(self, "displacement", field)
+
+
+def write_report(
+    path: str | Path,
+    *,
+    cohort: Cohort,
+    table: Mapping[str, Any],
+    records: Sequence[Record],
+    examples: Sequence[Example] = (),
+    curves: Mapping[str, Mapping[int, str | Path]] | None = None,
+) -> None:
+    """Write the report of a comparison as one HTML file that needs no other, atomically.
+
+    What there is nothing to show for is left out: differences of a single method, tests, examples, trainings. Methods
+    are compared with the one that has the best mean.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made if need be.
+    cohort
+        The subjects that were registered.
+    table
+        See `modelaug.evaluation.make_table`.
+    records
+        One per method, fold and test pair: ``method``, ``fold``, ``fixed``, ``moving``, ``seconds`` and metrics.
+    examples
+        Some of the pairs with the displacements that were found. Examples of a pair are shown together.
+    curves
+        By method and fold, the ``metrics.csv`` of a training.
+
+    Raises
+    ------
+    ModelFileError
+        If a ``metrics.csv`` cannot be read.
+    ValueError
+        If the table has no methods, or records or examples name a method that it lacks or a subject or grid that the
+        cohort lacks.
+    """
+    methods = list(table["methods"])
+    if not methods:
+        raise ValueError("table has no methods; pass the table of at least one")
+    _check_methods("records", (record["method"] for record in records), methods)
+    _check_methods("examples", (example.method for example in examples), methods)
+    for example in examples:
+        for name in ("fixed", "moving"):
+            _checks.integer(f"{name} of an example", getattr(example, name), minimum=0, maximum=len(cohort) - 1)
+        if example.displacement.shape != (2, *cohort.grid):
+            raise ValueError(
+                f"displacement of an example has shape {example.displacement.shape}; pass (2, h, w) on the cohort's "
+                f"grid {cohort.grid}, in the plane"
+            )
+    title = f"{table['cohort']}: {_count(len(methods), 'registration method')} compared"
+    root, main = new_page(title)
+    _add_facts(main, cohort, table, records)
+    best = _best(table)
+    _add_scores(main, table, best)
+    _add_plots(main, table, records, best)
+    _add_tests(main, table, best)
+    _add_examples(main, cohort, table, records, examples)
+    _add_trainings(main, curves or {})
+    add(main, "footer", f"Written by modelaug {_core.build_config()['version']}.")
+    data = page_bytes(root)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _check_methods(name: str, found: Iterable[str], methods: Sequence[str]) -> None:
+    alien = next((method for method in found if method not in methods), None)
+    if alien is not None:
+        raise ValueError(f"{name} hold the method {alien!r}, which the table lacks; pass a table of the same methods")
+
+
+def _best(table: Mapping[str, Any]) -> str | None:
+    """Return the method with the best mean, the first of several; None if none has one."""
+    means = {name: row["mean"] for name, row in table["methods"].items() if _known(row["mean"])}
+    if not means:
+        return None
+    choose = max if metric_info(table["metric"]).higher_is_better else min
+    return str(choose(means, key=lambda name: float(means[name])))
+
+
+def _add_facts(main: Element, cohort: Cohort, table: Mapping[str, Any], records: Sequence[Record]) -> None:
+    pairs = {(record["fold"], record["fixed"], record["moving"]) for record in records}
+    grid = " × ".join(map(str, cohort.grid))
+    spacing = " × ".join(f"{length:g}" for length in cohort.spacing)
+    better = "higher" if metric_info(table["metric"]).higher_is_better else "lower"
+    facts = {
+        "subjects": str(len(cohort)),
+        "images": f"{grid} pixels of {spacing} mm",
+        "folds": str(len({fold for fold, _, _ in pairs})) if pairs else "",
+        "test pairs": str(len(pairs)) if pairs else "",
+        "metric": f"{metric_title(table['metric'])}, {better} is better",
+        "modelaug": _core.build_config()["version"],
+    }
+    items = add(main, "dl", class_="facts")
+    for name, value in facts.items():
+        if value:
+            item = add(items, "div")
+            add(item, "dt", name)
+            add(item, "dd", value)
+
+
+def _add_scores(main: Element, table: Mapping[str, Any], best: str | None) -> None:
+    metric, rows = table["metric"], table["methods"]
+    others = list(dict.fromkeys(name for row in rows.values() for name in row["metrics"] if "/" not in name))
+    section = add_section(main, "Results")
+    if best is not None and len(rows) > 1:
+        better = "highest" if metric_info(metric).higher_is_better else "lowest"
+        label = metric_title(metric).partition(" (")[0]
+        add(section, "p", f"{best} has the {better} mean {label}: {_spread(metric, rows[best])}.", class_="lead")
+    columns = {name: [row["metrics"].get(name, {}) for row in rows.values()] for name in others}
+    columns = {metric: list(rows.values()), **columns}
+    winners = {name: _winners(name, column) for name, column in columns.items() if name in (metric, *_ACCURACY)}
+    head = ["method", "pairs", *map(metric_title, columns), "time per pair"]
+    body = add_table(section, head)
+    for k, (name, row) in enumerate(rows.items()):
+        line = add(body, "tr")
+        add(line, "th", name, scope="row")
+        add(line, "td", str(row["n"]))
+        for each, column in columns.items():
+            cell = add(line, "td", None if k in winners.get(each, ()) else _spread(each, column[k]))
+            if cell.text is None:
+                add(cell, "strong", _spread(each, column[k]))
+        add(line, "td", _duration(row.get("seconds_per_pair")))
+    note = "Means over test pairs ± standard deviation, the best overlap or distance in bold."
+    add(section, "p", note, class_="note")
+
+
+def _winners(metric: str, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return which rows have the best mean, as it is written; none if all are equal."""
+    written = {k: write_value(metric, row["mean"]) for k, row in enumerate(rows) if _known(row.get("mean"))}
+    if len(set(written.values())) < 2:
+        return set()
+    choose = max if metric_info(metric).higher_is_better else min
+    best = written[choose(written, key=lambda k: float(rows[k]["mean"]))]
+    return {k for k, text in written.items() if text == best}
+
+
+def _add_plots(main: Element, table: Mapping[str, Any], records: Sequence[Record], best: str | None) -> None:
+    metric, methods = table["metric"], list(table["methods"])
+    known = {record["method"] for record in records if _known(record.get(metric))}
+    if not known:
+        return
+    section = add_section(main, "Scores of all pairs")
+    add_picture(
+        section,
+        plots.plot_scores(records, metric, methods=methods),
+        f"{metric_title(metric)} of every test pair by method",
+        "A dot is a test pair, a line of dots a fold. Boxes reach from the first to the third quartile, whiskers to "
+        "the last pair within 1.5 times the box's length.",
+    )
+    if best is None or best not in known or len(known) < 2:
+        return
+    section = add_section(main, f"Differences to {best}")
+    add_picture(
+        section,
+        plots.plot_differences(records, metric, best, methods=methods),
+        f"Differences of {metric_title(metric)} to {best}, pair by pair",
+        f"Every pair's score less that of {best} for the same pair. On the tinted side a method is better than {best}; "
+        "the right column says for how many pairs it is.",
+    )
+
+
+def _add_tests(main: Element, table: Mapping[str, Any], best: str | None) -> None:
+    tests = {name: test for name, test in table.get("tests", {}).items() if test is not None}
+    if not tests:
+        return
+    section = add_section(main, "Tests")
+    members = {f"{a} vs {b}": (a, b) for a in table["methods"] for b in table["methods"]}
+    metric = table["metric"]
+    readings = {name: _reading(metric, *members[name], test) for name, test in tests.items() if name in members}
+    of_best = [reading for name, reading in readings.items() if best in members[name]]
+    items = add(section, "ul")
+    for reading in of_best or readings.values():
+        add(items, "li", reading)
+    columns = [key for key in dict.fromkeys(key for test in tests.values() for key in test) if key != "better"]
+    body = add_table(section, ["comparison", *(_HEADINGS.get(key, key.replace("_", " ")) for key in columns)])
+    for name, test in tests.items():
+        line = add(body, "tr")
+        add(line, "th", name, scope="row")
+        for key in columns:
+            add(line, "td", _test_cell(metric, key, test.get(key)))
+    add(
+        section,
+        "p",
+        "Test pairs share images, so they are no independent sample. Sentences and intervals go by the dyadic t-test, "
+        "which allows for that; the paired t-test does not and finds too much. The effect size is that of the "
+        "subjects. No p-value is adjusted for the number of tests.",
+        class_="note",
+    )
+
+
+def _reading(metric: str, a: str, b: str, test: Mapping[str, Any]) -> str:
+    """Return in plain words what a test of A vs B found."""
+    mean, interval = test["mean_difference"], test.get("confidence_interval")
+    if test.get("better") is None:
+        return f"{a} and {b} have the same mean."
+    first, second = (a, b) if test["better"] == "a" else (b, a)
+    sign = math.copysign(1.0, mean)
+    amount = _with_unit(metric, write_value(metric, abs(mean)))
+    if interval is not None:
+        low, high = sorted(sign * end for end in interval)
+        amount += f" (95 % CI {write_value(metric, low)} to {write_value(metric, high)})"
+    if test.get("dyadic") is None:
+        return f"{first} is ahead of {second} by {amount}; there are too few pairs to say whether that is chance."
+    p = test["dyadic"]["p"]
+    found = f"p {_probability(p)}, clustered by subject"
+    if p < _SIGNIFICANT:
+        return f"{first} is better than {second} by {amount}; {found}."
+    return f"{first} and {second} are not told apart: {first} is ahead by {amount}; {found}."
+
+
+def _test_cell(metric: str, key: str, value: Any) -> str:
+    """Return a number of a test in text: differences as the metric is written, of a test its p."""
+    if isinstance(value, Mapping):
+        p: Any = value.get("p")
+        return _probability(p).removeprefix("= ") if _known(p) else _ABSENT
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " to ".join(write_value(metric, end) for end in value)
+    if not _known(value):
+        return _ABSENT if value is None or isinstance(value, float) else str(value)
+    if key == "mean_difference":
+        return write_value(metric, value, signed=True)
+    return str(value) if isinstance(value, int) else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _add_examples(
+    main: Element, cohort: Cohort, table: Mapping[str, Any], records: Sequence[Record], examples: Sequence[Example]
+) -> None:
+    if not examples:
+        return
+    metric, order = table["metric"], {name: k for k, name in enumerate(table["methods"])}
+    names = {key: i for i, name in enumerate(cohort.names) for key in (i, name)}
+    scores = {(r["method"], r["fold"], names.get(r["fixed"]), names.get(r["moving"])): r.get(metric) for r in records}
+    pairs: dict[tuple[int, int, int], list[Example]] = {}
+    for each in examples:
+        pairs.setdefault((each.fold, each.fixed, each.moving), []).append(each)
+    section = add_section(main, "Examples")
+    label = metric_title(metric).partition(" (")[0]
+    for (fold, fixed, moving), group in sorted(pairs.items()):
+        group.sort(key=lambda each: order[each.method])
+        values = [scores.get((each.method, fold, fixed, moving)) for each in group]
+        notes = [f"{label}\n{_with_unit(metric, write_value(metric, v))}" if _known(v) else "" for v in values]
+        of = f"{cohort.names[moving]} registered to {cohort.names[fixed]} (fold {fold})"
+        add(section, "h3", of)
+        add_picture(
+            section,
+            plots.plot_examples(cohort, group, notes=notes),
+            f"{of}, by {', '.join(each.method for each in group)}",
+            "Above the pair before registration, below it a row per method. Solid contours are the fixed image's, "
+            "dashed ones the moving image's, moved along with it; overlays are grey where the images agree.",
+            dpi=120,  # mostly photographs, which take much room
+        )
+
+
+def _add_trainings(main: Element, curves: Mapping[str, Mapping[int, str | Path]]) -> None:
+    tables = [read_metrics(path) for runs in curves.values() for path in runs.values()]
+    if not tables:
+        return
+    section = add_section(main, "Trainings")
+    for column, text in (
+        ("loss", "The loss of the training pairs. Methods that draw other pairs have other losses: compare folds."),
+        ("validation_epe", "The error of generated pairs that were not trained on."),
+    ):
+        if any(np.isfinite(table.get(column, np.nan)).any() for table in tables):
+            add_picture(section, plots.plot_curves(curves, column=column), f"{column} by step, method and fold", text)
+
+
+def _known(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
+
+
+def _with_unit(metric: str, text: str) -> str:
+    unit = metric_info(metric).unit
+    return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
+
+
+def _spread(metric: str, row: Mapping[str, Any]) -> str:
+    """Return mean ± standard deviation in text."""
+    if not _known(row.get("mean")):
+        return _ABSENT
+    spread = f" ± {write_value(metric, row['std'])}" if _known(row.get("std")) else ""
+    return write_value(metric, row["mean"]) + spread
+
+
+def _probability(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
+
+
+def _duration(seconds: float | None) -> str:
+    if not _known(seconds):
+        return _ABSENT
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms" if seconds >= 1e-3 else "< 1 ms"
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,306 @@
+"""Pictures of a comparison of registration methods: scores, paired differences, trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from modelaug.evaluation import metric_info
+from modelaug.plots.figures import literal, wrapped
+from modelaug.plots.training import read_metrics
+
+__all__ = ["metric_title", "plot_curves", "plot_differences", "plot_scores", "write_value"]
+
+Array = npt.NDArray[np.float64]
+Scores = dict[tuple[int, Any, Any], float]
+"""Of one method by fold, fixed and moving subject."""
+
+# Apart for most colour-blind readers (after M. Okabe and K. Ito); more folds take them in turn with the next marker.
+_FOLD_COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a63b5", "#6b7280")
+_FOLD_MARKERS: Final = ("o", "^", "s", "v", "D")
+_BETTER: Final = "#009e73"
+_ROW: Final = 0.56  # inches of height per method in plots of scores
+
+_LABELS: Final = {
+    "jaccard": ("Jaccard index", 3),
+    "contour_distance": ("contour distance", 2),
+    "landmark_error": ("landmark error", 2),
+    "folded_percent": ("folded", 2),
+    "log_jacobian_sd": ("sd of log Jacobian", 3),
+    "inverse_consistency": ("inverse inconsistency", 2),
+}
+_CURVES: Final = {
+    "loss": "training loss",
+    "epe": "end-point error in training (px)",
+    "validation_epe": "end-point error of held-out pairs (px)",
+}
+
+
+def metric_title(name: str) -> str:
+    """Return what a metric, or a part of one such as ``"jaccard/3"``, is called in words, with its unit."""
+    whole, _, part = name.partition("/")
+    label = _LABELS.get(whole, (whole.replace("_", " "), 3))[0]
+    unit = metric_info(name).unit
+    return label + (f" of {part.replace('_', ' ')}" if part else "") + (f" ({unit})" if unit else "")
+
+
+def write_value(name: str, value: float, *, signed: bool = False) -> str:
+    """Return a metric's value in text, without its unit."""
+    digits = _LABELS.get(name.partition("/")[0], ("", 3))[1]
+    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def plot_scores(records: Iterable[Mapping[str, Any]], metric: str, *, methods: Sequence[str] | None = None) -> Figure:
+    """Show the scores of all test pairs: a box per method, and below it a dot per pair, a line of dots per fold.
+
+    Boxes reach from the first to the third quartile with a line at the median, whiskers to the last pair within 1.5
+    times the box's length, diamonds are means.
+
+    Parameters
+    ----------
+    records
+        One per method and test pair, with ``method``, ``fold``, ``fixed``, ``moving`` and `metric`; those without a
+        finite value are left out.
+    metric
+        One of `modelaug.evaluation.METRICS`, or a part of one.
+    methods
+        From top to bottom; by default as they come in the records.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric, or no record has it.
+    """
+    better = "higher" if metric_info(metric).higher_is_better else "lower"
+    scores = _scores(records, metric, methods)
+    figure, ax = _rows_figure(scores)
+    for i, values in enumerate(scores.values()):
+        if values:
+            _draw_row(ax, i, values)
+            _beside(ax, 1.015, i, write_value(metric, _mean(values)))
+    _beside(ax, 1.015, -0.72, "mean", color="0.35")
+    ax.set_xlabel(f"{literal(metric_title(metric))}, {better} is better", fontsize=9)
+    return figure
+
+
+def plot_differences(
+    records: Iterable[Mapping[str, Any]], metric: str, reference: str, *, methods: Sequence[str] | None = None
+) -> Figure:
+    """Show for every other method how its score of each test pair differs from the reference's of the same pair.
+
+    Boxes, dots and diamonds are as of `plot_scores`. The side on which a method is better than the reference is tinted,
+    and beside each row stands the share of pairs that lie on it.
+
+    Parameters
+    ----------
+    records, metric, methods
+        As of `plot_scores`.
+    reference
+        The method that the others are compared with.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric, the reference has no record with it, or no other method has one of the same pair.
+    """
+    sign = 1 if metric_info(metric).higher_is_better else -1
+    scores = _scores(records, metric, methods)
+    base = scores.pop(reference, {})
+    if not base:
+        raise ValueError(f"reference is {reference!r}, which has no {metric}; pass one of {', '.join(scores)}")
+    differences = {
+        name: {pair: value - base[pair] for pair, value in values.items() if pair in base}
+        for name, values in scores.items()
+    }
+    if not any(differences.values()):
+        raise ValueError(f"no other method has {metric} of a pair that {reference!r} has; pass records of two methods")
+    figure, ax = _rows_figure(differences)
+    for i, values in enumerate(differences.values()):
+        if values:
+            _draw_row(ax, i, values)
+            _beside(ax, 1.015, i, write_value(metric, _mean(values), signed=True))
+            _beside(ax, 1.12, i, f"{np.mean([sign * value > 0 for value in values.values()]):.0%}")
+    _beside(ax, 1.015, -0.72, "mean", color="0.35")
+    _beside(ax, 1.12, -0.72, "better", color="0.35")
+    low, high = ax.get_xlim()
+    low, high = min(low, 0.0), max(high, 0.0)
+    ax.axvline(0, color="0.25", linewidth=1.0, zorder=1)
+    ax.axvspan(*((0, high) if sign > 0 else (low, 0)), color=_BETTER, alpha=0.07, linewidth=0, zorder=0)
+    ax.set_xlim(low, high)
+    side = "right" if sign > 0 else "left"
+    ax.set_xlabel(
+        wrapped(f"{metric_title(metric)}: difference to {reference}\nbetter than it on the {side}", 90), fontsize=9
+    )
+    return figure
+
+
+def plot_curves(curves: Mapping[str, Mapping[int, str | Path]], *, column: str = "loss") -> Figure:
+    """Show the course of trainings: a panel per method, a line per fold, the same axes in all panels.
+
+    Parameters
+    ----------
+    curves
+        By method and fold, the ``metrics.csv`` of a training run. Methods without a value in the column are left out.
+    column
+        Which column of the files.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ModelFileError
+        If a file cannot be read.
+    ValueError
+        If no file has the column.
+    """
+    lines = _read_curves(curves, column)
+    if not lines:
+        raise ValueError(f"no training has the column {column!r}; pass another, or the metrics.csv of other runs")
+    across = min(len(lines), 4)
+    down = -(-len(lines) // across)
+    figure = Figure(figsize=(1.2 + 1.9 * max(across, 2), 0.75 + 1.6 * down), layout="constrained")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for ax, (method, folds) in zip(grid.flat, lines.items(), strict=False):
+        for fold, (step, values, sparse) in folds.items():
+            color, marker = _fold_style(fold)
+            ax.plot(step, values, color=color, linewidth=1.0, marker=marker if sparse else "", markersize=2.5)
+        ax.set_title(wrapped(method, 24), fontsize=8)
+        _plain_axes(ax)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for ax in grid.flat[len(lines) :]:
+        ax.set_axis_off()
+    for ax in grid.flat[max(0, len(lines) - across) : len(lines)]:
+        ax.tick_params(labelbottom=True)  # also where no panel is below and the last row is not full
+    every = [values for folds in lines.values() for _, values, _ in folds.values()]
+    if column == "loss" and all((values > 0).all() for values in every):
+        grid[0, 0].set_yscale("log")
+        grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        grid[0, 0].yaxis.set_major_formatter("{x:g}")
+        grid[0, 0].yaxis.set_minor_formatter(NullFormatter())
+    elif all((values >= 0).all() for values in every):
+        grid[0, 0].set_ylim(bottom=0)
+    figure.supxlabel("step", fontsize=9)
+    figure.supylabel(literal(_CURVES.get(column, column.replace("_", " "))), fontsize=9)
+    numbers = sorted({fold for folds in lines.values() for fold in folds})
+    handles = [Line2D([], [], color=_fold_style(fold)[0], label=f"fold {fold}") for fold in numbers]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), frameon=False, fontsize=8)
+    return figure
+
+
+def _scores(records: Iterable[Mapping[str, Any]], metric: str, methods: Sequence[str] | None) -> dict[str, Scores]:
+    """Return each method's finite scores."""
+    scores: dict[str, Scores] = {name: {} for name in methods or ()}
+    for record in records:
+        values = scores.setdefault(record["method"], {}) if methods is None else scores.get(record["method"])
+        value = record.get(metric)
+        if values is not None and value is not None and np.isfinite(value):
+            values[record["fold"], record["fixed"], record["moving"]] = float(value)
+    if not any(scores.values()):
+        raise ValueError(f"no record has the metric {metric!r}; pass another")
+    return scores
+
+
+def _read_curves(
+    curves: Mapping[str, Mapping[int, str | Path]], column: str
+) -> dict[str, dict[int, tuple[Array, Array, bool]]]:
+    """Return by method and fold the steps and values of a column, and whether most lines lack it."""
+    lines: dict[str, dict[int, tuple[Array, Array, bool]]] = {}
+    for method, runs in curves.items():
+        for fold, path in sorted(runs.items()):
+            table = read_metrics(path)
+            known = np.isfinite(table[column]) if column in table else np.zeros(1, bool)
+            if known.any():
+                sparse = bool(known.mean() < 0.5)
+                lines.setdefault(method, {})[fold] = (table["step"][known], table[column][known], sparse)
+    return lines
+
+
+def _mean(values: Scores) -> float:
+    return float(np.mean(list(values.values())))
+
+
+def _rows_figure(rows: Mapping[str, Scores]) -> tuple[Figure, Axes]:
+    """Return axes with a row per method, the first above, and a legend of the folds."""
+    figure = Figure(figsize=(8.4, 1.2 + _ROW * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    ax.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+    _plain_axes(ax)
+    ax.set_yticklabels([wrapped(name, 30) for name in rows])
+    ax.tick_params(axis="y", length=0, labelsize=8.5, labelcolor="black")
+    ax.grid(axis="y", visible=False)
+    ax.hlines(np.arange(1, len(rows)) - 0.5, 0, 1, transform=ax.get_yaxis_transform(), color="0.88", linewidth=0.6)
+    handles: list[Any] = [
+        Patch(facecolor="0.88", edgecolor="0.3", linewidth=0.8, label="middle half, median"),
+        Line2D([], [], linestyle="", marker="D", color="black", markersize=4, label="mean"),
+    ]
+    for fold in sorted({fold for values in rows.values() for fold, _, _ in values}):
+        color, marker = _fold_style(fold)
+        handles.append(Line2D([], [], linestyle="", marker=marker, color=color, markersize=4, label=f"fold {fold}"))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(len(handles), 7),
+        frameon=False,
+        fontsize=8,
+        handlelength=1.3,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
+    return figure, ax
+
+
+def _draw_row(ax: Axes, row: int, values: Scores) -> None:
+    """Draw a box in the upper half of a row, and below it the pairs, a line of dots per fold."""
+    stats = boxplot_stats(list(values.values()))[0]
+    middle, half = row - 0.22, 0.14
+    style: dict[str, Any] = {"color": "0.3", "linewidth": 0.8}
+    ax.hlines([middle] * 2, [stats["whislo"], stats["q3"]], [stats["q1"], stats["whishi"]], **style)
+    ax.vlines([stats["whislo"], stats["whishi"]], middle - half / 2, middle + half / 2, **style)
+    corner, width = (stats["q1"], middle - half), stats["q3"] - stats["q1"]
+    ax.add_patch(Rectangle(corner, width, 2 * half, facecolor="0.88", edgecolor="0.3", linewidth=0.8, zorder=2))
+    ax.vlines(stats["med"], middle - half, middle + half, color="black", linewidth=1.4, zorder=3)
+    ax.plot(stats["mean"], middle, "D", color="black", markersize=4, markeredgecolor="white", zorder=4)
+    folds = sorted({fold for fold, _, _ in values})
+    for lane, fold in zip(np.linspace(row, row + 0.4, len(folds) + 2)[1:-1], folds, strict=True):
+        own = [value for (other, _, _), value in values.items() if other == fold]
+        color, marker = _fold_style(fold)
+        ax.plot(own, np.full(len(own), lane), marker, color=color, markersize=2.6, markeredgewidth=0, alpha=0.65)
+
+
+def _fold_style(fold: int) -> tuple[str, str]:
+    """Return the colour and the marker of a fold."""
+    turn, position = divmod(fold, len(_FOLD_COLORS))
+    return _FOLD_COLORS[position], _FOLD_MARKERS[turn % len(_FOLD_MARKERS)]
+
+
+def _plain_axes(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("0.6")
+    ax.grid(color="0.92", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=8, color="0.6")
+
+
+def _beside(ax: Axes, x: float, row: float, text: str, *, color: str = "black") -> None:
+    """Write right of the axes, at a row's height."""
+    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha="left", fontsize=8, color=color)
