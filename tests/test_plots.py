@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from modelaug import LandmarkObject, ModelFileError, PairSynthesizer, plots
+from modelaug import Cohort, LandmarkObject, ModelFileError, PairSynthesizer, plots
+from modelaug.comparison.report import Example
 from modelaug.plots.figures import OBJECT_COLORS
 from modelaug.plots.training import read_metrics
 from tests.examples import heart_model, hearts, one_line, philox, plane, plane_model, volume, volume_model
@@ -250,6 +252,149 @@ class TestLosses:
             plots.plot_losses({"step": [1]})
         with pytest.raises(ValueError, match="one value per step"):
             plots.plot_losses({"step": [1, 2], "loss": [1.0]})
+
+
+def scores(**methods: list[float | None]) -> list[dict[str, object]]:
+    """Return records of four pairs in two folds."""
+    pairs = [(0, "a", "b"), (0, "b", "a"), (3, "c", "d"), (3, "d", "c")]
+    return [
+        {"method": name, "fold": fold, "fixed": fixed, "moving": moving, "jaccard": value}
+        for name, values in methods.items()
+        for (fold, fixed, moving), value in zip(pairs, values, strict=True)
+    ]
+
+
+class TestScores:
+    RECORDS = scores(low=[0.1, 0.2, 0.3, 0.5], part=[0.4, None, np.nan, 0.6], empty=[None] * 4)
+
+    def test_a_row_per_method_with_a_dot_per_pair(self) -> None:
+        figure = plots.plot_scores(self.RECORDS, "jaccard")
+        (ax,) = figure.axes
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["low", "part", "empty"]
+        mean, fold0, fold3, other, *_ = ax.lines
+        assert mean.get_xydata()[0].tolist() == [pytest.approx(0.275), pytest.approx(-0.22)]
+        assert fold0.get_xdata().tolist() == [0.1, 0.2]
+        assert fold3.get_xdata().tolist() == [0.3, 0.5]
+        assert fold0.get_color() != fold3.get_color()
+        assert other.get_xdata()[0] == pytest.approx(0.5)
+        assert [text.get_text() for text in ax.texts] == ["0.275", "0.500", "mean"]
+        boxes = ax.patches
+        assert [(box.get_x(), box.get_x() + box.get_width()) for box in boxes] == [
+            pytest.approx(np.quantile([0.1, 0.2, 0.3, 0.5], (0.25, 0.75))),
+            pytest.approx((0.45, 0.55)),
+        ]
+        assert [text.get_text() for text in figure.legends[0].get_texts()][2:] == ["fold 0", "fold 3"]
+        drawn(figure)
+
+    def test_differences_are_of_the_same_pair(self) -> None:
+        figure = plots.plot_differences(self.RECORDS, "jaccard", "low", methods=["part", "low"])
+        (ax,) = figure.axes
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["part"]
+        dots = np.concatenate([line.get_xdata() for line in ax.lines[1:3]])
+        np.testing.assert_allclose(dots, [0.3, 0.1])
+        assert [text.get_text() for text in ax.texts] == ["+0.200", "100%", "mean", "better"]
+        drawn(figure)
+
+    def test_lower_is_better_on_the_left(self) -> None:
+        records = [{**each, "contour_distance": each["jaccard"]} for each in self.RECORDS]
+        (ax,) = plots.plot_differences(records, "contour_distance", "low").axes
+        assert "contour distance (mm)" in ax.get_xlabel()
+        assert "left" in ax.get_xlabel()
+        assert ax.texts[1].get_text() == "0%"
+        tint = ax.patches[-1]
+        assert tint.get_x() == ax.get_xlim()[0]
+        assert tint.get_x() + tint.get_width() == pytest.approx(0)
+
+    def test_names_are_no_formulas_and_many_methods_and_folds_fit(self) -> None:
+        records = [
+            {"method": f"$\\frac{{ method {m}", "fold": k, "fixed": 0, "moving": 1, "jaccard": 0.5 + m * k / 400}
+            for m in range(12)
+            for k in range(11)
+        ]
+        figure = plots.plot_scores(records, "jaccard")
+        drawn(figure)
+        renderer = figure.canvas.get_renderer()
+        boxes = [label.get_window_extent(renderer) for label in figure.axes[0].get_yticklabels()]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+        assert min(box.x0 for box in boxes) >= 0
+
+    @pytest.mark.parametrize(
+        ("metric", "reference", "message"),
+        [("epe", "low", "metric"), ("landmark_error", "low", "no record"), ("jaccard", "empty", "reference")],
+    )
+    def test_bad_arguments_are_refused(self, metric: str, reference: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message) as caught:
+            plots.plot_differences(self.RECORDS, metric, reference)
+        one_line(caught.value)
+
+    def test_methods_without_a_common_pair_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="no other method"):
+            plots.plot_differences(scores(a=[1, 1, None, None], b=[None, None, 1, 1]), "jaccard", "a")
+
+
+class TestExamples:
+    def test_before_and_after(self) -> None:
+        cohort, zero = hearts(), np.zeros((2, 64, 64), np.float32)
+        grow = np.indices((64, 64)) - 31.5
+        folding = np.stack([-1.5 * grow[0], np.zeros((64, 64))]).astype(np.float32)
+        examples = [Example(0, "none", 1, 2, zero), Example(0, "other", 5, 6, zero), Example(0, "bad", 1, 2, folding)]
+        figure = plots.plot_examples(cohort, examples, notes=["0.5", "", ""])
+        panels = np.array(figure.axes[:25]).reshape(5, 5)
+        captions = [[text.get_text() for text in ax.texts] for ax in panels[0, :4]]
+        assert captions == [["fixed: 001"], ["moving: 002"], ["overlay before"], ["labels before"]]
+        # Nothing moves without displacement.
+        for column in (2, 3):
+            before, after = panels[0, column].images, panels[1, column].images
+            for a, b in zip(before, after, strict=True):
+                np.testing.assert_array_equal(a.get_array(), b.get_array())
+        fixed, moved = panels[1, 0].lines[0], panels[1, 0].lines[len(cohort.objects)]
+        first = list(cohort.objects[0].indices)
+        np.testing.assert_allclose(fixed.get_xydata()[:-1], cohort.landmarks[1][first][:, ::-1])
+        np.testing.assert_allclose(moved.get_xydata()[:-1], cohort.landmarks[2][first][:, ::-1], atol=1e-5)
+        assert (fixed.get_linestyle(), moved.get_linestyle()) == ("-", "--")
+        tint = panels[0, 3].images[1].get_array()
+        agree = (cohort.labels[1] == cohort.labels[2]) & (cohort.labels[1] != 0)
+        np.testing.assert_array_equal(tint[..., 3] == 0.5, agree)
+        np.testing.assert_array_equal(tint[..., 3] == 0.8, cohort.labels[1] != cohort.labels[2])
+        # The second row of the first pair folds everywhere, and its colours set the scale of both.
+        assert panels[2, 4].texts[0].get_text() == "100.00% folded"
+        assert panels[3, 0].texts[0].get_text() == "fixed: 005"
+        assert [text.get_text() for text in figure.texts if text.get_text()] == ["none", "0.5", "bad", "other"]
+        drawn(figure)
+
+    def test_without_labels_and_contours(self) -> None:
+        cohort = Cohort(hearts().images, hearts().landmarks)
+        figure = plots.plot_examples(cohort, [Example(0, "none", 0, 1, np.zeros((2, 64, 64), np.float32))])
+        panels = figure.axes[:8]
+        assert not figure.legends
+        assert not any(ax.lines for ax in panels)
+        drawn(figure)
+
+    def test_bad_arguments_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="examples is empty"):
+            plots.plot_examples(hearts(), [])
+        with pytest.raises(ValueError, match="in the plane"):
+            plots.plot_examples(volume(), [Example(0, "none", 0, 1, np.zeros((2, 4, 4), np.float32))])
+
+
+class TestCurves:
+    def test_a_panel_per_method_and_a_line_per_fold(self, tmp_path: Path) -> None:
+        full, plain = tmp_path / "full.csv", tmp_path / "plain.csv"
+        full.write_text("step,loss,validation_epe\n1,4,\n2,2,\n3,1,1.5\n")
+        plain.write_text("step,loss\n1,3\n2,1\n")
+        curves = {f"m{k}": {1: plain, 0: full} for k in range(5)} | {"last": {0: plain}}
+        figure = plots.plot_curves(curves)
+        assert [ax.get_title() for ax in figure.axes][:6] == [*(f"m{k}" for k in range(5)), "last"]
+        first, second = figure.axes[0].lines
+        np.testing.assert_array_equal(first.get_xydata(), [[1, 4], [2, 2], [3, 1]])
+        np.testing.assert_array_equal(second.get_xydata(), [[1, 3], [2, 1]])
+        assert figure.axes[0].get_yscale() == "log"
+        drawn(figure)
+        errors = plots.plot_curves(curves, column="validation_epe")
+        assert "last" not in [ax.get_title() for ax in errors.axes]
+        np.testing.assert_array_equal(errors.axes[0].lines[0].get_xydata(), [[3, 1.5]])
+        with pytest.raises(ValueError, match="no training has the column 'epe'"):
+            plots.plot_curves(curves, column="epe")
 
 
 def test_figures_are_written_whole_in_the_named_format(tmp_path: Path) -> None:

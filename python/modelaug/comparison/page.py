@@ -44,13 +44,15 @@ figcaption { margin-top: 0.4rem; max-width: 60rem; }
 footer { margin-top: 3rem; }
 @media print {
   :root { color-scheme: light; --ink: #000000; --soft: #444444; --line: #bbbbbb; --page: #ffffff; --tint: #ffffff; }
-  body { font-size: 11px; }
+  html { font-size: 10px; }
+  body { font-size: 1rem; }
   main { max-width: none; padding: 0; }
   .scroll { overflow: visible; }
-  th, td { padding: 0.15rem 0.35rem; white-space: normal; }
+  th, td { padding: 0.2rem 0.4rem; }
+  tbody th { min-width: 0; }
   tr, li { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
-  img { min-width: 0; max-height: 90vh; width: auto; }
+  img { min-width: 0; max-height: 80vh; width: auto; }
 }
 """
 

@@ -243,18 +243,23 @@ def _add_tests(main: Element, table: Mapping[str, Any], best: str | None) -> Non
     items = add(section, "ul")
     for reading in of_best or readings.values():
         add(items, "li", reading)
+    sizes = {key: {test.get(key) for test in tests.values()} for key in ("pairs", "subjects", "folds")}
+    same = {key: values.pop() for key, values in sizes.items() if len(values) == 1}
     columns = [key for key in dict.fromkeys(key for test in tests.values() for key in test) if key != "better"]
+    columns = [key for key in columns if key not in same]
     body = add_table(section, ["comparison", *(_HEADINGS.get(key, key.replace("_", " ")) for key in columns)])
     for name, test in tests.items():
         line = add(body, "tr")
         add(line, "th", name, scope="row")
         for key in columns:
             add(line, "td", _test_cell(metric, key, test.get(key)))
+    sample = ", ".join(f"{n} {key}" for key, n in same.items() if n is not None)
     add(
         section,
         "p",
-        "Test pairs share images, so they are no independent sample. Sentences and intervals go by the dyadic t-test, "
-        "which allows for that; the paired t-test does not and finds too much. The effect size is that of the "
+        (f"Tested on {sample}. " if sample else "")
+        + "Test pairs share images, so they are no independent sample. Sentences and intervals go by the dyadic "
+        "t-test, which allows for that; the paired t-test does not and finds too much. The effect size is that of the "
         "subjects. No p-value is adjusted for the number of tests.",
         class_="note",
     )

@@ -57,7 +57,8 @@ def metric_title(name: str) -> str:
 def write_value(name: str, value: float, *, signed: bool = False) -> str:
     """Return a metric's value in text, without its unit."""
     digits = _LABELS.get(name.partition("/")[0], ("", 3))[1]
-    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, digits) or 0.0  # no negative zero
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def plot_scores(records: Iterable[Mapping[str, Any]], metric: str, *, methods: Sequence[str] | None = None) -> Figure:
