@@ -362,6 +362,18 @@ class TestExamples:
         assert [text.get_text() for text in figure.texts if text.get_text()] == ["none", "0.5", "bad", "other"]
         drawn(figure)
 
+    def test_contours_and_labels_move_against_the_displacement(self) -> None:
+        cohort = hearts()
+        shift = np.broadcast_to(np.array([3, -2], np.float32)[:, None, None], (2, 64, 64))
+        figure = plots.plot_examples(cohort, [Example(0, "shift", 1, 2, shift)])
+        moved = figure.axes[5].lines[len(cohort.objects)].get_xydata()[:-1, ::-1]
+        expected = cohort.landmarks[2][list(cohort.objects[0].indices)] - [3, -2]
+        np.testing.assert_allclose(moved, expected, atol=1e-3)
+        differ = figure.axes[8].images[1].get_array()[..., 3] == 0.8
+        np.testing.assert_array_equal(
+            differ[:-3, 2:], cohort.labels[1][:-3, 2:] != np.roll(cohort.labels[2], (-3, 2), (0, 1))[:-3, 2:]
+        )
+
     def test_without_labels_and_contours(self) -> None:
         cohort = Cohort(hearts().images, hearts().landmarks)
         figure = plots.plot_examples(cohort, [Example(0, "none", 0, 1, np.zeros((2, 64, 64), np.float32))])

@@ -127,7 +127,7 @@ def _draw_after(
     plot_flow(field, max_radius=radius or None, ax=(ax := next(axes)))
     draw_landmarks(ax, cohort.landmarks[i], contours, color="black", line_width=0.5, dots=False)
     caption(ax, f"up to {flow_radius(field):.3g} px")
-    labels = None if cohort.labels is None else warp(cohort.labels[j], field, order=0)
+    labels = None if cohort.labels is None else warp(cohort.labels[j], field, order=0, border="constant")
     _draw_agreement(axes, cohort, i, warped, labels, "after")
     plot_grid(field, ax=(ax := next(axes)), color="0.35")
     folded = jacobian_determinant(field) <= 0
