@@ -149,6 +149,20 @@ def test_stream_draws_ahead_but_not_too_far() -> None:
     assert workers() == []
 
 
+def test_stream_without_a_queue_draws_when_it_is_asked() -> None:
+    source = Batched()
+    iterator = iter(PairStream(source, 2, first=3, batches=3, threads=1, queue=0))
+    assert source.requests == []
+    for k in range(3):
+        batch = next(iterator)
+        assert source.requests == [((3 + 2 * i, 4 + 2 * i), 1) for i in range(k + 1)]
+        assert workers() == []
+        for i in range(2):
+            check_pair({name: tensor[i] for name, tensor in batch.items()}, source.draw(3 + 2 * k + i))
+    with pytest.raises(StopIteration):
+        next(iterator)
+
+
 def test_nothing_is_drawn_before_it_is_asked_for() -> None:
     source = Batched()
     iterator = iter(PairStream(source, 1))
@@ -180,11 +194,12 @@ def test_iterations_side_by_side() -> None:
         assert all(torch.equal(one[name], two[name]) for name in NAMES)
 
 
-def test_stream_raises_what_the_source_raises() -> None:
+@pytest.mark.parametrize("queue", [0, 2])
+def test_stream_raises_what_the_source_raises(queue: int) -> None:
     def fail() -> None:
         raise OSError("the disk is gone")
 
-    iterator = iter(PairStream(Interrupted(5, fail), 2))
+    iterator = iter(PairStream(Interrupted(5, fail), 2, queue=queue))
     next(iterator)
     next(iterator)
     with pytest.raises(OSError, match="the disk is gone"):
@@ -194,12 +209,13 @@ def test_stream_raises_what_the_source_raises() -> None:
     assert workers() == []
 
 
-def test_stream_does_not_end_quietly_if_the_source_raises_stop_iteration() -> None:
+@pytest.mark.parametrize("queue", [0, 2])
+def test_stream_does_not_end_quietly_if_the_source_raises_stop_iteration(queue: int) -> None:
     def fail() -> None:
         raise StopIteration
 
     with pytest.raises(RuntimeError, match="source raised StopIteration"):
-        list(PairStream(Interrupted(5, fail), 2))
+        list(PairStream(Interrupted(5, fail), 2, queue=queue))
 
 
 def test_python_exits_while_a_stream_is_open() -> None:
@@ -229,7 +245,7 @@ def test_python_exits_while_a_stream_is_open() -> None:
         (lambda s: PairStream(s, 2, first=-1), ValueError, "first is -1"),
         (lambda s: PairStream(s, 2, batches=-1), ValueError, "batches is -1"),
         (lambda s: PairStream(s, 2, threads=0), ValueError, "threads is 0"),
-        (lambda s: PairStream(s, 2, queue=0), ValueError, "queue is 0"),
+        (lambda s: PairStream(s, 2, queue=-1), ValueError, "queue is -1"),
     ],
 )
 def test_bad_arguments(make: object, error: type[Exception], message: str) -> None:

@@ -242,11 +242,19 @@ def test_mixed_precision(tmp_path: Path) -> None:
     assert load_network(tmp_path).conv1[0].weight.dtype == torch.float32
 
 
-def test_threads_are_shared_out(tmp_path: Path) -> None:
-    source = Batched()
-    train(source, network=FlowNetS(width=WIDTH), options=ONE, out=tmp_path, threads=6)
-    drawing = 2 if read_card(tmp_path)["device"] == "cpu" else 6
-    assert source.requests == [((0, 1), drawing), ((HELD_OUT - 1,), drawing)]
+def test_drawing_and_training_take_turns_with_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, seen = Batched(), []
+    forward = FlowNetS.forward
+
+    def spy(network: FlowNetS, images: torch.Tensor) -> Any:
+        seen.append((images.device.type, torch.get_num_threads(), len(source.requests)))
+        return forward(network, images)
+
+    monkeypatch.setattr(FlowNetS, "forward", spy)
+    train(source, network=FlowNetS(width=WIDTH), options=ONE, out=tmp_path, threads=3)
+    assert source.requests == [((0, 1), 3), ((HELD_OUT - 1,), 3)]
+    if seen[0][0] == "cpu":
+        assert seen == [("cpu", 3, 1), ("cpu", 3, 2)]
 
 
 def test_gradient_clip(tmp_path: Path) -> None:

@@ -56,13 +56,17 @@ class _Training(pl.LightningModule):
     def train_dataloader(self) -> PairStream:
         """Return the pairs of the steps that are left."""
         size, step = self.options.batch_size, self.trainer.global_step
+        device = self.trainer.strategy.root_device.type
         return PairStream(
             self.source,
             size,
             first=step * size,
             batches=self.options.steps - step,
             threads=self.threads,
-            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            # On the CPU drawing and training take turns, each with all threads: if they shared the cores, those of the
+            # one would stand idle while it waits for the other.
+            queue=0 if device == "cpu" else 2,
+            pin_memory=device == "cuda",
         )
 
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
@@ -301,13 +305,10 @@ def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
     try:
         with _quiet():
             trainer = _trainer(recorder)
-            drawing = threads
             if trainer.strategy.root_device.type == "cpu":
-                # Drawing and training share the cores. A thread more than there are cores would cost far more than it
-                # gives, since torch's threads wait for each other busily, each time for the slowest.
-                drawing = max(1, threads // 3)
-                torch.set_num_threads(max(1, threads - drawing))
-            module = _Training(source, recorder.network.train(), recorder.options, drawing)
+                torch.set_num_threads(threads)
+                recorder.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module = _Training(source, recorder.network.train(), recorder.options, threads)
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None

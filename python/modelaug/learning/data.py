@@ -1,11 +1,11 @@
-"""Pairs from a source to the network: a map-style dataset, and a stream that draws ahead of the training."""
+"""Pairs from a source to the network: a map-style dataset, and a stream of batches, drawn ahead if wanted."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ _NAMES: Final = {
     "labels1": "labels_fixed",
     "labels2": "labels_moving",
 }
+_STOPPED: Final = "source raised StopIteration; draw must return a pair for every index"
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
@@ -85,7 +86,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
 
 class PairStream:
-    """Batches of pairs, drawn by a background thread while the previous ones are in use.
+    """Batches of pairs, by default drawn by a background thread while the previous ones are in use.
 
     Batch k holds the source's pairs ``first + k * batch_size`` onwards, so a stream that begins at ``first = k *
     batch_size`` continues another exactly. Every iteration starts anew at `first`. Sources release Python's global lock
@@ -105,7 +106,8 @@ class PairStream:
     threads
         Threads for the source's ``batch``; None means all cores.
     queue
-        Batches drawn ahead at most.
+        Batches drawn ahead at most. 0 draws each when it is asked for, without a thread: where the consumer computes on
+        the same cores, taking turns is faster than sharing them.
     pin_memory
         Put the tensors into page-locked memory, for faster copies to a GPU.
 
@@ -136,17 +138,29 @@ class PairStream:
         self.first = _checks.integer("first", first, minimum=0)
         self.batches = None if batches is None else _checks.integer("batches", batches, minimum=0)
         self.threads = _checks.thread_count(threads)
-        self.queue = _checks.integer("queue", queue, minimum=1)
+        self.queue = _checks.integer("queue", queue, minimum=0)
         self.pin_memory = bool(pin_memory)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         # Lazily: some callers only try whether an object can be iterated, and nothing should be drawn for that.
-        yield from _Prefetcher(self)
+        yield from _Prefetcher(self) if self.queue else _now(self)
+
+    def _numbers(self) -> Iterable[int]:
+        return itertools.count() if self.batches is None else range(self.batches)
 
     def _draw(self, k: int) -> dict[str, Tensor]:
         start = self.first + k * self.batch_size
         indices = range(start, start + self.batch_size)
         return draw_batch(self.source, indices, threads=self.threads, pin_memory=self.pin_memory)
+
+
+def _now(stream: PairStream) -> Iterator[dict[str, Tensor]]:
+    for k in stream._numbers():
+        try:
+            batch = stream._draw(k)
+        except StopIteration as error:
+            raise RuntimeError(_STOPPED) from error
+        yield batch
 
 
 class _Prefetcher(Iterator[dict[str, Tensor]]):
@@ -175,7 +189,7 @@ class _Prefetcher(Iterator[dict[str, Tensor]]):
             raise StopIteration
         try:
             if isinstance(item, StopIteration):
-                raise RuntimeError("source raised StopIteration; draw must return a pair for every index") from item
+                raise RuntimeError(_STOPPED) from item
             raise item
         finally:
             del item  # else the exception's traceback and this frame would keep each other alive
@@ -188,7 +202,7 @@ def _produce(
     stop: threading.Event,
 ) -> None:
     try:
-        for k in itertools.count() if stream.batches is None else range(stream.batches):
+        for k in stream._numbers():
             slots.get()
             if stop.is_set():
                 return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import torch
+
 from modelaug import _checks
 from modelaug.learning.flownet import FlowNetS, initialize
 from modelaug.learning.options import TrainOptions
@@ -53,8 +55,8 @@ def train(
         Show a bar on a terminal; elsewhere log a line per `log_every` steps to
         ``logging.getLogger("modelaug.learning")``.
     threads
-        Threads in all; None means all cores. Where the network runs on the CPU, a third of them draws pairs meanwhile;
-        on a GPU all do.
+        Threads; None means all cores. Where the network runs on the CPU, drawing and training take turns with all of
+        them; on a GPU the next pairs are drawn meanwhile.
 
     Returns
     -------
@@ -94,5 +96,5 @@ def train(
     recorder = Recorder(network, options, folder, progress=progress)
     fit(source, recorder, threads=count)
     write_card(network, weights, recorder.card(finished=True))
-    network.eval()
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return weights
