@@ -1,9 +1,10 @@
-"""Learning: one thread, so that the tests are quick on a busy machine too, and one trained network for all."""
+"""Learning: one thread, so that the tests are quick on a busy machine too, and runs that several tests look at."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = TrainOptions(steps=240, learning_rate=6e-3, validate_every=40, validation_pairs=16, log_every=20)
     train(Translations(), network=FlowNetS(width=TINY), options=options, out=folder, threads=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Return the folder and the network of a run without interruption."""
+    from tests.learning.runs import run
+    from tests.learning.toys import Translations
+
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(Translations(), folder)

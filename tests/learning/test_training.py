@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import logging
@@ -33,43 +32,12 @@ from modelaug.learning import (
     end_point_error,
     estimate_flow,
     load_network,
-    multiscale_epe,
     read_card,
-    scale_intensity,
     train,
 )
 from modelaug.learning.options import HELD_OUT
+from tests.learning.runs import ONE, SHORT, WIDTH, Untouchable, check_same, first_loss, rows, run
 from tests.learning.toys import Batched, Hostile, Interrupted, Translations
-
-WIDTH = 0.03
-SHORT = TrainOptions(
-    steps=16, batch_size=2, learning_rate=1e-3, validation_pairs=3, validate_every=6, checkpoint_every=4, log_every=3
-)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def run(source: Any, out: Path, options: TrainOptions = SHORT, **arguments: Any) -> FlowNetS:
-    network = FlowNetS(width=WIDTH)
-    train(source, network=network, options=options, out=out, threads=1, **arguments)
-    return network
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FlowNetS]:
-    """Return the folder and the network of a run without interruption."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, run(Translations(), folder)
-
-
-class Untouchable:
-    """Fails if anything is drawn from it."""
-
-    def draw(self, index: int) -> Pair:
-        raise AssertionError("drawn from")
 
 
 def test_it_learns(trained: Path) -> None:
@@ -116,16 +84,6 @@ def test_a_finished_run_returns_at_once(whole: tuple[Path, FlowNetS]) -> None:
     path = train(Untouchable(), network=network, options=SHORT, out=folder)
     assert path == folder / "net.safetensors"
     assert torch.equal(network.conv1[0].weight, FlowNetS(width=WIDTH).conv1[0].weight)
-
-
-def check_same(folder: Path, network: FlowNetS, whole: tuple[Path, FlowNetS]) -> None:
-    expected_folder, expected = whole
-    for name, tensor in expected.state_dict().items():
-        assert torch.equal(network.state_dict()[name], tensor), name
-    assert (folder / "net.safetensors").read_bytes() == (expected_folder / "net.safetensors").read_bytes()
-    assert read_card(folder)["metrics"] == read_card(expected_folder)["metrics"]
-    untimed = [[{**row, "seconds_per_step": ""} for row in rows(f)] for f in (folder, expected_folder)]
-    assert untimed[0] == untimed[1]
 
 
 @pytest.mark.parametrize("limit", [5, 13, 26])
@@ -215,18 +173,6 @@ def test_seed_initialises_and_none_does_not(tmp_path: Path) -> None:
     torch.testing.assert_close(given.conv3[0].weight, FlowNetS(width=WIDTH, seed=3).conv3[0].weight)
     kept = run(Translations(), tmp_path / "kept", dataclasses.replace(options, seed=None))
     torch.testing.assert_close(kept.conv3[0].weight, FlowNetS(width=WIDTH, seed=0).conv3[0].weight)
-
-
-ONE = TrainOptions(
-    steps=1, batch_size=2, validation_pairs=1, weight_decay=0, scale_weights=(4, 2, 1, 1, 1), normalize=True
-)
-
-
-def first_loss(source: Translations) -> float:
-    pair = stack_pairs([source.draw(0), source.draw(1)])
-    fixed, moving, flow = map(torch.from_numpy, (pair.fixed, pair.moving, pair.flow))
-    outputs = FlowNetS(width=WIDTH)(torch.cat([scale_intensity(fixed), scale_intensity(moving)], dim=1))
-    return multiscale_epe(outputs, flow, scale_weights=(4, 2, 1, 1, 1), normalize=True).item()
 
 
 def test_the_loss_is_that_of_the_options(tmp_path: Path) -> None:
@@ -363,33 +309,16 @@ def test_bad_sources(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"steps": 0}, ValueError, "steps is 0; pass an integer at least 1"),
-        ({"steps": 2.5}, TypeError, "steps is 2.5; pass an integer"),
-        ({"steps": 2**40}, ValueError, "steps is 1099511627776; pass fewer"),
-        ({"batch_size": 0}, ValueError, "batch_size is 0"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate is 0.0; pass a finite number greater than 0"),
-        ({"learning_rate": float("nan")}, ValueError, "learning_rate is nan"),
-        ({"weight_decay": -1}, ValueError, "weight_decay is -1"),
-        ({"halvings": (0.5, 1.5)}, ValueError, "halvings is 1.5; pass a finite number at least 0 and at most 1"),
-        ({"gradient_clip": 0}, ValueError, "gradient_clip is 0"),
-        ({"scale_weights": (1, 2)}, ValueError, r"scale_weights is \(1, 2\); pass 5 numbers"),
-        ({"scale_weights": (0,) * 5}, ValueError, r"scale_weights is \(0, 0, 0, 0, 0\); pass 5 numbers, not all 0"),
-        ({"precision": "16"}, ValueError, "precision is '16'; pass one of '32', 'bf16-mixed'"),
-        ({"keep": "all"}, ValueError, "keep is 'all'; pass one of 'best', 'last'"),
-        ({"seed": -1}, ValueError, "seed is -1"),
-        ({"validation_pairs": 0}, ValueError, "validation_pairs is 0"),
-        ({"log_every": 0}, ValueError, "log_every is 0"),
-    ],
-)
-def test_bad_options(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        TrainOptions(**{"steps": 10, **arguments})
+@pytest.mark.skipif(torch.cuda.is_available(), reason="half precision works on a GPU")
+def test_half_precision_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'"):
+        run(Untouchable(), tmp_path / "out", dataclasses.replace(SHORT, precision="16-mixed"))
+    assert not (tmp_path / "out").exists()
 
 
-def test_published_schedule() -> None:
-    options = TrainOptions(steps=300)
-    rates = [options.rate(step) for step in range(300)]
-    assert rates == [1e-4] * 100 + [5e-5] * 50 + [2.5e-5] * 50 + [1.25e-5] * 100
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_half_precision(tmp_path: Path) -> None:
+    run(Translations(), tmp_path, dataclasses.replace(ONE, precision="16-mixed", gradient_clip=1.0))
+    loss, exact = float(rows(tmp_path)[0]["loss"]), first_loss(Translations())
+    assert 0 < abs(loss - exact) < 0.02 * exact
+    assert load_network(tmp_path).conv1[0].weight.dtype == torch.float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,17 @@ class TrainOptions:
     learning_rate
         Rate of Adam at the beginning. 1e-4 is the published rate at full width; networks of a quarter of the width and
         less, trained from scratch for a few thousand steps, learn faster with 5e-4 to 1e-3.
+    schedule
+        ``"halvings"`` of the rate, as published, or ``"cosine"``: along half a cosine from `learning_rate` down to 0
+        (Loshchilov and Hutter, SGDR, ICLR 2017).
     halvings
-        Fractions of `steps` at which the rate is halved.
+        Fractions of `steps` at which the rate is halved, if that is the schedule.
+    warmup
+        Steps at the beginning over which the rate rises linearly to `learning_rate`; a cosine begins after them.
+    ema
+        Decay per step of an exponential moving average of the weights, e.g. 0.999; the averaged weights are those
+        validated and kept. Step t, counted from 0, decays by ``(1 + t) / (10 + t)`` while that is less, so that short
+        runs forget their first weights too. None means no average.
     weight_decay
         L2 penalty on weights; biases have none.
     gradient_clip
@@ -40,7 +50,8 @@ class TrainOptions:
     scale_weights, normalize
         As of `multiscale_epe`.
     precision
-        ``"32"``, or ``"bf16-mixed"`` for bfloat16 arithmetic in the network.
+        ``"32"``, or for arithmetic in the network ``"bf16-mixed"``, bfloat16, or ``"16-mixed"``, half precision with
+        scaled gradients, for GPUs without bfloat16.
     seed
         Initialise the network's weights from this seed first; None trains the weights it has.
     validation_pairs
@@ -60,12 +71,15 @@ class TrainOptions:
     steps: int
     batch_size: int = 8
     learning_rate: float = 1e-4
+    schedule: Literal["halvings", "cosine"] = "halvings"
     halvings: tuple[float, ...] = (1 / 3, 1 / 2, 2 / 3)
+    warmup: int = 0
+    ema: float | None = None
     weight_decay: float = 4e-4
     gradient_clip: float | None = None
     scale_weights: tuple[float, ...] = SCALE_WEIGHTS
     normalize: bool = False
-    precision: Literal["32", "bf16-mixed"] = "32"
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     seed: int | None = None
     validation_pairs: int = 64
     validate_every: int = 500
@@ -79,6 +93,10 @@ class TrainOptions:
         if self.steps * self.batch_size > HELD_OUT - self.validation_pairs:
             raise ValueError(f"steps is {self.steps}; pass fewer, so that training leaves out the validation pairs")
         _checks.number("learning_rate", self.learning_rate, above=0.0)
+        _checks.choice("schedule", self.schedule, ("halvings", "cosine"))
+        _checks.integer("warmup", self.warmup, minimum=0, maximum=self.steps - 1)
+        if self.ema is not None:
+            _checks.number("ema", self.ema, minimum=0.0, maximum=1.0)
         _checks.number("weight_decay", self.weight_decay, minimum=0.0)
         if self.gradient_clip is not None:
             _checks.number("gradient_clip", self.gradient_clip, above=0.0)
@@ -90,12 +108,16 @@ class TrainOptions:
         if len(weights) != len(SCALE_WEIGHTS) or sum(weights) == 0:
             raise ValueError(f"scale_weights is {self.scale_weights}; pass {len(SCALE_WEIGHTS)} numbers, not all 0")
         object.__setattr__(self, "scale_weights", weights)
-        _checks.choice("precision", self.precision, ("32", "bf16-mixed"))
+        _checks.choice("precision", self.precision, ("32", "bf16-mixed", "16-mixed"))
         _checks.choice("keep", self.keep, ("best", "last"))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
-        return self.learning_rate * 0.5 ** sum(step >= f * self.steps for f in self.halvings)
+        share = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.schedule == "cosine":
+            passed = max(0, step - self.warmup) / (self.steps - self.warmup)
+            return self.learning_rate * share * (1 + math.cos(math.pi * passed)) / 2
+        return self.learning_rate * share * 0.5 ** sum(step >= f * self.steps for f in self.halvings)
 
     def as_json(self) -> dict[str, Any]:
         """Return the options in the form in which they are noted in files."""
@@ -108,7 +130,8 @@ class TrainOptions:
         Parameters
         ----------
         noted
-            What the run noted about itself: ``architecture`` and ``options``, as of `as_json`.
+            What the run noted about itself: ``architecture`` and ``options``, as of `as_json`. Options that did not
+            exist when it was noted had what is now the default.
         architecture
             Of the network to be trained.
         folder
@@ -120,7 +143,9 @@ class TrainOptions:
             If something differs.
         """
         before, now = noted.get("architecture") or {}, noted.get("options") or {}
-        old = {**{k: v for k, v in before.items() if k != "name"}, **now}
+        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING}
+        assumed = json.loads(json.dumps(defaults))
+        old = {**{k: v for k, v in before.items() if k != "name"}, **assumed, **now}
         new = {**architecture, **self.as_json()}
         for name in {**new, **old}:
             if old.get(name, ...) != new.get(name, ...):

@@ -44,7 +44,8 @@ def train(
     source
         Where the pairs come from.
     network
-        Trained in place; afterwards on the CPU, in evaluation mode, with the weights of the last step.
+        Trained in place; afterwards on the CPU, in evaluation mode, with the weights of the last step, averaged if
+        `options` says so.
     options
         How to train.
     out
@@ -75,6 +76,8 @@ def train(
     if not callable(getattr(source, "draw", None)):
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
     count = _checks.thread_count(threads)
+    if options.precision == "16-mixed" and not torch.cuda.is_available():
+        raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
     folder = Path(out)
     weights = folder / "net.safetensors"
     if not resume:
@@ -88,7 +91,8 @@ def train(
             return weights
 
     # Lightning takes seconds to import and only training needs it.
-    from modelaug.learning._loop import Recorder, fit
+    from modelaug.learning._loop import fit
+    from modelaug.learning.recorder import Recorder
 
     folder.mkdir(parents=True, exist_ok=True)
     if options.seed is not None and not (folder / "last.ckpt").exists():
