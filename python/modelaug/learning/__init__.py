@@ -12,6 +12,13 @@ if absent := [name for name in ("torch", "lightning", "safetensors") if find_spe
         f"modelaug.learning needs {', '.join(absent)}; run: pip install 'modelaug[train]'", name=absent[0]
     )
 
+from modelaug.learning.augmentation import (
+    AffineRanges,
+    AugmentOptions,
+    draw_maps,
+    transform_pairs,
+    vary_intensity,
+)
 from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flownet
 from modelaug.learning.intensity import scale_intensity
@@ -23,11 +30,14 @@ from modelaug.learning.storage import load_network, read_card, save_network
 from modelaug.learning.training import train
 
 __all__ = [
+    "AffineRanges",
+    "AugmentOptions",
     "FlowNetS",
     "PairDataset",
     "PairStream",
     "TrainOptions",
     "adapt_channels",
+    "draw_maps",
     "end_point_error",
     "estimate_flow",
     "from_flownet",
@@ -41,4 +51,6 @@ __all__ = [
     "scale_intensity",
     "to_flownet",
     "train",
+    "transform_pairs",
+    "vary_intensity",
 ]

@@ -7,6 +7,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, cast
 
 import lightning.pytorch as pl
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from modelaug.learning.augmentation import draw_maps, transform_pairs, vary_intensity
 from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.flownet import FlowNetS, from_flownet
 from modelaug.learning.losses import FINEST, average_cells, end_point_error, multiscale_epe
@@ -49,13 +51,12 @@ class _Training(pl.LightningModule):
 
     def train_dataloader(self) -> PairStream:
         """Return the pairs of the steps that are left."""
-        size, step = self.options.batch_size, self.trainer.global_step
         device = self.trainer.strategy.root_device.type
         return PairStream(
             self.source,
-            size,
-            first=step * size,
-            batches=self.options.steps - step,
+            self.options.batch_size,
+            first=self._first_pair(),
+            batches=self.options.steps - self.trainer.global_step,
             threads=self.threads,
             # On the CPU drawing and training take turns, each with all threads: if they shared the cores, those of the
             # one would stand idle while it waits for the other.
@@ -63,14 +64,26 @@ class _Training(pl.LightningModule):
             pin_memory=device == "cuda",
         )
 
+    def _first_pair(self) -> int:
+        """Return the index of the first pair of the step to come."""
+        return int(self.trainer.global_step) * self.options.batch_size
+
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Leave behind what the step does not need."""
         return {name: batch[name] for name in _INPUTS}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss, and the error in pixels at the finest scale."""
-        flow, weight = batch["flow"], batch["weight"]
-        outputs = self.network(network_input(batch["image1"], batch["image2"], self.network.image_channels))
+        image1, image2, flow, weight = (batch[name] for name in _INPUTS)
+        change, augment = None, self.options.augment
+        if augment is not None:
+            first = self._first_pair()
+            indices = range(first, first + len(flow))
+            if augment.moves:
+                maps = draw_maps(augment, indices, (flow.shape[2], flow.shape[3]))
+                image1, image2, flow, weight = transform_pairs(image1, image2, flow, weight, *maps)
+            change = partial(vary_intensity, options=augment, indices=indices)
+        outputs = self.network(network_input(image1, image2, self.network.image_channels, change))
         loss = multiscale_epe(
             outputs, flow, weight, scale_weights=self.options.scale_weights, normalize=self.options.normalize
         )

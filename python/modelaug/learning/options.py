@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from modelaug import _checks
+from modelaug.learning.augmentation import AugmentOptions
 from modelaug.learning.losses import SCALE_WEIGHTS
 
 __all__ = ["HELD_OUT", "TrainOptions"]
@@ -47,6 +48,8 @@ class TrainOptions:
         L2 penalty on weights; biases have none.
     gradient_clip
         Largest norm of the gradient; None means no limit.
+    augment
+        How pairs are varied in training, on the device; held-out pairs are not. None: not at all.
     scale_weights, normalize
         As of `multiscale_epe`.
     precision
@@ -77,6 +80,7 @@ class TrainOptions:
     ema: float | None = None
     weight_decay: float = 4e-4
     gradient_clip: float | None = None
+    augment: AugmentOptions | None = None
     scale_weights: tuple[float, ...] = SCALE_WEIGHTS
     normalize: bool = False
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
@@ -100,6 +104,8 @@ class TrainOptions:
         _checks.number("weight_decay", self.weight_decay, minimum=0.0)
         if self.gradient_clip is not None:
             _checks.number("gradient_clip", self.gradient_clip, above=0.0)
+        if self.augment is not None and not isinstance(self.augment, AugmentOptions):
+            raise TypeError(f"augment is {self.augment!r}; pass AugmentOptions(...) or None")
         if self.seed is not None:
             _checks.integer("seed", self.seed, minimum=0)
         fractions = tuple(_checks.number("halvings", f, minimum=0.0, maximum=1.0) for f in self.halvings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -135,7 +135,12 @@ def estimate_flow(network: FlowNetS, fixed: Tensor, moving: Tensor) -> Tensor:
     return flow[..., :h, :w].contiguous()
 
 
-def network_input(fixed: Tensor, moving: Tensor, image_channels: int) -> Tensor:
+def network_input(
+    fixed: Tensor,
+    moving: Tensor,
+    image_channels: int,
+    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+) -> Tensor:
     """Scale the intensities of both images and stack them.
 
     Parameters
@@ -144,6 +149,8 @@ def network_input(fixed: Tensor, moving: Tensor, image_channels: int) -> Tensor:
         Intensities on any scale.
     image_channels
         Channels the network takes per image; one channel is repeated where it takes more.
+    change
+        What becomes of the images once their intensities are scaled; nothing by default.
 
     Returns
     -------
@@ -161,8 +168,10 @@ def network_input(fixed: Tensor, moving: Tensor, image_channels: int) -> Tensor:
     b, c, h, w = fixed.shape
     if c not in (1, image_channels):
         raise ValueError(f"fixed has {c} channels but the network takes {image_channels}; pass grey images")
-    scaled = [scale_intensity(image).expand(b, image_channels, h, w) for image in (fixed, moving)]
-    return torch.cat(scaled, dim=1)
+    scaled = scale_intensity(fixed), scale_intensity(moving)
+    if change is not None:
+        scaled = change(*scaled)
+    return torch.cat([image.expand(b, image_channels, h, w) for image in scaled], dim=1)
 
 
 @contextmanager
