@@ -211,6 +211,6 @@ IMAGE = np.arange(64.0).reshape(8, 8)
     ],
 )
 def test_bad_input(call: Any) -> None:
-    with pytest.raises(ValueError, match="pass|resample|remove") as caught:
+    with pytest.raises(ValueError, match=r"pass|resample|remove") as caught:
         call()
     one_line(caught.value)

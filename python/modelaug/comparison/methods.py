@@ -34,6 +34,8 @@ from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, Residua
 __all__ = ["Fold", "prepare", "pretrain_network"]
 
 _CANDIDATES: Final = tuple(VariationalOptions(alpha=alpha, levels=4) for alpha in (0.5, 1.0, 2.0, 3.0, 4.0))
+_WARMUP: Final = 200
+_AVERAGING: Final = 0.998
 _TRIALS: Final = 12
 """Pairs of training subjects on which the classical registration's parameters are chosen."""
 
@@ -128,6 +130,9 @@ def _train(
         steps=steps,
         learning_rate=rate,
         batch_size=options.network.batch_size,
+        schedule="cosine",
+        warmup=min(_WARMUP, steps // 10),
+        ema=_AVERAGING,
         seed=options.seed if initial is None else None,
         validate_every=max(1, steps // 5),
         checkpoint_every=max(1, steps // 10),

@@ -59,9 +59,9 @@ class NetworkOptions:
     grid: tuple[int, int] = (128, 128)
     width: float = 0.25
     pretrain_steps: int = 6000
-    pretrain_rate: float = 1e-3
+    pretrain_rate: float = 2e-3
     steps: int = 3000
-    rate: float = 1e-3
+    rate: float = 2e-3
     batch_size: int = 8
     passes: int = 2
 
