@@ -135,6 +135,14 @@ def test_streams_continue_each_other() -> None:
         assert all(torch.equal(batch[name], expected[name]) for name in NAMES)
 
 
+def test_streams_of_two_processes_share_the_pairs() -> None:
+    source = Batched()
+    streams = [PairStream(source, 2, first=4 + 2 * r, stride=4, batches=2, threads=1, queue=0) for r in range(2)]
+    for _ in zip(*streams, strict=True):
+        pass
+    assert [indices for indices, _ in source.requests] == [(4, 5), (6, 7), (8, 9), (10, 11)]
+
+
 def test_stream_draws_ahead_but_not_too_far() -> None:
     source = Batched()
     iterator = iter(PairStream(source, 1, queue=3))
@@ -243,6 +251,7 @@ def test_python_exits_while_a_stream_is_open() -> None:
         (lambda s: PairDataset(s, 2).set_epoch(-1), ValueError, "epoch is -1"),
         (lambda s: PairStream(s, 0), ValueError, "batch_size is 0"),
         (lambda s: PairStream(s, 2, first=-1), ValueError, "first is -1"),
+        (lambda s: PairStream(s, 2, stride=-1), ValueError, "stride is -1"),
         (lambda s: PairStream(s, 2, batches=-1), ValueError, "batches is -1"),
         (lambda s: PairStream(s, 2, threads=0), ValueError, "threads is 0"),
         (lambda s: PairStream(s, 2, queue=-1), ValueError, "queue is -1"),

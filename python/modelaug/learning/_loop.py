@@ -21,7 +21,7 @@ from modelaug.learning.augmentation import draw_maps, transform_pairs, vary_inte
 from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.flownet import FlowNetS, from_flownet
 from modelaug.learning.losses import FINEST, average_cells, end_point_error, multiscale_epe
-from modelaug.learning.options import HELD_OUT, TrainOptions
+from modelaug.learning.options import HELD_OUT
 from modelaug.learning.recorder import Checkpoints, Recorder
 from modelaug.learning.registration import estimate_flow, network_input
 from modelaug.synthesis import PairSource
@@ -34,11 +34,12 @@ _INPUTS: Final = ("image1", "image2", "flow", "weight")
 class _Training(pl.LightningModule):
     """One step: images in, loss out; Adam with the published schedule; pairs drawn as they are needed."""
 
-    def __init__(self, source: PairSource, network: FlowNetS, options: TrainOptions, threads: int) -> None:
+    def __init__(self, source: PairSource, recorder: Recorder, threads: int) -> None:
         super().__init__()
         self.source = source
-        self.network = network
-        self.options = options
+        self.network = network = recorder.network.train()
+        self.options = options = recorder.options
+        self.processes = recorder.processes
         self.threads = threads
         # A part of the module, so that checkpoints hold it too.
         self.average = None if options.ema is None else _moving_average(network, options.ema)
@@ -56,6 +57,7 @@ class _Training(pl.LightningModule):
             self.source,
             self.options.batch_size,
             first=self._first_pair(),
+            stride=self.processes.count * self.options.batch_size,
             batches=self.options.steps - self.trainer.global_step,
             threads=self.threads,
             # On the CPU drawing and training take turns, each with all threads: if they shared the cores, those of the
@@ -66,7 +68,8 @@ class _Training(pl.LightningModule):
 
     def _first_pair(self) -> int:
         """Return the index of the first pair of the step to come."""
-        return int(self.trainer.global_step) * self.options.batch_size
+        batch = self.trainer.global_step * self.processes.count + self.processes.rank
+        return int(batch) * self.options.batch_size
 
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Leave behind what the step does not need."""
@@ -85,7 +88,12 @@ class _Training(pl.LightningModule):
             change = partial(vary_intensity, options=augment, indices=indices)
         outputs = self.network(network_input(image1, image2, self.network.image_channels, change))
         loss = multiscale_epe(
-            outputs, flow, weight, scale_weights=self.options.scale_weights, normalize=self.options.normalize
+            outputs,
+            flow,
+            weight,
+            scale_weights=self.options.scale_weights,
+            normalize=self.options.normalize,
+            average=self.processes.mean,
         )
         with torch.no_grad():
             share = average_cells(weight[:, None], FINEST)[:, 0]
@@ -163,7 +171,7 @@ def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
             if trainer.strategy.root_device.type == "cpu":
                 torch.set_num_threads(threads)
                 recorder.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            module = _Training(source, recorder.network.train(), recorder.options, threads)
+            module = _Training(source, recorder, threads)
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
             recorder.network.load_state_dict(module.kept.state_dict())
     except SIGTERMException:
@@ -181,7 +189,9 @@ def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
 def _trainer(recorder: Recorder) -> pl.Trainer:
     return pl.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=recorder.processes.local,
+        num_nodes=recorder.processes.machines,
+        strategy="ddp" if recorder.processes.count > 1 else "auto",
         precision="32-true" if recorder.options.precision == "32" else recorder.options.precision,
         max_steps=recorder.options.steps,
         max_epochs=-1,

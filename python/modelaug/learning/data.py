@@ -88,9 +88,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 class PairStream:
     """Batches of pairs, by default drawn by a background thread while the previous ones are in use.
 
-    Batch k holds the source's pairs ``first + k * batch_size`` onwards, so a stream that begins at ``first = k *
-    batch_size`` continues another exactly. Every iteration starts anew at `first`. Sources release Python's global lock
-    while they render; no worker processes are needed.
+    Batch k holds the source's pairs ``first + k * stride`` onwards, by default one after the other, so a stream that
+    begins at ``first = k * batch_size`` continues another exactly. Every iteration starts anew at `first`. Sources
+    release Python's global lock while they render; no worker processes are needed.
 
     Parameters
     ----------
@@ -101,6 +101,9 @@ class PairStream:
         Pairs per batch.
     first
         Index of the first pair.
+    stride
+        From the first pair of a batch to that of the next; `batch_size` by default. Streams of w processes that train
+        together have strides of ``w * batch_size``.
     batches
         Number of batches; None means without end.
     threads
@@ -128,6 +131,7 @@ class PairStream:
         batch_size: int,
         *,
         first: int = 0,
+        stride: int | None = None,
         batches: int | None = None,
         threads: int | None = None,
         queue: int = 2,
@@ -136,6 +140,7 @@ class PairStream:
         self.source = _checked_source(source)
         self.batch_size = _checks.integer("batch_size", batch_size, minimum=1)
         self.first = _checks.integer("first", first, minimum=0)
+        self.stride = self.batch_size if stride is None else _checks.integer("stride", stride, minimum=0)
         self.batches = None if batches is None else _checks.integer("batches", batches, minimum=0)
         self.threads = _checks.thread_count(threads)
         self.queue = _checks.integer("queue", queue, minimum=0)
@@ -149,7 +154,7 @@ class PairStream:
         return itertools.count() if self.batches is None else range(self.batches)
 
     def _draw(self, k: int) -> dict[str, Tensor]:
-        start = self.first + k * self.batch_size
+        start = self.first + k * self.stride
         indices = range(start, start + self.batch_size)
         return draw_batch(self.source, indices, threads=self.threads, pin_memory=self.pin_memory)
 

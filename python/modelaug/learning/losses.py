@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
@@ -27,6 +27,7 @@ def multiscale_epe(
     *,
     scale_weights: Sequence[float] = SCALE_WEIGHTS,
     normalize: bool = False,
+    average: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     r"""Return the weighted end-point error of a network's outputs, summed over its scales.
 
@@ -53,6 +54,9 @@ def multiscale_epe(
         published sums run over four times as many pixels at each finer scale: on images of 256 x 256 the default
         weights act on them like 4 : 2 : 1 : 1 : 1 on means, so pass ``scale_weights=(4, 2, 1, 1, 1)`` to keep the
         balance.
+    average
+        Given this batch's sum of the weights by which `normalize` divides, returns what to divide by instead: where
+        processes train together, the mean over them, so that the mean of their losses is that of one batch.
 
     Returns
     -------
@@ -79,9 +83,13 @@ def multiscale_epe(
         # vector_norm's gradient at 0 is 0, unlike that of the square root of a sum of squares.
         error = torch.linalg.vector_norm(output.float() - expected, dim=1, keepdim=True)
         share = average_cells(confidence, FINEST << level)
-        count = share.sum().clamp_min(torch.finfo(share.dtype).tiny) if normalize else len(output)
-        loss = loss + factor * (share * error).sum() / count
+        loss = loss + factor * (share * error).sum() / (_mass(share, average) if normalize else len(output))
     return loss
+
+
+def _mass(share: Tensor, average: Callable[[Tensor], Tensor] | None) -> Tensor:
+    mass = share.sum()
+    return (mass if average is None else average(mass)).clamp_min(torch.finfo(share.dtype).tiny)
 
 
 def average_cells(values: Tensor, side: int) -> Tensor:

@@ -29,7 +29,7 @@ class TrainOptions:
     steps
         Optimizer steps in all.
     batch_size
-        Pairs per step.
+        Pairs per step, in each process if several train together.
     learning_rate
         Rate of Adam at the beginning. 1e-4 is the published rate at full width; networks of a quarter of the width and
         less, trained from scratch for a few thousand steps, learn faster with 5e-4 to 1e-3.
@@ -130,18 +130,22 @@ class TrainOptions:
         options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return options
 
-    def check_same_run(self, noted: Mapping[str, Any], architecture: Mapping[str, Any], folder: Path) -> None:
-        """Refuse to continue a run of another network or with other options.
+    def check_same_run(
+        self, noted: Mapping[str, Any], architecture: Mapping[str, Any], folder: Path, *, processes: int = 1
+    ) -> None:
+        """Refuse to continue a run of another network, with other options or another number of processes.
 
         Parameters
         ----------
         noted
-            What the run noted about itself: ``architecture`` and ``options``, as of `as_json`. Options that did not
-            exist when it was noted had what is now the default.
+            What the run noted about itself: ``architecture``, ``options``, as of `as_json`, and ``processes``, 1 if
+            missing. Options that did not exist when it was noted had what is now the default.
         architecture
             Of the network to be trained.
         folder
             The run's folder, for the message.
+        processes
+            How many train together; they see other batches than fewer would.
 
         Raises
         ------
@@ -152,7 +156,8 @@ class TrainOptions:
         defaults = {f.name: f.default for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING}
         assumed = json.loads(json.dumps(defaults))
         old = {**{k: v for k, v in before.items() if k != "name"}, **assumed, **now}
-        new = {**architecture, **self.as_json()}
+        old["processes"] = noted.get("processes", 1)
+        new = {**architecture, **self.as_json(), "processes": processes}
         for name in {**new, **old}:
             if old.get(name, ...) != new.get(name, ...):
                 raise ValueError(

@@ -8,6 +8,7 @@ import io
 import logging
 import math
 import platform
+import signal
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -17,11 +18,13 @@ from typing import Any, Final
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from modelaug.io.archives import ModelFileError, write_atomically
 from modelaug.learning.flownet import FlowNetS
 from modelaug.learning.options import TrainOptions
+from modelaug.learning.processes import Processes
 from modelaug.learning.storage import save_network
 
 __all__ = ["Checkpoints", "Recorder"]
@@ -36,14 +39,25 @@ class Recorder(pl.Callback):
 
     All of its state goes into the checkpoint, so that a resumed run records what an uninterrupted one would.
     (Lightning's own validation loop, when resumed from a checkpoint of the same step, does not run; its CSV logger
-    deletes the earlier lines.)
+    deletes the earlier lines.) Where several processes train together, the first does all this, and losses are means.
     """
 
-    def __init__(self, network: FlowNetS, options: TrainOptions, folder: Path, *, progress: bool) -> None:
+    def __init__(
+        self,
+        network: FlowNetS,
+        options: TrainOptions,
+        folder: Path,
+        *,
+        progress: bool,
+        processes: Processes | None = None,
+    ) -> None:
         self.network = network
         self.options = options
         self.folder = folder
-        self._progress = progress
+        self.processes = processes or Processes()
+        self._writes = self.processes.rank == 0
+        self._progress = progress and self._writes
+        self._ending = False
         self._bar: tqdm[Any] | None = None
         self._rows: list[dict[str, float]] = []
         self._sums = dict(_NOTHING)
@@ -58,6 +72,7 @@ class Recorder(pl.Callback):
         return {
             "architecture": self.network.architecture,
             "options": self.options.as_json(),
+            "processes": self.processes.count,
             "rows": self._rows,
             "sums": {name: float(value) for name, value in self._sums.items()},
             "metrics": self._metrics,
@@ -72,6 +87,11 @@ class Recorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what begins, and put the log in order."""
         self._device = _device_name(pl_module.device)
+        if self.processes.count > 1:
+            # Lightning's own handler talks to the other processes, in the middle of whatever they are talking about.
+            signal.signal(signal.SIGTERM, self._end_after_step)
+        if not self._writes:
+            return
         count = sum(p.numel() for p in self.network.parameters())
         _LOG.info(
             "training %.2f million parameters on %s, step %d of %d",
@@ -89,6 +109,9 @@ class Recorder(pl.Callback):
             self._bar = tqdm(total=self.options.steps, initial=trainer.global_step, unit="step", dynamic_ncols=True)
         self._lap()
 
+    def _end_after_step(self, signum: int, frame: object) -> None:
+        self._ending = True
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Do what is due after a step."""
         step, options = trainer.global_step, self.options
@@ -98,15 +121,22 @@ class Recorder(pl.Callback):
         if self._bar is not None:
             self._bar.update()
         validating = step % options.validate_every == 0 or step == options.steps
-        # After SIGTERM Lightning stops by itself once the step is done.
-        checkpointing = trainer.received_sigterm or step % options.checkpoint_every == 0
+        # After SIGTERM Lightning stops a single process by itself once the step is done.
+        ending = trainer.received_sigterm or self.processes.any(self._ending, pl_module.device)
+        checkpointing = ending or step % options.checkpoint_every == 0
         recording = validating or step % options.log_every == 0
         if checkpointing or recording:
-            self._require_finite("loss", float(self._sums["loss"]), step)
-        if recording:
+            for name in ("loss", "epe"):
+                self._sums[name] = float(self.processes.mean(self._sums[name]))
+            self._require_finite("loss", self._sums["loss"], step)
+        if recording and self._writes:
             self._record(pl_module, step, validating=validating)
+        elif recording:
+            self._sums = dict(_NOTHING)
         if checkpointing:
             trainer.save_checkpoint(self.folder / "last.ckpt")
+        if ending and self.processes.count > 1:
+            raise SIGTERMException
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""
@@ -130,8 +160,8 @@ class Recorder(pl.Callback):
         self._clock = {"seconds": self._clock["seconds"] + seconds, "steps": self._clock["steps"] + count}
         row = {
             "step": step,
-            "loss": float(sums["loss"]) / count,
-            "epe": float(sums["epe"]) / count,
+            "loss": sums["loss"] / count,
+            "epe": sums["epe"] / count,
             "learning_rate": self.options.rate(step - 1),
             "seconds_per_step": seconds / count,
         }
@@ -170,6 +200,7 @@ class Recorder(pl.Callback):
         """Return what to note beside the kept weights."""
         return {
             "options": self.options.as_json(),
+            "processes": self.processes.count,
             "metrics": self._metrics,
             "seconds_per_step": self._clock["seconds"] / max(1, self._clock["steps"]),
             "device": self._device,
@@ -199,7 +230,9 @@ class Checkpoints(TorchCheckpointIO):
                 f"{path} is no checkpoint of a training run ({reason}); remove it to start anew"
             ) from error
         recorder = self._recorder
-        recorder.options.check_same_run(noted, recorder.network.architecture, recorder.folder)
+        recorder.options.check_same_run(
+            noted, recorder.network.architecture, recorder.folder, processes=recorder.processes.count
+        )
         return checkpoint
 
 

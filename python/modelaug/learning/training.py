@@ -9,7 +9,8 @@ import torch
 
 from modelaug import _checks
 from modelaug.learning.flownet import FlowNetS, initialize
-from modelaug.learning.options import TrainOptions
+from modelaug.learning.options import HELD_OUT, TrainOptions
+from modelaug.learning.processes import Processes, process_group
 from modelaug.learning.storage import read_card, write_card
 from modelaug.synthesis import PairSource
 
@@ -39,6 +40,14 @@ def train(
     result is that of a run without interruption; and the kept weights ``net.safetensors`` with their card ``net.json``.
     When the process is asked to end (SIGTERM) it writes a checkpoint first.
 
+    Started by torchrun, in several processes and on several machines that share the folder, each with a GPU or all on
+    the CPU, each process trains on `batch_size` pairs per step: process r of w in step k on the pairs ``(k * w + r) *
+    batch_size`` onwards. Gradients are averaged, so that all hold the weights that one process with w times the batch
+    would have, up to rounding (but for batch normalisation, which sees each process's own batch). The first process
+    alone validates, logs and writes. ::
+
+        torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 my_training.py
+
     Parameters
     ----------
     source
@@ -56,8 +65,8 @@ def train(
         Show a bar on a terminal; elsewhere log a line per `log_every` steps to
         ``logging.getLogger("modelaug.learning")``.
     threads
-        Threads; None means all cores. Where the network runs on the CPU, drawing and training take turns with all of
-        them; on a GPU the next pairs are drawn meanwhile.
+        Threads of each process; None means all cores, shared among the machine's processes. Where the network runs on
+        the CPU, drawing and training take turns with all of them; on a GPU the next pairs are drawn meanwhile.
 
     Returns
     -------
@@ -75,30 +84,43 @@ def train(
     """
     if not callable(getattr(source, "draw", None)):
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
-    count = _checks.thread_count(threads)
     if options.precision == "16-mixed" and not torch.cuda.is_available():
         raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
+    given = None if threads is None else _checks.thread_count(threads)
     folder = Path(out)
-    weights = folder / "net.safetensors"
-    if not resume:
-        for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
-            (folder / name).unlink(missing_ok=True)
-    if (folder / "net.json").exists():
-        card = read_card(folder)
-        options.check_same_run(card, network.architecture, folder)
-        if card.get("finished") and weights.exists():
-            _LOG.info("%s holds the finished run", folder)
-            return weights
+    with process_group() as processes:
+        if processes.count * options.steps * options.batch_size > HELD_OUT - options.validation_pairs:
+            raise ValueError(f"steps is {options.steps}; pass fewer, so that training leaves out the validation pairs")
+        count = given or max(1, _checks.thread_count(None) // processes.local)
+        if not resume and processes.rank == 0:
+            for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
+                (folder / name).unlink(missing_ok=True)
+        processes.wait()
+        if not _finished(network, options, folder, processes):
+            processes.wait()  # until all have looked, nobody writes
+            # Lightning takes seconds to import and only training needs it.
+            from modelaug.learning._loop import fit
+            from modelaug.learning.recorder import Recorder
 
-    # Lightning takes seconds to import and only training needs it.
-    from modelaug.learning._loop import fit
-    from modelaug.learning.recorder import Recorder
+            folder.mkdir(parents=True, exist_ok=True)
+            if options.seed is not None and not (folder / "last.ckpt").exists():
+                initialize(network, options.seed)
+            recorder = Recorder(network, options, folder, progress=progress, processes=processes)
+            fit(source, recorder, threads=count)
+            if processes.rank == 0:
+                write_card(network, folder, recorder.card(finished=True))
+            network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+            processes.wait()
+    return folder / "net.safetensors"
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if options.seed is not None and not (folder / "last.ckpt").exists():
-        initialize(network, options.seed)
-    recorder = Recorder(network, options, folder, progress=progress)
-    fit(source, recorder, threads=count)
-    write_card(network, weights, recorder.card(finished=True))
-    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    return weights
+
+def _finished(network: FlowNetS, options: TrainOptions, folder: Path, processes: Processes) -> bool:
+    """Return whether the folder holds the finished run; raise ValueError if it holds another."""
+    if not (folder / "net.json").exists():
+        return False
+    card = read_card(folder)
+    options.check_same_run(card, network.architecture, folder, processes=processes.count)
+    finished = bool(card.get("finished")) and (folder / "net.safetensors").exists()
+    if finished and processes.rank == 0:
+        _LOG.info("%s holds the finished run", folder)
+    return finished

@@ -1,0 +1,74 @@
+"""Training in several processes at once, as torchrun starts them; without it there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+__all__ = ["Processes", "process_group"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of the processes that train together this one is.
+
+    Parameters
+    ----------
+    rank, count
+        Its number from 0 on, and how many there are on all machines; `rank` 0 writes files and messages.
+    local, machines
+        Processes on this machine, and machines.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 1
+    machines: int = 1
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Return whether the flag is set in any process; all have to ask."""
+        if self.count == 1:
+            return flag
+        return bool(self.mean(torch.tensor(float(flag), device=device)) > 0)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a value over all processes, without gradient; all have to ask."""
+        if self.count == 1:
+            return value
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.count
+
+    def wait(self) -> None:
+        """Wait for all others to get here."""
+        if self.count > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def process_group() -> Iterator[Processes]:
+    """Give the processes that torchrun started, connected until the end; one process where it started none."""
+    count = int(os.environ["WORLD_SIZE"]) if distributed.is_torchelastic_launched() else 1
+    if count == 1:
+        yield Processes()
+        return
+    if distributed.is_initialized():
+        raise RuntimeError("torch.distributed is initialized already; leave it to train, or call it without torchrun")
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Processes(
+            rank=int(os.environ["RANK"]),
+            count=count,
+            local=int(os.environ["LOCAL_WORLD_SIZE"]),
+            machines=int(os.environ["GROUP_WORLD_SIZE"]),
+        )
+    finally:
+        distributed.destroy_process_group()
