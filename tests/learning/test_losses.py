@@ -123,6 +123,29 @@ def test_end_point_error() -> None:
     assert end_point_error(estimate, flow, weight).item() == 2.5
 
 
+def test_processes_have_the_mean_loss_of_one_batch() -> None:
+    outputs, flow, weight = case(70, 50)
+    weight[0] *= 0.1  # else the halves' own masses would do as well
+    whole = multiscale_epe(outputs, flow, weight, normalize=True)
+    sums: list[list[torch.Tensor]] = [[], []]
+    for i in range(2):
+        part = [output[i : i + 1] for output in outputs]
+
+        def note(mass: torch.Tensor, i: int = i) -> torch.Tensor:
+            sums[i].append(mass)
+            return mass
+
+        multiscale_epe(part, flow[i : i + 1], weight[i : i + 1], normalize=True, average=note)
+    losses, alone = [], []
+    for i in range(2):
+        means = iter([(a + b) / 2 for a, b in zip(*sums, strict=True)])
+        given = [output[i : i + 1] for output in outputs], flow[i : i + 1], weight[i : i + 1]
+        losses.append(multiscale_epe(*given, normalize=True, average=lambda mass, means=means: next(means)))
+        alone.append(multiscale_epe(*given, normalize=True))
+    torch.testing.assert_close((losses[0] + losses[1]) / 2, whole)
+    assert abs((alone[0] + alone[1]) / 2 - whole) > 1e-3 * whole
+
+
 def test_bad_shapes() -> None:
     outputs, flow, weight = case(64, 64)
     with pytest.raises(ValueError, match="scale_weights holds 2 numbers for 5 outputs"):

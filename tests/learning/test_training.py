@@ -309,6 +309,27 @@ def test_bad_sources(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_card_says_what_the_weights_come_from(tmp_path: Path, whole: tuple[Path, FlowNetS]) -> None:
+    assert read_card(whole[0])["source"] is None
+    about = {"model_sha256": "0123", "options": {"spacing": (1, 2)}}
+    run(Translations(), tmp_path, SHORT, about=about)
+    card = read_card(tmp_path)
+    assert card["source"] == {"model_sha256": "0123", "options": {"spacing": [1, 2]}}
+    assert card["licence"] == "the weights derive from the training images, whose licence applies"
+    run(Untouchable(), tmp_path, SHORT, about=about)
+    run(Untouchable(), tmp_path, SHORT)
+    message = r'holds results of model_sha256 "0123", not "4567"; pass another folder'
+    with pytest.raises(ValueError, match=message):
+        run(Untouchable(), tmp_path, SHORT, about={**about, "model_sha256": "4567"})
+    (tmp_path / "net.json").unlink()  # so that only the checkpoint tells
+    with pytest.raises(ValueError, match=message):
+        run(Untouchable(), tmp_path, SHORT, about={**about, "model_sha256": "4567"})
+    for wrong, error in (([1], TypeError), ({"mean": float("nan")}, ValueError)):
+        with pytest.raises(error, match="about "):
+            run(Untouchable(), tmp_path / "other", SHORT, about=wrong)
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="half precision works on a GPU")
 def test_half_precision_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'"):

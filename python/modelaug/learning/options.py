@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from modelaug import _checks
@@ -129,38 +127,3 @@ class TrainOptions:
         """Return the options in the form in which they are noted in files."""
         options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return options
-
-    def check_same_run(
-        self, noted: Mapping[str, Any], architecture: Mapping[str, Any], folder: Path, *, processes: int = 1
-    ) -> None:
-        """Refuse to continue a run of another network, with other options or another number of processes.
-
-        Parameters
-        ----------
-        noted
-            What the run noted about itself: ``architecture``, ``options``, as of `as_json`, and ``processes``, 1 if
-            missing. Options that did not exist when it was noted had what is now the default.
-        architecture
-            Of the network to be trained.
-        folder
-            The run's folder, for the message.
-        processes
-            How many train together; they see other batches than fewer would.
-
-        Raises
-        ------
-        ValueError
-            If something differs.
-        """
-        before, now = noted.get("architecture") or {}, noted.get("options") or {}
-        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING}
-        assumed = json.loads(json.dumps(defaults))
-        old = {**{k: v for k, v in before.items() if k != "name"}, **assumed, **now}
-        old["processes"] = noted.get("processes", 1)
-        new = {**architecture, **self.as_json(), "processes": processes}
-        for name in {**new, **old}:
-            if old.get(name, ...) != new.get(name, ...):
-                raise ValueError(
-                    f"out is {folder}, which holds a run with {name} {old.get(name, 'unknown')!r}, not "
-                    f"{new.get(name)!r}; pass another folder, or resume=False to overwrite it"
-                )

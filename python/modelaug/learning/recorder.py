@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final
 
 import lightning.pytorch as pl
@@ -22,15 +21,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from modelaug.io.archives import ModelFileError, write_atomically
-from modelaug.learning.flownet import FlowNetS
-from modelaug.learning.options import TrainOptions
-from modelaug.learning.processes import Processes
+from modelaug.learning.run import Run
 from modelaug.learning.storage import save_network
 
 __all__ = ["Checkpoints", "Recorder"]
 
 _LOG = logging.getLogger("modelaug.learning")
 _COLUMNS: Final = ("step", "loss", "epe", "learning_rate", "seconds_per_step", "validation_epe")
+_LICENCE: Final = "the weights derive from the training images, whose licence applies"
 _NOTHING: Final[dict[str, Any]] = {"loss": 0.0, "epe": 0.0, "steps": 0, "seconds": 0.0}
 
 
@@ -42,19 +40,9 @@ class Recorder(pl.Callback):
     deletes the earlier lines.) Where several processes train together, the first does all this, and losses are means.
     """
 
-    def __init__(
-        self,
-        network: FlowNetS,
-        options: TrainOptions,
-        folder: Path,
-        *,
-        progress: bool,
-        processes: Processes | None = None,
-    ) -> None:
-        self.network = network
-        self.options = options
-        self.folder = folder
-        self.processes = processes or Processes()
+    def __init__(self, run: Run, *, progress: bool) -> None:
+        self.run = run
+        self.network, self.options, self.folder, self.processes = run.network, run.options, run.folder, run.processes
         self._writes = self.processes.rank == 0
         self._progress = progress and self._writes
         self._ending = False
@@ -71,8 +59,7 @@ class Recorder(pl.Callback):
         self._sums["seconds"] += self._lap()
         return {
             "architecture": self.network.architecture,
-            "options": self.options.as_json(),
-            "processes": self.processes.count,
+            **self.run.identity(),
             "rows": self._rows,
             "sums": {name: float(value) for name, value in self._sums.items()},
             "metrics": self._metrics,
@@ -199,8 +186,8 @@ class Recorder(pl.Callback):
     def card(self, *, finished: bool) -> dict[str, Any]:
         """Return what to note beside the kept weights."""
         return {
-            "options": self.options.as_json(),
-            "processes": self.processes.count,
+            **self.run.identity(),
+            "licence": _LICENCE,
             "metrics": self._metrics,
             "seconds_per_step": self._clock["seconds"] / max(1, self._clock["steps"]),
             "device": self._device,
@@ -229,10 +216,7 @@ class Checkpoints(TorchCheckpointIO):
             raise ModelFileError(
                 f"{path} is no checkpoint of a training run ({reason}); remove it to start anew"
             ) from error
-        recorder = self._recorder
-        recorder.options.check_same_run(
-            noted, recorder.network.architecture, recorder.folder, processes=recorder.processes.count
-        )
+        self._recorder.run.check_same(noted)
         return checkpoint
 
 

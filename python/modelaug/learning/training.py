@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from modelaug import _checks
+from modelaug.io.provenance import as_json
 from modelaug.learning.flownet import FlowNetS, initialize
 from modelaug.learning.options import HELD_OUT, TrainOptions
-from modelaug.learning.processes import Processes, process_group
+from modelaug.learning.processes import process_group
+from modelaug.learning.run import Run
 from modelaug.learning.storage import read_card, write_card
 from modelaug.synthesis import PairSource
 
@@ -28,6 +32,7 @@ def train(
     resume: bool = True,
     progress: bool = True,
     threads: int | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a network on pairs drawn from a source as they are needed.
 
@@ -68,6 +73,10 @@ def train(
         Threads of each process; None means all cores, shared among the machine's processes. Where the network runs on
         the CPU, drawing and training take turns with all of them; on a GPU the next pairs are drawn meanwhile.
 
+    about
+        What the pairs come from, to be noted in the card, e.g. of `describe_synthesizer` in `modelaug.io.shards`, which
+        has the hash of the data; must be JSON. A run that noted something else is not continued.
+
     Returns
     -------
     Path
@@ -86,6 +95,7 @@ def train(
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
     if options.precision == "16-mixed" and not torch.cuda.is_available():
         raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
+    note = None if about is None else as_json("about", about)
     given = None if threads is None else _checks.thread_count(threads)
     folder = Path(out)
     with process_group() as processes:
@@ -96,7 +106,8 @@ def train(
             for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
                 (folder / name).unlink(missing_ok=True)
         processes.wait()
-        if not _finished(network, options, folder, processes):
+        run = Run(network, options, folder, processes, note)
+        if not _finished(run):
             processes.wait()  # until all have looked, nobody writes
             # Lightning takes seconds to import and only training needs it.
             from modelaug.learning._loop import fit
@@ -105,7 +116,7 @@ def train(
             folder.mkdir(parents=True, exist_ok=True)
             if options.seed is not None and not (folder / "last.ckpt").exists():
                 initialize(network, options.seed)
-            recorder = Recorder(network, options, folder, progress=progress, processes=processes)
+            recorder = Recorder(run, progress=progress)
             fit(source, recorder, threads=count)
             if processes.rank == 0:
                 write_card(network, folder, recorder.card(finished=True))
@@ -114,13 +125,13 @@ def train(
     return folder / "net.safetensors"
 
 
-def _finished(network: FlowNetS, options: TrainOptions, folder: Path, processes: Processes) -> bool:
+def _finished(run: Run) -> bool:
     """Return whether the folder holds the finished run; raise ValueError if it holds another."""
-    if not (folder / "net.json").exists():
+    if not (run.folder / "net.json").exists():
         return False
-    card = read_card(folder)
-    options.check_same_run(card, network.architecture, folder, processes=processes.count)
-    finished = bool(card.get("finished")) and (folder / "net.safetensors").exists()
-    if finished and processes.rank == 0:
-        _LOG.info("%s holds the finished run", folder)
+    card = read_card(run.folder)
+    run.check_same(card)
+    finished = bool(card.get("finished")) and (run.folder / "net.safetensors").exists()
+    if finished and run.processes.rank == 0:
+        _LOG.info("%s holds the finished run", run.folder)
     return finished
