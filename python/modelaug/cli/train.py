@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelaug import AppearanceModel, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption, out
 from modelaug.cli._options import PairSettings, parse_pair_options
-from modelaug.io.provenance import claim_folder
+from modelaug.io.provenance import claim_folder, file_digest
 from modelaug.io.shards import describe_synthesizer
+
+if TYPE_CHECKING:
+    from modelaug.learning import FlowNetS
 
 __all__ = ["train"]
 
@@ -23,6 +26,19 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
     width: Annotated[float, typer.Option(help="Width of the network; 1 is the published FlowNet-S.")] = 0.25,
     learning_rate: Annotated[float, typer.Option(help="Rate of Adam at the beginning.")] = 5e-4,
+    schedule: Annotated[str, typer.Option(help="Course of the rate: halvings, or cosine down to 0.")] = "halvings",
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Keep a moving average of the weights with this decay, e.g. 0.999.", show_default="none"),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="32, bf16-mixed, or 16-mixed on a GPU.")] = "32",
+    augment: Annotated[bool, typer.Option(help="Move, turn, zoom and recolour the pairs at random.")] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with this network's weights, a folder or file.", metavar="INIT", show_default="random"
+        ),
+    ] = None,
     settings: PairSettings = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
     seed: SeedOption = 0,
@@ -31,30 +47,62 @@ def train(
     """Train a FlowNet-S on pairs drawn from a model as they are needed.
 
     The folder gets net.safetensors, net.json, metrics.csv and a picture of the losses. An interrupted run continues.
+
+    Several GPUs or machines train together where torchrun starts the command, with --batch-size pairs each:
+    torchrun --nproc-per-node 4 -m modelaug train MODEL -o FOLDER
     """
     from modelaug import learning
+    from modelaug.learning.processes import is_first
 
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
     options = learning.TrainOptions(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        seed=seed,
+        schedule=schedule,  # type: ignore[arg-type]
+        ema=ema,
+        precision=precision,  # type: ignore[arg-type]
+        augment=learning.AugmentOptions(seed=seed) if augment else None,
+        seed=seed if weights is None else None,
         validate_every=max(1, min(500, steps // 10)),
         checkpoint_every=max(1, min(250, steps // 10)),
         log_every=max(1, min(50, steps // 20)),
     )
     network = learning.FlowNetS(image_channels=synthesizer.model.channels, width=width)
-    if restart:
-        (folder / "source.json").unlink(missing_ok=True)
-    claim_folder(folder, describe_synthesizer(synthesizer, model))
-    learning.train(synthesizer, network=network, options=options, out=folder, resume=not restart, threads=threads)
+    source = describe_synthesizer(synthesizer, model)
+    if weights is not None:
+        network = _begin_with(weights, network)
+        source["weights_sha256"] = file_digest(
+            weights if weights.suffix == ".safetensors" else weights / "net.safetensors"
+        )
+    if is_first():
+        if restart:
+            (folder / "source.json").unlink(missing_ok=True)
+        claim_folder(folder, source)
+    learning.train(
+        synthesizer, network=network, options=options, out=folder, resume=not restart, threads=threads, about=source
+    )
+    if not is_first():
+        return
     metrics = learning.read_card(folder)["metrics"]
     _draw_losses(folder, metrics["validation_epe_of_zero_flow"])
     out.print(
         f"end-point error on held-out pairs {metrics['validation_epe']:.2f} px, "
         f"without displacement {metrics['validation_epe_of_zero_flow']:.2f} px; the network is in {folder}/"
     )
+
+
+def _begin_with(weights: Path, wanted: FlowNetS) -> FlowNetS:
+    """Read the network to begin with, or raise ValueError if it is of another architecture."""
+    from modelaug.learning import load_network
+
+    network = load_network(weights)
+    for name, value in wanted.architecture.items():
+        found = network.architecture[name]
+        if found != value:
+            remedy = f"--width {found:g}" if name == "width" else "weights of the same architecture"
+            raise ValueError(f"--weights is {weights}, a network of {name} {found}, not {value}; pass {remedy}")
+    return network
 
 
 def _draw_losses(folder: Path, baseline: float) -> None:

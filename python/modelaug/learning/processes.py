@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Processes", "process_group"]
+__all__ = ["Processes", "is_first", "process_group"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Processes:
         """Wait for all others to get here."""
         if self.count > 1:
             distributed.barrier()
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that writes files and messages; at any time."""
+    return not distributed.is_torchelastic_launched() or os.environ["RANK"] == "0"
 
 
 @contextmanager

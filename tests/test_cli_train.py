@@ -1,0 +1,118 @@
+"""``modelaug train``: what its options do, and networks to begin with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+pytest.importorskip("lightning")
+
+import torch
+from typer.testing import CliRunner
+
+from modelaug.cli import app
+from modelaug.learning import load_network, read_card
+from tests.examples import heart_model
+
+TINY = ["--steps", "2", "--batch-size", "1", "--width", "0.0625", "--threads", "1"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    heart_model().save(path)
+    return path
+
+
+def train(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run the command; return its exit code and what it writes to standard output and standard error."""
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def net(model: Path) -> Path:
+    folder = model.parent / "net"
+    code, text, errors = train(model, "-o", folder, *TINY)
+    assert code == 0, errors
+    assert "end-point error on held-out pairs" in text
+    return folder
+
+
+def test_the_card_names_the_data_and_whose_licence_applies(model: Path, net: Path) -> None:
+    card = read_card(net)
+    assert card["source"]["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert card["source"] == json.loads((net / "source.json").read_text())["source"]
+    assert card["licence"].endswith("whose licence applies")
+    options = card["options"]
+    assert (options["schedule"], options["ema"], options["augment"], options["precision"]) == (
+        "halvings",
+        None,
+        None,
+        "32",
+    )
+
+
+def test_options_of_training(model: Path, tmp_path: Path) -> None:
+    chosen = ["--schedule", "cosine", "--ema", "0.9", "--precision", "bf16-mixed", "--augment", "--seed", "3"]
+    code, _, errors = train(model, "-o", tmp_path / "net", *TINY, *chosen)
+    assert code == 0, errors
+    options = read_card(tmp_path / "net")["options"]
+    assert (options["schedule"], options["ema"], options["precision"]) == ("cosine", 0.9, "bf16-mixed")
+    assert options["augment"]["seed"] == 3
+    assert options["augment"]["common"]["rotation"] > 0
+    code, _, errors = train(model, "-o", tmp_path / "net", *TINY, *chosen, "--no-augment")
+    assert code == 2
+    assert "holds a run with augment" in errors
+
+
+def test_weights_to_begin_with(model: Path, net: Path, tmp_path: Path) -> None:
+    still = [*TINY, "--learning-rate", "1e-12", "--weights"]
+    begun = load_network(net).state_dict()
+    for k, given in enumerate((net, net / "net.safetensors")):
+        folder = tmp_path / f"{k}"
+        code, _, errors = train(model, "-o", folder, *still, given, "--seed", "7")
+        assert code == 0, errors
+        for name, tensor in load_network(folder).state_dict().items():
+            torch.testing.assert_close(tensor, begun[name], rtol=0, atol=1e-8)
+        digest = hashlib.sha256((net / "net.safetensors").read_bytes()).hexdigest()
+        assert read_card(folder)["source"]["weights_sha256"] == digest
+    code, _, errors = train(model, "-o", tmp_path / "0", *TINY, "--learning-rate", "1e-12", "--seed", "7")
+    assert code == 2  # that folder's run began with other weights
+    assert "weights_sha256" in errors
+
+
+def test_bad_arguments_are_refused(model: Path, net: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for arguments, message in (
+        (["--schedule", "linear"], "schedule is 'linear'; pass one of 'halvings', 'cosine'"),
+        (["--ema", "2"], "ema is 2.0; pass a finite number"),
+        (["--precision", "8"], "precision is '8'; pass one of '32', 'bf16-mixed', '16-mixed'"),
+        (["--weights", tmp_path / "none"], "none/net.json does not exist"),
+        (["--weights", net, "--width", "0.125"], "a network of width 0.0625, not 0.125; pass --width 0.0625"),
+    ):
+        code, text, errors = train(model, "-o", out, *TINY, *arguments)
+        assert code == 2
+        assert text == ""
+        (line,) = errors.splitlines()
+        assert message in line
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one GPU does not serve two processes")
+def test_two_processes_by_torchrun(model: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "modelaug", "train", model, "-o", tmp_path / "net", *TINY]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert read_card(tmp_path / "net")["processes"] == 2
+    assert read_card(tmp_path / "net")["finished"] is True
