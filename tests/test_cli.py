@@ -37,7 +37,7 @@ from modelaug.cli.fit import parse_indices
 from modelaug.io import read_field, read_image, write_image
 from tests.examples import basis_model, heart_model, hearts, plane_model, volume
 
-COMMANDS = ("demo", "fit", "sample", "train", "register", "info")
+COMMANDS = ("demo", "fit", "sample", "pretrain", "train", "register", "compare", "info")
 TINY = ["--steps", "2", "--batch-size", "2", "--width", "0.0625", "--threads", "1"]
 
 
@@ -88,7 +88,7 @@ class TestHelp:
         text = succeeds(command, "--help")
         if command != "info":
             assert "--threads" in text
-        assert ("--seed" in text) == (command in ("demo", "sample", "train"))
+        assert ("--seed" in text) == (command in ("demo", "sample", "pretrain", "train", "compare"))
 
     def test_as_a_module_and_with_few_imports(self) -> None:
         environment = {**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "100"}

@@ -1,4 +1,4 @@
-"""The command line: ``modelaug demo | fit | sample | pretrain | train | register | info``.
+"""The command line: ``modelaug demo | fit | sample | pretrain | train | register | compare | info``.
 
 Results go to standard output, progress and messages to standard error. A wrong argument or file ends with one line and
 exit code 2. Needs typer and rich, installed by ``pip install modelaug[cli]``; commands import what else they need when
@@ -13,6 +13,7 @@ import typer
 
 from modelaug import __version__
 from modelaug.cli._console import Commands, messages_on_stderr, out
+from modelaug.cli.compare import compare
 from modelaug.cli.demo import demo
 from modelaug.cli.fit import fit
 from modelaug.cli.info import info
@@ -51,5 +52,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, fit, sample, pretrain, train, register, info):
+for _command in (demo, fit, sample, pretrain, train, register, compare, info):
     app.command()(_command)

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from modelaug.baselines import MovingShapes
-from modelaug.cli._console import SeedOption, ThreadsOption, out
-from modelaug.cli.train import _draw_losses
+from modelaug.cli._console import SeedOption, ThreadsOption
+from modelaug.cli._training import conclude
 from modelaug.io.provenance import claim_folder
 
 __all__ = ["pretrain"]
@@ -49,9 +49,4 @@ def pretrain(
         (folder / "source.json").unlink(missing_ok=True)
     claim_folder(folder, {"shapes": list(source.grid), "seed": seed, "options": asdict(source.options)})
     learning.train(source, network=network, options=options, out=folder, resume=not restart, threads=threads)
-    metrics = learning.read_card(folder)["metrics"]
-    _draw_losses(folder, metrics["validation_epe_of_zero_flow"])
-    out.print(
-        f"end-point error on held-out pairs {metrics['validation_epe']:.2f} px, "
-        f"without displacement {metrics['validation_epe_of_zero_flow']:.2f} px; the network is in {folder}/"
-    )
+    conclude(folder)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelaug import AppearanceModel, PairSynthesizer
-from modelaug.cli._console import SeedOption, ThreadsOption, out
+from modelaug.cli._console import SeedOption, ThreadsOption
 from modelaug.cli._options import PairSettings, parse_pair_options
+from modelaug.cli._training import conclude
 from modelaug.io.provenance import claim_folder, file_digest
 from modelaug.io.shards import describe_synthesizer
 
@@ -82,14 +83,8 @@ def train(
     learning.train(
         synthesizer, network=network, options=options, out=folder, resume=not restart, threads=threads, about=source
     )
-    if not is_first():
-        return
-    metrics = learning.read_card(folder)["metrics"]
-    _draw_losses(folder, metrics["validation_epe_of_zero_flow"])
-    out.print(
-        f"end-point error on held-out pairs {metrics['validation_epe']:.2f} px, "
-        f"without displacement {metrics['validation_epe_of_zero_flow']:.2f} px; the network is in {folder}/"
-    )
+    if is_first():
+        conclude(folder)
 
 
 def _begin_with(weights: Path, wanted: FlowNetS) -> FlowNetS:
@@ -103,14 +98,3 @@ def _begin_with(weights: Path, wanted: FlowNetS) -> FlowNetS:
             remedy = f"--width {found:g}" if name == "width" else "weights of the same architecture"
             raise ValueError(f"--weights is {weights}, a network of {name} {found}, not {value}; pass {remedy}")
     return network
-
-
-def _draw_losses(folder: Path, baseline: float) -> None:
-    """Draw the losses where matplotlib is installed; training does not need it."""
-    try:
-        from modelaug import plots
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "matplotlib":
-            raise
-        return
-    plots.save_figure(plots.plot_losses(folder / "metrics.csv", baseline=baseline), folder / "losses.png")
