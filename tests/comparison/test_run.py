@@ -60,8 +60,9 @@ def test_every_method_registers_every_ordered_pair_of_every_fold(whole: tuple[Pa
     assert table["cohort"] == "toys"
     assert table["metric"] == "jaccard"
     rows = list(table["methods"])
-    assert [row for row in rows if "cascade" not in row] == [*METHODS, *ABLATIONS[1:]]
-    assert sum("cascade" in row for row in rows) == sum("FlowNet" in row for row in rows) / 2
+    assert [row for row in rows if not row.endswith(("cascade", "refined"))] == [*METHODS, *ABLATIONS[1:]]
+    assert "FlowNet-SAM, refined" in rows
+    assert sum("cascade" in row for row in rows) == sum("FlowNet" in row for row in (*METHODS, *ABLATIONS))
     for row in rows:
         found = [r for r in scores(folder) if r["method"] == row]
         assert {(r["fold"], r["fixed"], r["moving"]) for r in found} == pairs
@@ -111,7 +112,7 @@ def test_an_interrupted_run_continues_and_more_methods_are_added(tmp_path: Path)
     table = compare(cohort(), tmp_path / "a", name="toys", options=more, threads=1)
     assert kept == (tmp_path / "a" / "fold0" / "flownet-sam" / "scores.json").stat().st_mtime_ns
     assert lost.exists()
-    assert [row for row in table["methods"] if "cascade" not in row] == list(more.methods)
+    assert [row for row in table["methods"] if not row.endswith(("cascade", "refined"))] == list(more.methods)
     compare(cohort(), tmp_path / "b", name="toys", options=more, threads=1)
     assert scores(tmp_path / "a") == scores(tmp_path / "b")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +25,8 @@ from modelaug.baselines import (
 )
 from modelaug.cohort import Cohort
 from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions
-from modelaug.evaluation import Register, no_registration, score_registration
-from modelaug.io.provenance import claim_folder, write_json
+from modelaug.evaluation import Register, metric_info, no_registration, score_registration
+from modelaug.io.provenance import claim_folder, read_json, write_json
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.resizing import resize_cohort
 from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, ResidualOptions
@@ -36,6 +36,8 @@ __all__ = ["Fold", "prepare", "pretrain_network"]
 _CANDIDATES: Final = tuple(VariationalOptions(alpha=alpha, levels=4) for alpha in (0.5, 1.0, 2.0, 3.0, 4.0))
 _WARMUP: Final = 200
 _AVERAGING: Final = 0.998
+_REFINING_LEVELS: Final = 2
+_CHOICE: Final = "modelaug choice of a registration"
 _TRIALS: Final = 12
 """Pairs of training subjects on which the classical registration's parameters are chosen."""
 
@@ -107,7 +109,11 @@ def prepare(method: str, fold: Fold) -> Mapping[str, Register]:
         channels = training.images.shape[1]
         _train(_SOURCES[method](training, fold), folder, fold.options, channels, schedule, initial, fold.threads)
     once = functools.partial(learning.register, learning.load_network(folder), grid=network.grid)
-    return {method: once, f"{method}, cascade": functools.partial(once, passes=network.passes, symmetric=True)}
+    cascade = functools.partial(once, passes=network.passes, symmetric=True)
+    rows: dict[str, Register] = {method: once, f"{method}, cascade": cascade}
+    if method == "FlowNet-SAM":
+        rows[f"{method}, refined"] = _refined(cascade, fold)
+    return rows
 
 
 def _train(
@@ -142,19 +148,36 @@ def _train(
 
 
 def _variational(fold: Fold) -> Register:
-    """Choose the parameters of the registration on pairs of training subjects."""
+    return functools.partial(register_variational, options=_chosen(fold), mask=_mask(fold), threads=1)
+
+
+def _refined(register: Register, fold: Fold) -> Register:
+    """Return what goes on from a network's displacement with the finer levels of the classical registration."""
+    options, mask = replace(_chosen(fold), levels=_REFINING_LEVELS), _mask(fold)
+
+    def refine(fixed: Field, moving: Field) -> Field:
+        start = register(fixed, moving)
+        return register_variational(fixed, moving, options=options, mask=mask, initial=start, threads=1)
+
+    return refine
+
+
+def _chosen(fold: Fold) -> VariationalOptions:
+    """Choose the parameters of the classical registration on pairs of training subjects, or recall the choice."""
     training, mask = fold.training, _mask(fold)
+    note = fold.folder.parent / f"variational-{fold.options.metric}.json"
+    if note.exists():
+        return VariationalOptions(**read_json(note, format=_CHOICE, version=1)["options"])
 
     def score(fixed: int, moving: int, field: Field) -> float:
-        found = score_registration(training, fixed, moving, field, label_ids=fold.label_ids)
-        value = found[fold.options.metric]
-        return -value if fold.options.metric == "contour_distance" else value
+        value = score_registration(training, fixed, moving, field, label_ids=fold.label_ids)[fold.options.metric]
+        return value if metric_info(fold.options.metric).higher_is_better else -value
 
     rng = generator(fold.options.seed, 0)
     pairs = [tuple(rng.choice(len(training), 2, replace=False).tolist()) for _ in range(_TRIALS)]
     chosen = choose_options(training, _CANDIDATES, pairs, score, mask=mask, threads=fold.threads)
-    write_json(fold.folder / "options.json", asdict(chosen))
-    return functools.partial(register_variational, options=chosen, mask=mask, threads=1)
+    write_json(note, {"format": _CHOICE, "version": 1, "options": asdict(chosen)})
+    return chosen
 
 
 def _mask(fold: Fold) -> Field | None:
