@@ -44,7 +44,9 @@ OPTIONS = TrainOptions(
 def work(out: str) -> None:
     """Train, as a process among others; keep what this one ends with."""
     torch.set_num_threads(1)
+    run(Translations(GRID), Path(out) / "before", dataclasses.replace(OPTIONS, steps=1))  # a program may train again
     network = run(Translations(GRID), Path(out) / "net", OPTIONS)
+    run(Untouchable(), Path(out) / "net", OPTIONS)
     torch.save(network.state_dict(), Path(out) / f"rank{os.environ['RANK']}.pt")
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Processes", "is_first", "process_group"]
+__all__ = ["Processes", "connect", "is_first"]
 
 
 @dataclass(frozen=True)
@@ -55,25 +54,21 @@ def is_first() -> bool:
     return not distributed.is_torchelastic_launched() or os.environ["RANK"] == "0"
 
 
-@contextmanager
-def process_group() -> Iterator[Processes]:
-    """Give the processes that torchrun started, connected until the end; one process where it started none."""
+def connect() -> Processes:
+    """Return the processes that torchrun started, connected until they end; one process where it started none."""
     count = int(os.environ["WORLD_SIZE"]) if distributed.is_torchelastic_launched() else 1
     if count == 1:
-        yield Processes()
-        return
-    if distributed.is_initialized():
-        raise RuntimeError("torch.distributed is initialized already; leave it to train, or call it without torchrun")
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield Processes(
-            rank=int(os.environ["RANK"]),
-            count=count,
-            local=int(os.environ["LOCAL_WORLD_SIZE"]),
-            machines=int(os.environ["GROUP_WORLD_SIZE"]),
-        )
-    finally:
-        distributed.destroy_process_group()
+        return Processes()
+    if not distributed.is_initialized():
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if cuda else "gloo")
+        # Once disconnected they could not meet again, and a program may train several times.
+        atexit.register(distributed.destroy_process_group)
+    return Processes(
+        rank=int(os.environ["RANK"]),
+        count=count,
+        local=int(os.environ["LOCAL_WORLD_SIZE"]),
+        machines=int(os.environ["GROUP_WORLD_SIZE"]),
+    )

@@ -13,7 +13,7 @@ from modelaug import _checks
 from modelaug.io.provenance import as_json
 from modelaug.learning.flownet import FlowNetS, initialize
 from modelaug.learning.options import HELD_OUT, TrainOptions
-from modelaug.learning.processes import process_group
+from modelaug.learning.processes import connect
 from modelaug.learning.run import Run
 from modelaug.learning.storage import read_card, write_card
 from modelaug.synthesis import PairSource
@@ -98,30 +98,30 @@ def train(
     note = None if about is None else as_json("about", about)
     given = None if threads is None else _checks.thread_count(threads)
     folder = Path(out)
-    with process_group() as processes:
-        if processes.count * options.steps * options.batch_size > HELD_OUT - options.validation_pairs:
-            raise ValueError(f"steps is {options.steps}; pass fewer, so that training leaves out the validation pairs")
-        count = given or max(1, _checks.thread_count(None) // processes.local)
-        if not resume and processes.rank == 0:
-            for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
-                (folder / name).unlink(missing_ok=True)
-        processes.wait()
-        run = Run(network, options, folder, processes, note)
-        if not _finished(run):
-            processes.wait()  # until all have looked, nobody writes
-            # Lightning takes seconds to import and only training needs it.
-            from modelaug.learning._loop import fit
-            from modelaug.learning.recorder import Recorder
+    processes = connect()
+    if processes.count * options.steps * options.batch_size > HELD_OUT - options.validation_pairs:
+        raise ValueError(f"steps is {options.steps}; pass fewer, so that training leaves out the validation pairs")
+    count = given or max(1, _checks.thread_count(None) // processes.local)
+    if not resume and processes.rank == 0:
+        for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
+            (folder / name).unlink(missing_ok=True)
+    processes.wait()
+    run = Run(network, options, folder, processes, note)
+    if not _finished(run):
+        processes.wait()  # until all have looked, nobody writes
+        # Lightning takes seconds to import and only training needs it.
+        from modelaug.learning._loop import fit
+        from modelaug.learning.recorder import Recorder
 
-            folder.mkdir(parents=True, exist_ok=True)
-            if options.seed is not None and not (folder / "last.ckpt").exists():
-                initialize(network, options.seed)
-            recorder = Recorder(run, progress=progress)
-            fit(source, recorder, threads=count)
-            if processes.rank == 0:
-                write_card(network, folder, recorder.card(finished=True))
-            network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-            processes.wait()
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.seed is not None and not (folder / "last.ckpt").exists():
+            initialize(network, options.seed)
+        recorder = Recorder(run, progress=progress)
+        fit(source, recorder, threads=count)
+        if processes.rank == 0:
+            write_card(network, folder, recorder.card(finished=True))
+        network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        processes.wait()
     return folder / "net.safetensors"
 
 
