@@ -74,6 +74,7 @@ def test_runs_noted_before_an_option_existed_are_recognized(tmp_path: Path, whol
     card = json.loads((folder / "net.json").read_text())
     for name in ("schedule", "warmup", "ema"):
         del card["options"][name]
+    del card["architecture"]["decoder_bias"]
     (folder / "net.json").write_text(json.dumps(card))
     run(Untouchable(), folder)
     with pytest.raises(ValueError, match=r"holds a run with ema None, not 0\.9; pass another folder"):

@@ -52,7 +52,8 @@ class Run:
         ----------
         noted
             What the run noted about itself: ``architecture``, and what `identity` returns. Options that did not exist
-            when it was noted had what is now the default, and there was one process.
+            when it was noted had what is now the default, networks had no biases in the decoder, and there was one
+            process.
 
         Raises
         ------
@@ -63,7 +64,8 @@ class Run:
         fields = dataclasses.fields(self.options)
         defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
         assumed = {**json.loads(json.dumps(defaults)), "processes": noted.get("processes", 1)}
-        old = {**{k: v for k, v in before.items() if k != "name"}, **assumed, **now}
+        architecture = {"decoder_bias": False, **{k: v for k, v in before.items() if k != "name"}}
+        old = {**architecture, **assumed, **now}
         new = {**self.network.architecture, **self.options.as_json(), "processes": self.processes.count}
         for name in {**new, **old}:
             if old.get(name, ...) != new.get(name, ...):
