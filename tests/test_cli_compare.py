@@ -32,8 +32,8 @@ def test_a_table_a_report_and_all_that_is_needed_to_go_on(cohort: Path, tmp_path
     assert next(iter(table["methods"])) == "Before Reg"
     assert (tmp_path / "out" / "report.html").exists()
     # Another look at the same scores, under another name.
-    printed = succeeds(*arguments, "--methods", "Before Reg", "--name", "Phantoms")
-    assert "Phantoms: jaccard" in printed
+    printed = succeeds(*arguments, "--methods", "Before Reg", "--name", "Phantoms", "--metric", "contour_distance")
+    assert "Phantoms: contour_distance" in printed
 
 
 def test_weights_of_pretrain_serve(cohort: Path, tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ def test_a_folder_holds_one_comparison(tmp_path: Path) -> None:
         compare(cohort(seed=1), tmp_path, name="toys", options=options, threads=1)
     with pytest.raises(ValueError, match="holds results of"):
         compare(cohort(), tmp_path, name="toys", options=replace(options, seed=1), threads=1)
+    with pytest.raises(ValueError, match="holds results of"):
+        compare(cohort(), tmp_path, name="toys", options=replace(options, metric="jaccard"), threads=1)
     (tmp_path / "fold0" / "before-reg" / "scores.json").write_text("{}")
     with pytest.raises(ModelFileError, match="format"):
         compare(cohort(), tmp_path, name="toys", options=options, threads=1)

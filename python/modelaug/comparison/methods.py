@@ -82,7 +82,8 @@ def pretrain_network(folder: Path, options: CompareOptions, *, channels: int = 1
     """
     network = options.network
     source = MovingShapes(network.grid, seed=options.seed)
-    claim_folder(folder, {"network": asdict(network), "channels": channels, "seed": options.seed})
+    made_by = {name: value for name, value in asdict(network).items() if name not in ("steps", "rate", "passes")}
+    claim_folder(folder, {"moving_shapes": {**made_by, "channels": channels, "seed": options.seed}})
     _train(source, folder, options, channels, (network.pretrain_steps, network.pretrain_rate), None, threads)
     return folder
 
@@ -165,7 +166,7 @@ def _refined(register: Register, fold: Fold) -> Register:
 def _chosen(fold: Fold) -> VariationalOptions:
     """Choose the parameters of the classical registration on pairs of training subjects, or recall the choice."""
     training, mask = fold.training, _mask(fold)
-    note = fold.folder.parent / f"variational-{fold.options.metric}.json"
+    note = fold.folder.parent / "variational.json"
     if note.exists():
         return VariationalOptions(**read_json(note, format=_CHOICE, version=1)["options"])
 

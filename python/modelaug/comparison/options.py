@@ -89,7 +89,8 @@ class CompareOptions:
         Parts into which the subjects are split; each in turn is registered by what was learned from the others.
     metric
         What the table is about: ``"jaccard"``, the mean overlap of labelled structures, or ``"contour_distance"``, the
-        average symmetric distance of the landmark objects' contours. Scores of both are kept if the cohort has both.
+        average symmetric distance of the landmark objects' contours; then the classical registration looks only where
+        those of the training subjects are. Scores of both are kept if the cohort has both.
     labels
         Structures that are scored. None: those that nearly all training subjects have, see
         `modelaug.evaluation.scored_labels`.
@@ -129,7 +130,7 @@ class CompareOptions:
     def identity(self) -> dict[str, Any]:
         """Return, as for JSON, what results of other runs must have in common to be used: all but the rows."""
         options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {name: value for name, value in options.items() if name not in ("methods", "metric")}
+        return {name: value for name, value in options.items() if name != "methods"}
 
 
 def preset_options(name: str) -> NetworkOptions:
