@@ -29,7 +29,12 @@ from modelaug.evaluation import Register, no_registration, split_folds
 from tests.learning.toys import Hostile
 
 NETWORK = preset_options("tiny")
-TWO = CompareOptions(methods=("Before Reg", "FlowNet-SAM"), folds=2, metric="contour_distance", network=NETWORK)
+TWO = CompareOptions(
+    methods=("Before Reg", "FlowNet-Random"),
+    folds=2,
+    metric="contour_distance",
+    network=replace(NETWORK, pretrain_steps=0),
+)
 
 
 def cohort(n: int = 5, seed: int = 0) -> Cohort:
@@ -49,7 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     """Return the folder and the table of a comparison with all rows but SyN, which needs ANTs."""
     folder = tmp_path_factory.mktemp("whole")
     methods = (*METHODS, *(name for name in ABLATIONS if name != "SyN"))
-    options = replace(TWO, methods=methods, metric="jaccard")
+    options = replace(TWO, methods=methods, metric="jaccard", network=NETWORK)
     return folder, compare(cohort(), folder, name="toys", options=options, threads=1)
 
 
@@ -105,12 +110,12 @@ def test_methods_learn_from_the_other_folds_only(tmp_path: Path, monkeypatch: py
 
 def test_an_interrupted_run_continues_and_more_methods_are_added(tmp_path: Path) -> None:
     compare(cohort(), tmp_path / "a", name="toys", options=TWO, threads=1)
-    more = replace(TWO, methods=("Before Reg", "FlowNet-Random", "FlowNet-SAM"))
-    lost = tmp_path / "a" / "fold1" / "flownet-sam" / "scores.json"
+    more = replace(TWO, methods=("Before Reg", "FlowNet-Random", "FlowNet-Labels"))
+    lost = tmp_path / "a" / "fold1" / "flownet-random" / "scores.json"
     lost.unlink()
-    kept = (tmp_path / "a" / "fold0" / "flownet-sam" / "scores.json").stat().st_mtime_ns
+    kept = (tmp_path / "a" / "fold0" / "flownet-random" / "scores.json").stat().st_mtime_ns
     table = compare(cohort(), tmp_path / "a", name="toys", options=more, threads=1)
-    assert kept == (tmp_path / "a" / "fold0" / "flownet-sam" / "scores.json").stat().st_mtime_ns
+    assert kept == (tmp_path / "a" / "fold0" / "flownet-random" / "scores.json").stat().st_mtime_ns
     assert lost.exists()
     assert [row for row in table["methods"] if not row.endswith(("cascade", "refined"))] == list(more.methods)
     compare(cohort(), tmp_path / "b", name="toys", options=more, threads=1)
@@ -127,8 +132,8 @@ def test_workers_find_the_same(tmp_path: Path) -> None:
 
 
 def test_given_weights_are_where_networks_begin(tmp_path: Path) -> None:
-    weights = pretrain_network(tmp_path / "weights", TWO, threads=1)
-    options = replace(TWO, methods=("FlowNet (pre-trained)", "FlowNet-SAM"))
+    options = replace(TWO, methods=("FlowNet (pre-trained)", "FlowNet-Random"), network=NETWORK)
+    weights = pretrain_network(tmp_path / "weights", options, threads=1)
     compare(cohort(), tmp_path / "a", name="toys", options=options, threads=1, weights=weights)
     compare(cohort(), tmp_path / "b", name="toys", options=options, threads=1)
     assert scores(tmp_path / "a") == scores(tmp_path / "b")
