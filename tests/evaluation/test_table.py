@@ -133,6 +133,17 @@ def test_markdown() -> None:
         assert len({each.replace("\\|", "").count("|") for each in block.splitlines()}) == 1
 
 
+def test_markdown_of_the_tests_with_one_method() -> None:
+    table = make_table(example(("a", "b", "c")), metric="jaccard", cohort="toys")
+
+    def tests(**options: str) -> list[str]:
+        return [line.split(" | ")[0][2:] for line in table_markdown(table, **options).splitlines() if " vs " in line]
+
+    assert tests() == ["a vs b", "a vs c", "b vs c"]
+    assert tests(reference="b") == ["a vs b", "b vs c"]
+    assert tests(reference="unknown") == tests()
+
+
 def test_from_cross_validation_through_a_file(tmp_path: Path) -> None:
     shift = np.ones((2, *plane().grid), np.float32)
     methods = {"before": no_registration, "shift": lambda training, fold: lambda fixed, moving: shift}

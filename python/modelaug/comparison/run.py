@@ -259,7 +259,7 @@ def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], optio
     records.sort(key=lambda record: rows.index(record["method"]))
     table = make_table(records, metric=options.metric, cohort=name)
     write_json(folder / "table.json", table)
-    text = table_markdown(table)
+    text = table_markdown(table, reference="FlowNet-SAM")
     write_atomically(folder / "table.md", lambda file: file.write(text.encode()))
     curves: dict[str, dict[int, Path]] = {}
     for task in tasks:

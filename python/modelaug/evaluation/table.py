@@ -94,11 +94,11 @@ def make_table(
     }
 
 
-def table_markdown(table: Mapping[str, Any]) -> str:
+def table_markdown(table: Mapping[str, Any], *, reference: str | None = None) -> str:
     """Return a table as Markdown: one of the methods, and one of the tests between them.
 
     Means are over pairs, with their standard deviation. Parts of metrics, such as those of single structures, are left
-    out.
+    out; so are, if a method is named as `reference`, tests between two others.
     """
     rows = table["methods"]
     shown = [name for name in METRICS if name not in (table["metric"], "seconds")]
@@ -112,7 +112,8 @@ def table_markdown(table: Mapping[str, Any]) -> str:
     n = max(row["n"] for row in rows.values())
     better = "higher" if table["higher_is_better"] else "lower"
     parts = [f"{table['cohort']}: {n} pairs, {better} {table['metric']} is better", _grid([*head, "s per pair"], lines)]
-    tests = {name: test for name, test in table["tests"].items() if test is not None}
+    wanted = table["tests"] if reference not in rows else _tests_with(reference, rows)
+    tests = {name: table["tests"][name] for name in wanted if table["tests"].get(name) is not None}
     if tests:
         columns = ["comparison", "difference", "95 % interval", "d_z", *(f"p, {title}" for title in _TESTS.values())]
         parts.append(_grid(columns, [_test_line(name, test) for name, test in tests.items()]))
@@ -121,6 +122,12 @@ def table_markdown(table: Mapping[str, Any]) -> str:
             "those of the dyadic t-test. No p-value is adjusted for the number of tests."
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _tests_with(method: str | None, rows: Iterable[str]) -> list[str]:
+    """Return the names of the tests of a method against all others, whichever comes first."""
+    names = list(rows)
+    return [f"{a} vs {b}" for a, b in combinations(names, 2) if method in (a, b)]
 
 
 def _by_method(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[Pair, Mapping[str, Any]]]:
