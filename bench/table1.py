@@ -1,7 +1,7 @@
 """The paper's table 1: what registers real brains and hearts best, by five-fold cross-validation over the subjects.
 
     python bench/table1.py --brains lpba40.npz --hearts acdc32.npz -o DIR [--preset small|full] [--methods NAME;NAME]
-                           [--scheduler ADDRESS] [--threads N] [--results FOLDER]
+                           [--folds 5] [--weights NET] [--scheduler ADDRESS] [--threads N] [--results FOLDER]
 
 What ``modelaug compare`` does, once per cohort, from one network that is pre-trained first. Brains are judged by the
 overlap of their structures, those of the array ``scored_labels`` if the file has it; hearts by the distance of their
@@ -39,6 +39,7 @@ def main() -> None:
         "--methods", default="all", help="rows, separated by semicolons; 'paper', or 'all' with ablations"
     )
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--weights", type=Path, help="folder of modelaug pretrain, instead of pre-training here")
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--results", type=Path, help="folder for the tables")
@@ -55,7 +56,9 @@ def main() -> None:
         options = CompareOptions(
             methods=methods, folds=arguments.folds, metric=metric, labels=scored_labels(path), network=network
         )
-        weights = pretrain_network(arguments.out / "pretrained", options, threads=arguments.threads)
+        weights = arguments.weights or pretrain_network(
+            arguments.out / "pretrained", options, threads=arguments.threads
+        )
         compare(
             Cohort.load(path),
             arguments.out / name.lower(),

@@ -213,9 +213,9 @@ def _sam(
 
 
 def _pair_options(training: Cohort) -> PairOptions:
-    """Return what tells a network most: what lies between the landmarks moves too, and half of the textures agree."""
+    """Return options by which what lies between the landmarks moves too, by up to 1/64 of the image's extent."""
     extent = float(np.max(np.array(training.grid) * training.spacing))
-    return PairOptions(texture="mixed", residual=ResidualOptions(amplitude=extent / 64, spacing=extent / 16))
+    return PairOptions(residual=ResidualOptions(amplitude=extent / 64, spacing=extent / 16))
 
 
 _SOURCES: Final[Mapping[str, Callable[[Cohort, Fold], PairSource]]] = {

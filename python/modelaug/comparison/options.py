@@ -60,7 +60,7 @@ class NetworkOptions:
     width: float = 0.25
     pretrain_steps: int = 6000
     pretrain_rate: float = 2e-3
-    steps: int = 3000
+    steps: int = 2000
     rate: float = 2e-3
     batch_size: int = 8
     passes: int = 2
