@@ -73,7 +73,6 @@ def train(
         Threads of each process; None means all cores, shared among the machine's processes. Where the network runs on
         the CPU, drawing and training take turns with all of them; on a GPU the next pairs are drawn meanwhile. On
         cores that other programs keep busy pass fewer, or 1: torch's threads wait for each other at every layer.
-
     about
         What the pairs come from, to be noted in the card, e.g. of `describe_synthesizer` in `modelaug.io.shards`, which
         has the hash of the data; must be JSON. A run that noted something else is not continued.
