@@ -33,7 +33,10 @@ from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, Residua
 
 __all__ = ["Fold", "prepare", "pretrain_network"]
 
-_CANDIDATES: Final = tuple(VariationalOptions(alpha=alpha, levels=4) for alpha in (0.5, 1.0, 2.0, 3.0, 4.0))
+_CANDIDATES: Final = (
+    *(VariationalOptions(alpha=alpha, levels=4, match="histogram") for alpha in (0.5, 1.0, 2.0, 3.0)),
+    *(VariationalOptions(alpha=alpha, levels=4, match="range") for alpha in (0.3, 0.5, 1.0, 2.0)),
+)
 _WARMUP: Final = 200
 _AVERAGING: Final = 0.998
 _REFINING_LEVELS: Final = 2
