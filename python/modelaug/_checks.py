@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
 
-__all__ = ["choice", "finite", "grid_shape", "integer", "number", "output", "spacing", "thread_count"]
+__all__ = ["choice", "finite", "grid_shape", "integer", "number", "options", "output", "spacing", "thread_count"]
+
+
+Options = TypeVar("Options")
 
 
 def finite(
@@ -72,8 +75,17 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) 
     return value
 
 
-def grid_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of a 2D or 3D grid as a tuple of positive integers."""
+def options(value: Options | None, kind: type[Options]) -> Options:
+    """Return options of a kind, its defaults for None."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"options is {value!r}; pass {kind.__name__}(...) or None")
+    return value
+
+
+def grid_shape(name: str, value: Sequence[int], *, axes: int | None = None) -> tuple[int, ...]:
+    """Return the shape of a 2D or 3D grid, or of one with so many axes, as a tuple of positive integers."""
     try:
         shape = tuple(int(length) for length in value)
         exact = all(length == given for length, given in zip(shape, value, strict=True))
@@ -81,6 +93,8 @@ def grid_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:
         raise TypeError(f"{name} is {value!r}; pass the grid's shape as 2 or 3 integers") from None
     if len(shape) not in (2, 3) or not exact or min(shape) < 1:
         raise ValueError(f"{name} is {value!r}; pass 2 or 3 positive integers")
+    if axes not in (None, len(shape)):
+        raise ValueError(f"{name} is {shape}; pass {axes} lengths, one per axis")
     return shape
 
 

@@ -70,7 +70,7 @@ def resize_field(displacement: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArra
         If an argument has the wrong shape or holds values that are not finite.
     """
     field = check_field("displacement", displacement)
-    shape = _same_axes(grid, len(field))
+    shape = _checks.grid_shape("grid", grid, axes=len(field))
     ratio = np.array(shape, np.float32) / np.array(field.shape[1:], np.float32)
     return np.asarray(resize_image(field, shape) * ratio.reshape(-1, *(1 for _ in shape)), np.float32)
 
@@ -91,7 +91,7 @@ def resize_cohort(cohort: Cohort, grid: Sequence[int]) -> Cohort:
     TypeError, ValueError
         If `grid` is no shape of as many axes as the images have.
     """
-    old, new = cohort.grid, _same_axes(grid, len(cohort.grid))
+    old, new = cohort.grid, _checks.grid_shape("grid", grid, axes=len(cohort.grid))
     if old == new:
         return cohort
     labels = cohort.labels
@@ -107,13 +107,6 @@ def resize_cohort(cohort: Cohort, grid: Sequence[int]) -> Cohort:
         spacing=cohort.spacing * np.array(old) / np.array(new),
         names=cohort.names,
     )
-
-
-def _same_axes(grid: Sequence[int], d: int) -> tuple[int, ...]:
-    shape = _checks.grid_shape("grid", grid)
-    if len(shape) != d:
-        raise ValueError(f"grid is {shape}; pass {d} lengths, one per axis")
-    return shape
 
 
 def _weights(old: int, new: int) -> npt.NDArray[np.float32]:

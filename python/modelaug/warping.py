@@ -127,10 +127,15 @@ def pull(
     _core.warp(image[None, None], displacement[None], False, constant, fill or 0.0, 1, out[None, None])
 
 
-def pull_nearest(labels: npt.NDArray[Any], displacement: npt.NDArray[np.float32], out: npt.NDArray[Any]) -> None:
-    """Pull a label map (*grid) through a field (d, *grid) into `out`, as `pull` does with images; 0 lies beyond it."""
+def pull_nearest(
+    labels: npt.NDArray[Any], displacement: npt.NDArray[np.float32], out: npt.NDArray[Any], *, edge: bool = False
+) -> None:
+    """Pull a label map (*grid) through a field (d, *grid) into `out`, as `pull` does with images.
+
+    Beyond it lies 0, or its border with `edge`.
+    """
     raw = f"u{labels.itemsize}"
-    _core.warp_nearest(labels.view(raw)[None, None], displacement[None], True, 0, 1, out.view(raw)[None, None])
+    _core.warp_nearest(labels.view(raw)[None, None], displacement[None], not edge, 0, 1, out.view(raw)[None, None])
 
 
 def warp_points(points: npt.ArrayLike, displacement: npt.ArrayLike) -> npt.NDArray[np.float64]:

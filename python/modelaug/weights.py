@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from modelaug.cohort import LandmarkObject
+from modelaug.cohort import Cohort, LandmarkObject
 
-__all__ = ["landmark_spacing", "weight_map"]
+__all__ = ["SubjectWeights", "landmark_spacing", "weight_map"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -104,3 +104,31 @@ def _inside_hull(points: Array, grid: tuple[int, ...]) -> Mask:
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     inside[box] = hull.find_simplex(voxels.reshape(-1, len(grid))).reshape(voxels.shape[:-1]) >= 0
     return inside
+
+
+class SubjectWeights:
+    """The weight map of every subject around its own landmarks, made when it is asked for first.
+
+    Raises
+    ------
+    ValueError
+        If `unit` is ``"spacing"`` and the subjects have a single landmark.
+    """
+
+    def __init__(self, cohort: Cohort, width: float, unit: Literal["spacing", "mm"]) -> None:
+        self._cohort = cohort
+        self._widths = [
+            width * landmark_spacing(landmarks, cohort.spacing) if unit == "spacing" else width
+            for landmarks in cohort.landmarks
+        ]
+        self._maps: dict[int, npt.NDArray[np.float32]] = {}
+
+    def of(self, subject: int) -> npt.NDArray[np.float32]:
+        """Return the weight map (*grid) of a subject."""
+        made = self._maps.get(subject)
+        if made is None:  # two threads that both make it make the same
+            cohort = self._cohort
+            landmarks, width = cohort.landmarks[subject], self._widths[subject]
+            made = weight_map(landmarks, cohort.objects, cohort.grid, cohort.spacing, width)
+            self._maps[subject] = made
+        return made

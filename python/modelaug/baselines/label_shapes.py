@@ -12,13 +12,13 @@ import scipy
 from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.baselines.deformations import Deformations, RandomLattice
-from modelaug.baselines.random_deformations import SubjectWeights, pull_labels
 from modelaug.cohort import Cohort
-from modelaug.synthesis.acquisition import Acquisition, AcquisitionOptions
+from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.texture import FieldLattice
-from modelaug.warping import pull
+from modelaug.warping import pull, pull_nearest
+from modelaug.weights import SubjectWeights
 
 __all__ = ["LabelShapes", "LabelShapesOptions"]
 
@@ -131,11 +131,9 @@ class LabelShapes(BatchedSource):
             raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
         if cohort.labels is None:
             raise ValueError("cohort has no labels; pass one with label maps")
-        if options is not None and not isinstance(options, LabelShapesOptions):
-            raise TypeError(f"options is {options!r}; pass LabelShapesOptions(...) or None")
         self.cohort = cohort
         self.seed = _checks.integer("seed", seed, minimum=0)
-        self.options = LabelShapesOptions() if options is None else options
+        self.options = _checks.options(options, LabelShapesOptions)
         chosen, grid = self.options, cohort.grid
         length = np.array(grid) - 1.0
         lattices = [(RandomLattice(grid, n), chosen.strain * length / (n - 1)) for n in chosen.points]
@@ -147,10 +145,8 @@ class LabelShapes(BatchedSource):
         self._rows = positions.reshape(cohort.labels.shape).astype(np.uint32)
         self._fields = FieldLattice(grid, cohort.spacing, _REGION_LEVELS) if chosen.regions > 0 else None
         self._channels = cohort.images.shape[1]
-        self._acquire = None
-        if chosen.acquisition is not None:
-            ranges = np.tile(np.array([0.0, 1.0], dtype=np.float32), (self._channels, 1))
-            self._acquire = Acquisition(chosen.acquisition, grid, cohort.spacing, ranges)
+        acquisition = chosen.acquisition
+        self._acquire = None if acquisition is None else Acquisition(acquisition, grid, cohort.spacing, UNIT_RANGE)
         self._everywhere = np.ones(grid, dtype=np.float32)
         self._weights = (
             None if chosen.weight_width is None else SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
@@ -188,7 +184,7 @@ class LabelShapes(BatchedSource):
             numbers = generator(self.seed, index, stream=_IMAGE_STREAM + i)
             self._paint(rows, drawn.displacements[i], colors, numbers, image)
             assert labels is not None
-            pull_labels(self._labels[subject], drawn.displacements[i], labels, edge=True)
+            pull_nearest(self._labels[subject], drawn.displacements[i], labels, edge=True)
         # Beyond the label map nothing is known, nor where something went that is outside the moving image.
         weight = self._everywhere if self._weights is None else self._weights.of(subject)
         pull(weight, drawn.displacements[0], out.weight, 0.0)
@@ -213,7 +209,7 @@ class LabelShapes(BatchedSource):
         means, deviations = colors.random(size, dtype=np.float32), colors.random(size, dtype=np.float32)
         sigma = options.blur * rng.random()
         deformed = np.empty_like(rows)
-        pull_labels(rows, displacement, deformed, edge=True)
+        pull_nearest(rows, displacement, deformed, edge=True)
         for channel, mean, deviation in zip(out, means, deviations, strict=True):
             # Softened before it is deformed, so that edges run through voxels.
             pull(scipy.ndimage.gaussian_filter(mean[rows], _SOFTNESS, mode="nearest"), displacement, channel)

@@ -14,7 +14,7 @@ from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.baselines.outlines import Outline, draw_outline
 from modelaug.baselines.patterns import PatternLibrary
-from modelaug.synthesis.acquisition import Acquisition, AcquisitionOptions
+from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.warping import pull_nearest
@@ -212,19 +212,13 @@ class MovingShapes(BatchedSource):
     """
 
     def __init__(self, grid: Sequence[int], *, seed: int = 0, options: MovingShapesOptions | None = None) -> None:
-        self.grid = _checks.grid_shape("grid", grid)
-        if len(self.grid) != 2:
-            raise ValueError(f"grid is {grid!r}; pass rows and columns, shapes move in the plane")
-        if options is not None and not isinstance(options, MovingShapesOptions):
-            raise TypeError(f"options is {options!r}; pass MovingShapesOptions(...) or None")
+        self.grid = _checks.grid_shape("grid", grid, axes=2)
         self.seed = _checks.integer("seed", seed, minimum=0)
-        self.options = MovingShapesOptions() if options is None else options
+        self.options = _checks.options(options, MovingShapesOptions)
         self._size = math.sqrt(math.prod(self.grid))
         self._patterns = PatternLibrary(self.options.patterns, max(_SMALLEST_PATTERN, *self.grid), self.seed)
-        self._acquire = None
-        if self.options.acquisition is not None:
-            ranges = np.tile(np.array([0.0, 1.0], dtype=np.float32), (self.options.channels, 1))
-            self._acquire = Acquisition(self.options.acquisition, self.grid, np.ones(2), ranges)
+        acquisition = self.options.acquisition
+        self._acquire = None if acquisition is None else Acquisition(acquisition, self.grid, np.ones(2), UNIT_RANGE)
 
     def layout(self) -> Layout:
         """Return shape and type of every array of a pair, by its name in `Pair`."""

@@ -8,16 +8,16 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks, _core
+from modelaug import _checks
 from modelaug._random import generator
 from modelaug.baselines.deformations import Deformations, RandomLattice, smooth_fields
 from modelaug.cohort import Cohort
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
-from modelaug.warping import pull
-from modelaug.weights import landmark_spacing, weight_map
+from modelaug.warping import pull, pull_nearest
+from modelaug.weights import SubjectWeights
 
-__all__ = ["RandomDeformations", "RandomOptions", "SubjectWeights", "pull_labels"]
+__all__ = ["RandomDeformations", "RandomOptions"]
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
@@ -107,11 +107,9 @@ class RandomDeformations(BatchedSource):
     def __init__(self, cohort: Cohort, *, seed: int = 0, options: RandomOptions | None = None) -> None:
         if not isinstance(cohort, Cohort):
             raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
-        if options is not None and not isinstance(options, RandomOptions):
-            raise TypeError(f"options is {options!r}; pass RandomOptions(...) or None")
         self.cohort = cohort
         self.seed = _checks.integer("seed", seed, minimum=0)
-        self.options = RandomOptions() if options is None else options
+        self.options = _checks.options(options, RandomOptions)
         chosen, grid = self.options, cohort.grid
         sd = np.array(grid) * (10 / 256) if chosen.sd is None else np.full(len(grid), chosen.sd)
         self._deformations = Deformations(
@@ -155,7 +153,7 @@ class RandomDeformations(BatchedSource):
                 pull(pixels, displacement, image[channel], None if edge else float(self._low[channel]))
             self._brighten(image, generator(self.seed, index, stream=_BRIGHTNESS_STREAM + i))
             if cohort.labels is not None and labels is not None:
-                pull_labels(cohort.labels[subject], displacement, labels, edge=edge)
+                pull_nearest(cohort.labels[subject], displacement, labels, edge=edge)
         # Nothing is known of what lies beyond the real image, nor of where it went if that is outside the moving one.
         pull(self._weights.of(subject), drawn.displacements[0], out.weight, 0.0)
         np.multiply(out.weight, drawn.inside, out=out.weight)
@@ -175,39 +173,3 @@ class RandomDeformations(BatchedSource):
                 channel += low
             if options.offset > 0:
                 channel += np.float32(options.offset) * (high - low) * offset
-
-
-class SubjectWeights:
-    """The weight map of every subject around its own landmarks, made when it is asked for first.
-
-    Raises
-    ------
-    ValueError
-        If `unit` is ``"spacing"`` and the subjects have a single landmark.
-    """
-
-    def __init__(self, cohort: Cohort, width: float, unit: Literal["spacing", "mm"]) -> None:
-        self._cohort = cohort
-        self._widths = [
-            width * landmark_spacing(landmarks, cohort.spacing) if unit == "spacing" else width
-            for landmarks in cohort.landmarks
-        ]
-        self._maps: dict[int, Image] = {}
-
-    def of(self, subject: int) -> Image:
-        """Return the weight map (*grid) of a subject."""
-        made = self._maps.get(subject)
-        if made is None:  # two threads that both make it make the same
-            cohort = self._cohort
-            landmarks, width = cohort.landmarks[subject], self._widths[subject]
-            made = weight_map(landmarks, cohort.objects, cohort.grid, cohort.spacing, width)
-            self._maps[subject] = made
-        return made
-
-
-def pull_labels(
-    labels: npt.NDArray[np.integer[Any]], displacement: Image, out: npt.NDArray[np.integer[Any]], *, edge: bool
-) -> None:
-    """Pull a label map (*grid) into `out`; beyond it lies its border, or 0."""
-    raw = f"u{labels.itemsize}"
-    _core.warp_nearest(labels.view(raw)[None, None], displacement[None], not edge, 0, 1, out.view(raw)[None, None])

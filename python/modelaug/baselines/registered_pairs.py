@@ -14,14 +14,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks
+from modelaug import _checks, _core
 from modelaug._random import generator
-from modelaug.baselines.random_deformations import SubjectWeights
 from modelaug.baselines.variational import VariationalOptions, register_variational
 from modelaug.cohort import Cohort
 from modelaug.io.archives import ModelFileError, write_atomically
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
+from modelaug.weights import SubjectWeights
 
 __all__ = ["RegisteredPairs", "affine_displacement"]
 
@@ -70,13 +70,11 @@ class RegisteredPairs(BatchedSource):
     ) -> None:
         if not isinstance(cohort, Cohort):
             raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
-        if options is not None and not isinstance(options, VariationalOptions):
-            raise TypeError(f"options is {options!r}; pass VariationalOptions(...) or None")
         if len(cohort) < 2:
             raise ValueError(f"cohort has {len(cohort)} subject; pass at least 2")
         self.cohort = cohort
         self.seed = _checks.integer("seed", seed, minimum=0)
-        self.options = VariationalOptions() if options is None else options
+        self.options = _checks.options(options, VariationalOptions)
         self.threads = _checks.thread_count(threads)
         self._cache = None if cache is None else Path(cache)
         self._fields: dict[tuple[int, int], Field] = {}
@@ -138,12 +136,7 @@ class RegisteredPairs(BatchedSource):
         fixed, moving = self.pairs[self._order(epoch)[place]]
         out.fixed[:], out.moving[:] = cohort.images[fixed], cohort.images[moving]
         out.flow[:] = self.displacement((fixed, moving))
-        out.weight[:] = self._weights.of(fixed)
-        for k, n in enumerate(cohort.grid):
-            at = out.flow[k] + np.arange(n, dtype=np.float32).reshape(
-                [-1 if a == k else 1 for a in range(len(cohort.grid))]
-            )
-            out.weight[(at < 0) | (at > n - 1)] = 0
+        np.multiply(self._weights.of(fixed), _core.find_inside(out.flow, 1)[0], out=out.weight)
         out.landmarks_fixed[:], out.landmarks_moving[:] = cohort.landmarks[fixed], cohort.landmarks[moving]
         if cohort.labels is not None and out.labels_fixed is not None and out.labels_moving is not None:
             out.labels_fixed[:], out.labels_moving[:] = cohort.labels[fixed], cohort.labels[moving]

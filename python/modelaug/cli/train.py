@@ -54,6 +54,7 @@ def train(
     """
     from modelaug import learning
     from modelaug.learning.processes import is_first
+    from modelaug.learning.storage import weights_file
 
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
     options = learning.TrainOptions(
@@ -73,9 +74,7 @@ def train(
     source = describe_synthesizer(synthesizer, model)
     if weights is not None:
         network = _begin_with(weights, network)
-        source["weights_sha256"] = file_digest(
-            weights if weights.suffix == ".safetensors" else weights / "net.safetensors"
-        )
+        source["weights_sha256"] = file_digest(weights_file(weights))
     if is_first():
         if restart:
             (folder / "source.json").unlink(missing_ok=True)

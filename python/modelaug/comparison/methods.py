@@ -74,6 +74,11 @@ class Fold:
     options: CompareOptions
     threads: int
 
+    @functools.cached_property
+    def mask(self) -> Field | None:
+        """Where structures lie, if they are all that matters, as the paper does for hearts."""
+        return region_of_interest(self.training) if self.options.metric == "contour_distance" else None
+
 
 def pretrain_network(folder: Path, options: CompareOptions, *, channels: int = 1, threads: int | None = None) -> Path:
     """Train the network that all others begin with on moving shapes, or continue to, and leave it in a folder.
@@ -98,7 +103,7 @@ def prepare(method: str, fold: Fold) -> Mapping[str, Register]:
     if method == "VarReg":
         return {method: _variational(fold)}
     if method == "SyN":
-        return {method: functools.partial(register_syn, spacing=fold.training.spacing, mask=_mask(fold))}
+        return {method: functools.partial(register_syn, spacing=fold.training.spacing, mask=fold.mask)}
     from modelaug import learning
 
     network = fold.options.network
@@ -133,9 +138,10 @@ def _train(
     from modelaug import learning
 
     steps, rate = schedule
-    network = learning.FlowNetS(image_channels=channels, width=options.network.width)
-    if initial is not None:
-        network.load_state_dict(learning.load_network(initial).state_dict())
+    if initial is None:
+        network = learning.FlowNetS(image_channels=channels, width=options.network.width)
+    else:
+        network = learning.load_network(initial)
     training = learning.TrainOptions(
         steps=steps,
         learning_rate=rate,
@@ -152,23 +158,23 @@ def _train(
 
 
 def _variational(fold: Fold) -> Register:
-    return functools.partial(register_variational, options=_chosen(fold), mask=_mask(fold), threads=1)
+    return functools.partial(register_variational, options=_chosen(fold), mask=fold.mask, threads=1)
 
 
 def _refined(register: Register, fold: Fold) -> Register:
     """Return what goes on from a network's displacement with the finer levels of the classical registration."""
-    options, mask = replace(_chosen(fold), levels=_REFINING_LEVELS), _mask(fold)
+    options = replace(_chosen(fold), levels=_REFINING_LEVELS)
 
     def refine(fixed: Field, moving: Field) -> Field:
         start = register(fixed, moving)
-        return register_variational(fixed, moving, options=options, mask=mask, initial=start, threads=1)
+        return register_variational(fixed, moving, options=options, mask=fold.mask, initial=start, threads=1)
 
     return refine
 
 
 def _chosen(fold: Fold) -> VariationalOptions:
     """Choose the parameters of the classical registration on pairs of training subjects, or recall the choice."""
-    training, mask = fold.training, _mask(fold)
+    training = fold.training
     note = fold.folder.parent / "variational.json"
     if note.exists():
         return VariationalOptions(**read_json(note, format=_CHOICE, version=1)["options"])
@@ -179,14 +185,9 @@ def _chosen(fold: Fold) -> VariationalOptions:
 
     rng = generator(fold.options.seed, 0)
     pairs = [tuple(rng.choice(len(training), 2, replace=False).tolist()) for _ in range(_TRIALS)]
-    chosen = choose_options(training, _CANDIDATES, pairs, score, mask=mask, threads=fold.threads)
+    chosen = choose_options(training, _CANDIDATES, pairs, score, mask=fold.mask, threads=fold.threads)
     write_json(note, {"format": _CHOICE, "version": 1, "options": asdict(chosen)})
     return chosen
-
-
-def _mask(fold: Fold) -> Field | None:
-    """Return where structures lie, if they are all that matters, as the paper does for hearts."""
-    return region_of_interest(fold.training) if fold.options.metric == "contour_distance" else None
 
 
 def _registered(training: Cohort, fold: Fold) -> PairSource:

@@ -66,10 +66,7 @@ class NetworkOptions:
     passes: int = 2
 
     def __post_init__(self) -> None:
-        shape = _checks.grid_shape("grid", self.grid)
-        if len(shape) != 2:
-            raise ValueError(f"grid is {shape}; pass rows and columns, the network is 2D")
-        object.__setattr__(self, "grid", shape)
+        object.__setattr__(self, "grid", _checks.grid_shape("grid", self.grid, axes=2))
         _checks.integer("pretrain_steps", self.pretrain_steps, minimum=0)
         for name in ("steps", "batch_size", "passes"):
             _checks.integer(name, getattr(self, name), minimum=1)

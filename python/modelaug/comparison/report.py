@@ -16,6 +16,7 @@ from modelaug import _checks, _core, plots
 from modelaug.cohort import Cohort
 from modelaug.comparison.page import add, add_picture, add_section, add_table, new_page, page_bytes
 from modelaug.evaluation import metric_info
+from modelaug.evaluation.statistics import TESTS
 from modelaug.io.archives import write_atomically
 from modelaug.plots.comparison import metric_title, write_value
 from modelaug.plots.training import read_metrics
@@ -24,18 +25,11 @@ __all__ = ["Example", "write_report"]
 
 Record = Mapping[str, Any]
 
-_TESTS: Final = {
-    "paired_t": "paired t",
-    "dyadic": "dyadic t",
-    "subject_t": "subject t",
-    "subject_wilcoxon": "Wilcoxon",
-    "fold_t": "fold t",
-}
 _HEADINGS: Final = {
     "mean_difference": "difference",
     "confidence_interval": "95 % confidence interval",
     "effect_size": "effect size (d_z)",
-    **{name: f"p, {title}" for name, title in _TESTS.items()},
+    **{name: f"p, {title}" for name, title in TESTS.items()},
 }
 # Doing nothing is best in all other metrics, so no method is singled out there.
 _ACCURACY: Final = ("jaccard", "contour_distance", "landmark_error")

@@ -197,11 +197,12 @@ def run_task(task: Task) -> None:
 
 def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str | Path | None) -> None:
     """Note what the folder is about, and put the cohort and given weights there."""
-    network = None
+    network, digest = None, ""
     if weights is not None:
         from modelaug.learning import load_network, save_network
+        from modelaug.learning.storage import weights_file
 
-        network = load_network(weights)
+        network, digest = load_network(weights), file_digest(weights_file(weights))
         wanted = options.network.width
         if (network.image_channels, network.width) != (cohort.images.shape[1], wanted):
             raise ValueError(
@@ -216,8 +217,7 @@ def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str |
         raise ValueError(f"out is {folder}, which holds the comparison of another cohort; pass another folder")
     source: dict[str, Any] = {"comparison": options.identity(), "modelaug": _core.build_config()["version"]}
     if network is not None:
-        file = Path(weights) if Path(weights).suffix else Path(weights) / "net.safetensors"  # type: ignore[arg-type]
-        source["weights_sha256"] = file_digest(file)
+        source["weights_sha256"] = digest
     claim_folder(folder, source)
     if network is not None and not (folder / "pretrained" / "done.json").exists():
         save_network(network, folder / "pretrained")

@@ -13,7 +13,7 @@ samples, Survey Methodology 28, 2002), with the model above as the working model
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,18 @@ import scipy
 
 from modelaug import _checks
 
-__all__ = ["compare_methods", "summarize"]
+__all__ = ["TESTS", "compare_methods", "summarize"]
 
 Array = npt.NDArray[np.float64]
+
+TESTS: Final = {
+    "paired_t": "paired t",
+    "dyadic": "dyadic t",
+    "subject_t": "subject t",
+    "subject_wilcoxon": "Wilcoxon",
+    "fold_t": "fold t",
+}
+"""What the tests of `compare_methods` are called in tables, by their keys."""
 
 _ROUNDING = 1e-12  # what is smaller in proportion to the values is taken for a rounding error
 

@@ -11,18 +11,11 @@ from typing import Any, Final
 from modelaug import _checks
 from modelaug.evaluation.records import read_records
 from modelaug.evaluation.scoring import METRICS, metric_info
-from modelaug.evaluation.statistics import compare_methods, summarize
+from modelaug.evaluation.statistics import TESTS, compare_methods, summarize
 
 __all__ = ["make_table", "table_markdown"]
 
 _KEYS: Final = ("method", "fold", "fixed", "moving")
-_TESTS: Final = {
-    "paired_t": "paired t",
-    "dyadic": "dyadic t",
-    "subject_t": "subject t",
-    "subject_wilcoxon": "Wilcoxon",
-    "fold_t": "fold t",
-}
 
 Pair = tuple[Any, str, str]
 
@@ -115,7 +108,7 @@ def table_markdown(table: Mapping[str, Any], *, reference: str | None = None) ->
     wanted = table["tests"] if reference not in rows else _tests_with(reference, rows)
     tests = {name: table["tests"][name] for name in wanted if table["tests"].get(name) is not None}
     if tests:
-        columns = ["comparison", "difference", "95 % interval", "d_z", *(f"p, {title}" for title in _TESTS.values())]
+        columns = ["comparison", "difference", "95 % interval", "d_z", *(f"p, {title}" for title in TESTS.values())]
         parts.append(_grid(columns, [_test_line(name, test) for name, test in tests.items()]))
         parts.append(
             "The paired t-test takes pairs for independent, though they share images; the others do not. Intervals are "
@@ -207,7 +200,7 @@ def _spread(summary: Mapping[str, Any] | None) -> str:
 def _test_line(name: str, test: Mapping[str, Any]) -> list[str]:
     interval = test["confidence_interval"]
     ends = "" if interval is None else f"{_short(interval[0])} to {_short(interval[1])}"
-    probabilities = ["" if test[key] is None else f"{test[key]['p']:.2g}" for key in _TESTS]
+    probabilities = ["" if test[key] is None else f"{test[key]['p']:.2g}" for key in TESTS]
     return [name, _short(test["mean_difference"]), ends, _short(test["effect_size"]), *probabilities]
 
 

@@ -77,19 +77,12 @@ def register(
         )
     own = images[0].shape[1:]
     if grid is not None:
-        images = [resize_image(image, _plane(grid)) for image in images]
+        images = [resize_image(image, _checks.grid_shape("grid", grid, axes=2)) for image in images]
     field = _estimate(network, images[0], images[1], symmetric)
     for _ in range(count - 1):
         warped = warp(images[1], field, threads=1)
         field = compose(field, _estimate(network, images[0], warped, symmetric), threads=1)
     return resize_field(field, own)
-
-
-def _plane(grid: Sequence[int]) -> tuple[int, ...]:
-    shape = _checks.grid_shape("grid", grid)
-    if len(shape) != 2:
-        raise ValueError(f"grid is {shape}; pass rows and columns")
-    return shape
 
 
 def _estimate(

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from modelaug.io.archives import ModelFileError, write_atomically
 from modelaug.learning.flownet import FlowNetS
 
-__all__ = ["load_network", "read_card", "save_network", "write_card"]
+__all__ = ["load_network", "read_card", "save_network", "weights_file", "write_card"]
 
 _FORMAT: Final = "modelaug network"
 _VERSION: Final = 1
@@ -39,7 +39,7 @@ def save_network(network: FlowNetS, path: str | Path, card: Mapping[str, Any] | 
     Path
         The file of weights.
     """
-    weights = _weights_file(path)
+    weights = weights_file(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     data = save(tensors)
     write_atomically(weights, lambda file: file.write(data))
@@ -51,7 +51,7 @@ def write_card(network: FlowNetS, path: str | Path, card: Mapping[str, Any]) -> 
     """Write the card of a network whose weights are at `path` already; arguments as of `save_network`."""
     header = {"format": _FORMAT, "version": _VERSION, "architecture": {"name": "FlowNetS", **network.architecture}}
     text = json.dumps({**header, **card, **header}, indent=2, allow_nan=False) + "\n"
-    write_atomically(_weights_file(path).with_suffix(".json"), lambda file: file.write(text.encode()))
+    write_atomically(weights_file(path).with_suffix(".json"), lambda file: file.write(text.encode()))
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     ModelFileError
         If the card is missing, is not the card of a network, or was written by a newer version.
     """
-    file = _weights_file(path).with_suffix(".json")
+    file = weights_file(path).with_suffix(".json")
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def load_network(path: str | Path) -> FlowNetS:
         If a file is missing, truncated, of another kind, or does not fit the architecture on its card. Nothing is
         unpickled.
     """
-    weights = _weights_file(path)
+    weights = weights_file(path)
     architecture = dict(read_card(weights)["architecture"])
     try:
         if architecture.pop("name", None) != "FlowNetS":
@@ -138,6 +138,7 @@ def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor
     return ""
 
 
-def _weights_file(path: str | Path) -> Path:
+def weights_file(path: str | Path) -> Path:
+    """Return the file of weights that a path, as of `save_network`, stands for."""
     path = Path(path)
     return path if path.suffix == ".safetensors" else path / _WEIGHTS

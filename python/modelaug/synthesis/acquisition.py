@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,12 @@ import numpy.typing as npt
 from modelaug import _checks, _core
 from modelaug.texture import FieldLattice
 
-__all__ = ["Acquisition", "AcquisitionOptions"]
+__all__ = ["UNIT_RANGE", "Acquisition", "AcquisitionOptions"]
 
 Image = npt.NDArray[np.float32]
+
+UNIT_RANGE: Final[Image] = np.array([[0.0, 1.0]], dtype=np.float32)
+"""Of the intensities of images from 0 to 1 in all channels."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class AcquisitionOptions:
 
 
 class Acquisition:
-    """Changes the intensities of images (c, *grid) within `ranges` (c, 2)."""
+    """Changes the intensities of images (c, *grid) within `ranges`, (c, 2) or one for all channels, (1, 2)."""
 
     def __init__(
         self, options: AcquisitionOptions, grid: tuple[int, ...], spacing: npt.NDArray[np.float64], ranges: Image

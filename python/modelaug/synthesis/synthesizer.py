@@ -51,11 +51,9 @@ class PairSynthesizer(BatchedSource):
     def __init__(self, model: AppearanceModel, *, seed: int = 0, options: PairOptions | None = None) -> None:
         if not isinstance(model, AppearanceModel):
             raise TypeError(f"model is {type(model).__name__}; pass an AppearanceModel, fitted or loaded")
-        if options is not None and not isinstance(options, PairOptions):
-            raise TypeError(f"options is {options!r}; pass PairOptions(...) or None")
         self.model = model
         self.seed = _checks.integer("seed", seed, minimum=0)
-        self.options = PairOptions() if options is None else options
+        self.options = _checks.options(options, PairOptions)
         self._geometry = GeometrySource(model, self.seed, self.options)
         self._engine = texture_engine(model)
         acquisition = self.options.acquisition
