@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,8 @@ class Cohort:
         Millimetres per voxel along each axis; 1 by default.
     names : sequence of str, optional
         The subjects' names; their numbers by default.
+    preparation : mapping, optional
+        What was done to the images since they were read from files, as for JSON; kept with the cohort, by subject.
 
     Attributes
     ----------
@@ -76,6 +78,7 @@ class Cohort:
     objects : tuple of LandmarkObject
     spacing : ndarray, (d,), float64
     names : tuple of str
+    preparation : dict
     grid : tuple of int
         Shape of the images' grid.
 
@@ -92,6 +95,7 @@ class Cohort:
     objects: tuple[LandmarkObject, ...]
     spacing: npt.NDArray[np.float64]
     names: tuple[str, ...]
+    preparation: dict[str, Any]
 
     def __init__(
         self,
@@ -102,6 +106,7 @@ class Cohort:
         objects: Sequence[LandmarkObject] | None = None,
         spacing: npt.ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        preparation: Mapping[str, Any] | None = None,
     ) -> None:
         self.landmarks = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
         n, m, d = self.landmarks.shape
@@ -121,6 +126,7 @@ class Cohort:
             raise ValueError(
                 f"names holds {len(set(self.names))} different names for {n} subjects; pass one per subject"
             )
+        self.preparation = _preparation(preparation)
         self.labels = None if labels is None else _label_maps(labels, (n, *self.grid))
         self.objects = (LandmarkObject("landmarks", tuple(range(m)), "points"),) if objects is None else tuple(objects)
         self._check_landmarks()
@@ -195,6 +201,7 @@ class Cohort:
             objects=self.objects,
             spacing=self.spacing,
             names=[self.names[i] for i in chosen],
+            preparation=self.preparation,
         )
 
     def save(self, path: str | Path) -> None:
@@ -210,14 +217,17 @@ class Cohort:
         }
         if self.labels is not None:
             arrays["labels"] = self.labels
+        if self.preparation:
+            arrays["preparation"] = np.array(json.dumps(self.preparation))
         write_archive(path, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Cohort:
         """Read a cohort from an ``.npz`` file.
 
-        The file holds ``images`` and ``landmarks``, and optionally ``labels``, ``spacing``, ``names`` and ``objects``
-        (JSON: a list of ``{"name", "kind", "indices"}``). Other arrays in it are ignored.
+        The file holds ``images`` and ``landmarks``, and optionally ``labels``, ``spacing``, ``names``, ``objects``
+        (JSON: a list of ``{"name", "kind", "indices"}``) and ``preparation`` (JSON: an object). Other arrays in it are
+        ignored.
 
         Raises
         ------
@@ -234,7 +244,24 @@ class Cohort:
             objects=_parse_objects(str(arrays["objects"]), path) if "objects" in arrays else None,
             spacing=arrays.get("spacing"),
             names=arrays["names"].tolist() if "names" in arrays else None,
+            preparation=_parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else None,
         )
+
+
+def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy as it will be read from a file."""
+    try:
+        copy = json.loads(json.dumps(dict(preparation or {}), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"preparation cannot be kept as JSON ({error}); pass a mapping of plain values") from None
+    return dict(copy)
+
+
+def _parse_preparation(text: str, path: str | Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"preparation in {path} cannot be read ({error}); write a JSON object") from error
 
 
 def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:

@@ -106,6 +106,7 @@ def resize_cohort(cohort: Cohort, grid: Sequence[int]) -> Cohort:
         objects=cohort.objects,
         spacing=cohort.spacing * np.array(old) / np.array(new),
         names=cohort.names,
+        preparation=cohort.preparation,
     )
 
 
