@@ -92,8 +92,8 @@ def read(
     ``label``, where the image of S01 is ``fixed.nii.gz``.
 
     The names are known from public code that reads them. Axes are as in the files. Analyze does not say which way they
-    point; public code takes columns to go to the left, rows to the back and planes to the head. Such repositories'
-    copies have their rows the other way round, so do not mix them.
+    point; public code takes columns to go to the left, rows to the back and planes to the head. In the copies, by where
+    the labels lie, columns go to the right and rows to the front: do not mix the two.
 
     Parameters
     ----------
