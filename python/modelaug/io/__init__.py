@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from modelaug.io.geometry import Geometry
     from modelaug.io.images import read_image, write_image
+    from modelaug.io.landmarks import read_landmarks, write_landmarks
     from modelaug.io.manifests import read_manifest, verify_shards
     from modelaug.io.sharded import ShardedPairs
     from modelaug.io.shards import write_shards
@@ -35,11 +36,13 @@ __all__ = [
     "read_field",
     "read_flo",
     "read_image",
+    "read_landmarks",
     "read_manifest",
     "verify_shards",
     "write_field",
     "write_flo",
     "write_image",
+    "write_landmarks",
     "write_shards",
 ]
 
@@ -49,6 +52,8 @@ _MODULES = {
     "ShardedPairs": "sharded",
     "read_image": "images",
     "write_image": "images",
+    "read_landmarks": "landmarks",
+    "write_landmarks": "landmarks",
     "read_manifest": "manifests",
     "verify_shards": "manifests",
     "write_shards": "shards",

@@ -18,10 +18,12 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.io.archives import ModelFileError, write_atomically
 
-__all__ = ["ITK_SUFFIXES", "Geometry", "itk_geometry", "itk_image", "read_itk", "suffix", "write_itk"]
+__all__ = ["ITK_SUFFIXES", "Geometry", "itk_geometry", "itk_image", "read_itk", "stem", "suffix", "write_itk"]
 
 ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
 """Formats that keep where the voxels lie, each in a single file."""
+
+_DOUBLE_SUFFIXES: Final = (".nii.gz", ".mrk.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,20 @@ class Geometry:
         object.__setattr__(self, "origin", start)
         object.__setattr__(self, "direction", _direction_matrix(direction, d))
 
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """What a step along each of ITK's index axes (x, y[, z]) is in space, as columns in mm."""
+        return self.direction * self.spacing[::-1]
+
+    def to_space(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return where voxels (m, d), in array-axis order, lie in space, (m, d) in (x, y[, z]) order and mm."""
+        return np.asarray(self.origin + np.asarray(points, dtype=np.float64)[:, ::-1] @ self.matrix.T)
+
+    def to_voxels(self, positions: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the voxels at positions in space; the inverse of `to_space`."""
+        offsets = np.asarray(positions, dtype=np.float64) - self.origin
+        return np.ascontiguousarray(np.linalg.solve(self.matrix, offsets.T).T[:, ::-1])
+
 
 def _direction_matrix(direction: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
     """Return `direction` as an orthonormal matrix (d, d); None means the identity."""
@@ -74,9 +90,14 @@ def _direction_matrix(direction: npt.ArrayLike | None, d: int) -> npt.NDArray[np
 
 
 def suffix(path: str | Path) -> str:
-    """Return a path's ending in lower case, ``".nii.gz"`` as one."""
+    """Return a path's ending in lower case, ``".nii.gz"`` and ``".mrk.json"`` as one."""
     name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    return next((each for each in _DOUBLE_SUFFIXES if name.endswith(each)), Path(name).suffix)
+
+
+def stem(path: str | Path) -> str:
+    """Return a path's name without its folder and its ending, see `suffix`."""
+    return Path(path).name[: -len(suffix(path)) or None]
 
 
 def read_itk(path: str | Path) -> Any:

@@ -1,0 +1,382 @@
+"""Landmarks in files, those of other programs among them.
+
+In this package landmarks are voxels in array-axis order, (row, column) or (plane, row, column), and (0, 0) is the
+centre of the first one. 3D Slicer keeps millimetres in space instead, so its files mean something only together with
+where the voxels of their image lie.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.geometry import Geometry, suffix
+
+__all__ = ["LANDMARK_SUFFIXES", "PHYSICAL_SUFFIXES", "read_landmarks", "write_landmarks"]
+
+PHYSICAL_SUFFIXES: Final = (".mrk.json", ".fcsv")
+"""Formats of positions in space, in mm."""
+
+LANDMARK_SUFFIXES: Final = (".csv", *PHYSICAL_SUFFIXES, ".pts", ".npy")
+"""All formats of landmarks."""
+
+_SCHEMA: Final = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
+    "Resources/Schema/markups-schema-v1.0.3.json#"
+)
+_FCSV_COLUMNS: Final = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_FCSV_SYSTEMS: Final = {"0": "RAS", "1": "LPS", "RAS": "RAS", "LPS": "LPS"}
+_RAS_TO_LPS: Final = np.array([-1.0, -1.0, 1.0])
+_FLAT: Final = 0.01
+"""Millimetres by which the third coordinates of landmarks in a plane may differ."""
+
+_NAMES: Final = ("name", "label", "landmark", "id", "")
+_COLUMNS: Final = (("plane", "row", "column"), ("row", "column"), ("z", "y", "x"), ("y", "x"))
+_ALIASES: Final = {"col": "column", "slice": "plane"}
+
+Points = npt.NDArray[np.float64]
+Rows = list[list[str]]
+
+
+def read_landmarks(path: str | Path, *, geometry: Geometry | None = None) -> tuple[Points, tuple[str, ...]]:
+    """Read landmarks.
+
+    Parameters
+    ----------
+    path
+        ``.csv``: voxels, one landmark a line. A first line may name the columns, in any order and case, others being
+        ignored: ``row`` and ``column`` (or ``col``), in 3D also ``plane`` (or ``slice``); or ``x`` and ``y``, in 3D
+        also ``z``, which are voxels as well, counted from 0: x is the column, y the row. Names are in ``name``,
+        ``label``, ``landmark``, ``id`` or a column without a title. Without such a line the columns are (row, column)
+        or (plane, row, column), after the name if the first one is no number. Columns end with a comma, semicolon or
+        tab; numbers may have decimal commas where that is no comma.
+        ``.mrk.json``: a markup of Slicer 5 (fiducials, curve) in mm, LPS or RAS, and ``.fcsv``: fiducials of Slicer 4.
+        ``.pts``: with a head ``version: 1``, ``n_points: m`` and braces, x and y are pixels counted from 1, as menpo
+        takes them; lines of numbers alone are x, y[, z], counted from 0.
+        ``.npy``: an array (m, d) in voxels and array-axis order.
+    geometry
+        Where the voxels of the image lie; needed for positions in mm. If that is a plane, the third coordinates of
+        these must be the same, to 0.01 mm, and are dropped.
+
+    Returns
+    -------
+    points : ndarray, (m, d), float64
+        In voxels, components in array-axis order.
+    names : tuple of str
+        The landmarks' names; their numbers from 0 on where the file has none.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing or does not hold landmarks, or a markup has points without a position.
+    ValueError
+        If the format is not known, or `geometry` is missing or does not suit the file.
+    """
+    ending = suffix(path)
+    if ending not in LANDMARK_SUFFIXES:
+        raise _unknown_format(path)
+    if ending in PHYSICAL_SUFFIXES:
+        if geometry is None:
+            raise ValueError(f"geometry is None, but {path} holds positions in mm; pass the geometry of its image")
+        positions, names = _read_markups(path) if ending == ".mrk.json" else _read_fcsv(path)
+        return _voxels(path, positions, geometry), names
+    if ending == ".csv":
+        return _read_csv(path)
+    if ending == ".pts":
+        return _read_pts(path)
+    return _read_npy(path)
+
+
+def write_landmarks(
+    path: str | Path,
+    points: npt.ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    geometry: Geometry | None = None,
+) -> None:
+    """Write landmarks, under a temporary name until they are complete; the ending says in which format.
+
+    Parameters
+    ----------
+    path
+        As of `read_landmarks`. A ``.csv`` has the columns ``name``, ``row``, ``column`` and, in 3D, ``plane`` after the
+        name; ``.mrk.json`` and ``.fcsv`` are in LPS; ``.pts`` is with its head, counted from 1.
+    points : array_like, (m, d)
+        In voxels, components in array-axis order.
+    names
+        The landmarks' names; their numbers from 0 on by default. ``.pts`` and ``.npy`` do not keep them.
+    geometry
+        Where the voxels of the image lie; needed for positions in mm. Those of a plane get a third coordinate 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the format is not known.
+    """
+    array = _checks.finite("points", points, ndim=2, dtype=np.float64)
+    if array.shape[1] not in (2, 3):
+        raise ValueError(f"points has shape {array.shape}; pass 2 or 3 coordinates each")
+    called = _checked_names(names, len(array))
+    ending = suffix(path)
+    if ending not in LANDMARK_SUFFIXES:
+        raise _unknown_format(path)
+    if ending == ".npy":
+        write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
+        return
+    if ending in PHYSICAL_SUFFIXES:
+        if geometry is None:
+            raise ValueError(f"geometry is None, but {path} is to hold positions in mm; pass the image's geometry")
+        if len(geometry.spacing) != array.shape[1]:
+            raise ValueError(
+                f"geometry has {len(geometry.spacing)} dimensions but points {array.shape[1]}; pass the image's own"
+            )
+        positions = np.zeros((len(array), 3))
+        positions[:, : array.shape[1]] = geometry.to_space(array)
+        text = _markups(positions, called) if ending == ".mrk.json" else _fcsv(positions, called)
+    else:
+        text = _csv(array, called) if ending == ".csv" else _pts(array)
+    data = text.encode()
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _checked_names(names: Sequence[str] | None, m: int) -> tuple[str, ...]:
+    if names is None:
+        return _numbers(m)
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names is {names!r}; pass one string per landmark")
+    if len(names) != m:
+        raise ValueError(f"names holds {len(names)} names for {m} landmarks; pass one each")
+    for name in names:
+        if not name or any(ord(each) < 32 for each in name):
+            raise ValueError(f"names holds {name!r}; pass names of one line that are not empty")
+    return tuple(names)
+
+
+def _numbers(m: int) -> tuple[str, ...]:
+    return tuple(map(str, range(m)))
+
+
+def _voxels(path: str | Path, positions: Points, geometry: Geometry) -> Points:
+    if len(geometry.spacing) == 3:
+        return geometry.to_voxels(positions)
+    low, high = positions[:, 2].min(), positions[:, 2].max()
+    if high - low > _FLAT:
+        raise ValueError(
+            f"{path} has third coordinates from {low:g} to {high:g} mm but geometry is that of a plane; pass the "
+            "geometry of the volume in which the landmarks were set"
+        )
+    return geometry.to_voxels(positions[:, :2])
+
+
+def _array(path: str | Path, rows: npt.ArrayLike) -> Points:
+    """Return the coordinates in a file, (m, 2) or (m, 3)."""
+    try:
+        points = _checks.finite("coordinates", np.array(rows, dtype=np.float64), ndim=2, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{path} holds no landmarks ({error}); write 2 or 3 numbers each") from None
+    if points.shape[1] not in (2, 3):
+        raise ModelFileError(f"{path} has {points.shape[1]} coordinate(s) per landmark; write 2 or 3")
+    return points
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{path} is no text in UTF-8 ({error.reason}); save it as such") from error
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
+
+
+def _cells(path: str | Path, text: str, delimiter: str = ",") -> Rows:
+    """Return the cells of each line that is not empty."""
+    try:
+        return [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row))
+        ]
+    except csv.Error as error:
+        raise ModelFileError(f"{path} cannot be read as a table ({error}); write it again") from error
+
+
+def _number(path: str | Path, cell: str, delimiter: str = ",") -> float:
+    try:
+        return float(cell if delimiter == "," else cell.replace(",", "."))
+    except ValueError:
+        raise ModelFileError(f"{path} has {cell!r} where a number should be; write one") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _read_csv(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+    text = _read_text(path)
+    while text.startswith("#"):
+        text = text.partition("\n")[2]
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = _cells(path, text, delimiter)
+    if not rows:
+        raise ModelFileError(f"{path} is empty; write one landmark a line")
+    titles = [_ALIASES.get(title, title) for title in (cell.strip().lower() for cell in rows[0])]
+    wanted = next((columns for columns in _COLUMNS if set(columns) <= set(titles)), None)
+    if wanted is not None:
+        axes = [titles.index(each) for each in wanted]
+        named = next((titles.index(each) for each in _NAMES if each in titles), None)
+        rows = rows[1:]
+    elif not _is_number(rows[0][-1]):
+        raise ModelFileError(
+            f"{path} has the columns {rows[0]}; name them name, row, column (in 3D plane, row, column)"
+        )
+    else:
+        named = None if _is_number(rows[0][0]) else 0
+        axes = list(range(0 if named is None else 1, len(rows[0])))
+        titles = rows[0]
+    for row in rows:
+        if len(row) != len(titles):
+            raise ModelFileError(f"{path} has a line {row} with {len(row)} of {len(titles)} columns; complete it")
+    points = _array(path, [[_number(path, row[k], delimiter) for k in axes] for row in rows])
+    return points, _numbers(len(points)) if named is None else tuple(row[named] or str(i) for i, row in enumerate(rows))
+
+
+def _csv(points: Points, names: Sequence[str]) -> str:
+    titles = ("name", "row", "column") if points.shape[1] == 2 else ("name", "plane", "row", "column")
+    return _table([titles, *([name, *map(repr, point)] for name, point in zip(names, points.tolist(), strict=True))])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _read_markups(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+    """Read the control points of a markup, (m, 3) in LPS, after Slicer's schema of markups 1.0."""
+    try:
+        markups = json.loads(_read_text(path))["markups"]
+        if len(markups) != 1:
+            raise ModelFileError(f"{path} holds {len(markups)} markups; save each in a file of its own")
+        markup = markups[0]
+        system, units = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+        controls = markup["controlPoints"]
+        names = tuple(str(each.get("label") or i) for i, each in enumerate(controls))
+        unset = [
+            name
+            for name, each in zip(names, controls, strict=True)
+            if each.get("positionStatus", "defined") != "defined"
+        ]
+        positions = [] if unset else [each["position"] for each in controls]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ModelFileError(f"{path} cannot be read as a markup of Slicer ({reason}); save it again") from error
+    if unset:
+        raise ModelFileError(f"{path} has no position for {', '.join(map(repr, unset))}; set or delete these points")
+    if system not in ("LPS", "RAS"):
+        raise ModelFileError(f"{path} is in the coordinate system {system!r}; save it in LPS or RAS")
+    if (units[0] if isinstance(units, list) and units else units) != "mm":
+        raise ModelFileError(f"{path} has the unit {units!r}; save it in mm")
+    points = _in_space(path, _array(path, positions))
+    return points * _RAS_TO_LPS if system == "RAS" else points, names
+
+
+def _in_space(path: str | Path, positions: Points) -> Points:
+    if positions.shape[1] != 3:
+        raise ModelFileError(f"{path} has 2 coordinates per landmark; positions in space are 3 numbers")
+    return positions
+
+
+def _markups(positions: Points, names: Sequence[str]) -> str:
+    controls = [
+        {"id": str(i + 1), "label": name, "position": position, "positionStatus": "defined"}
+        for i, (name, position) in enumerate(zip(names, positions.tolist(), strict=True))
+    ]
+    markup = {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": controls}
+    return json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=2) + "\n"
+
+
+def _read_fcsv(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+    """Read fiducials of Slicer 4, (m, 3) in LPS; without a word on it they are in RAS, as its first versions wrote."""
+    lines = _read_text(path).split("\n")
+    head = dict(_assignment(line) for line in lines if line.startswith("#") and "=" in line)
+    system = head.get("coordinatesystem", "RAS")
+    if system not in _FCSV_SYSTEMS:
+        raise ModelFileError(f"{path} is in the coordinate system {system!r}; save it in LPS or RAS")
+    titles = [title.strip() for title in head.get("columns", _FCSV_COLUMNS).split(",")]
+    if not {"x", "y", "z"} <= set(titles):
+        raise ModelFileError(f"{path} has the columns {titles}; fiducials of Slicer have x, y and z among them")
+    rows = _cells(path, "\n".join(line for line in lines if not line.startswith("#")))
+    axes = [titles.index(each) for each in "xyz"]
+    label = titles.index("label") if "label" in titles else None
+    if not rows or min(map(len, rows)) <= max(*axes, -1 if label is None else label):
+        raise ModelFileError(f"{path} has no landmarks or lines that are too short for {titles}; save it again")
+    points = _array(path, [[_number(path, row[k]) for k in axes] for row in rows])
+    names = _numbers(len(rows)) if label is None else tuple(row[label] or str(i) for i, row in enumerate(rows))
+    return points * _RAS_TO_LPS if _FCSV_SYSTEMS[system] == "RAS" else points, names
+
+
+def _assignment(line: str) -> tuple[str, str]:
+    name, _, value = line[1:].partition("=")
+    return name.strip().lower(), value.strip()
+
+
+def _fcsv(positions: Points, names: Sequence[str]) -> str:
+    head = ["# Markups fiducial file version = 4.11", "# CoordinateSystem = LPS", f"# columns = {_FCSV_COLUMNS}"]
+    rows = [
+        [f"vtkMRMLMarkupsFiducialNode_{i}", *map(repr, position), *"0001110", name, "", ""]
+        for i, (name, position) in enumerate(zip(names, positions.tolist(), strict=True))
+    ]
+    return "\n".join(head) + "\n" + _table(rows)
+
+
+def _read_pts(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+    lines = [line.split() for line in _read_text(path).split("\n") if line.strip()]
+    first = 0.0
+    promised = None
+    if ["{"] in lines:
+        opening = lines.index(["{"])
+        head = {words[0].rstrip(":").lower(): words[-1] for words in lines[:opening]}
+        if ["}"] not in lines:
+            raise ModelFileError(f"{path} ends before the closing brace; copy it again")
+        lines, first, promised = lines[opening + 1 : lines.index(["}"])], 1.0, head.get("n_points")
+    points = _array(path, [[_number(path, word) for word in words] for words in lines])
+    if promised is not None and promised != str(len(points)):
+        raise ModelFileError(f"{path} has {len(points)} of {promised} landmarks; complete it")
+    return np.ascontiguousarray(points[:, ::-1] - first), _numbers(len(points))
+
+
+def _pts(points: Points) -> str:
+    lines = [" ".join(map(repr, point[::-1])) for point in (points + 1.0).tolist()]
+    return "\n".join(["version: 1", f"n_points: {len(points)}", "{", *lines, "}"]) + "\n"
+
+
+def _read_npy(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+    try:
+        # Mapped, a header that promises more than the file holds is refused before anything is allocated.
+        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, ValueError, EOFError, SyntaxError, OverflowError) as error:
+        raise ModelFileError(f"{path} cannot be read as .npy ({error}); write it again") from error
+    if array.dtype.kind not in "fiu":
+        raise ModelFileError(f"{path} has dtype {array.dtype}; write real numbers")
+    points = _array(path, array)
+    return points, _numbers(len(points))
+
+
+def _unknown_format(path: str | Path) -> ValueError:
+    return ValueError(f"{path} ends in no known format of landmarks; use {', '.join(LANDMARK_SUFFIXES)}")
