@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from modelaug import _checks
 from modelaug.cohort import LandmarkObject
 from modelaug.fields import invert
+from modelaug.plots.agreement import difference_limit, plot_checkerboard, plot_image_difference, scaled_channel
 from modelaug.plots.figures import Panels, caption, draw_landmarks, frame_axes, object_legend, object_list, show_image
 from modelaug.plots.flow import flow_radius, plot_color_wheel, plot_flow, plot_grid
+from modelaug.plots.jacobian import jacobian_limit, label_jacobian_bar, plot_jacobian
 from modelaug.synthesis import Pair
 from modelaug.warping import warp, warp_points
 
@@ -88,6 +90,7 @@ def plot_registration(
     landmarks_fixed: npt.NDArray[np.float64] | None = None,
     landmarks_moving: npt.NDArray[np.float64] | None = None,
     objects: Sequence[LandmarkObject] | None = None,
+    checks: bool = False,
 ) -> Figure:
     """Show two images before and after registration.
 
@@ -105,6 +108,10 @@ def plot_registration(
         Landmarks of the two images in pixels.
     objects
         Groups of the landmarks; without them landmarks are dots.
+    checks
+        Whether to add two rows: checkerboards and differences of the images before and after, the Jacobian determinant
+        (red where the moving image is compressed, blue where it is stretched, black where it folds), and the warped
+        grid by itself.
 
     Returns
     -------
@@ -116,8 +123,8 @@ def plot_registration(
     field = _checks.finite("displacement", displacement, ndim=3, dtype=np.float32)
     warped = warped_image(images[1], field)
     h, w = field.shape[1:]
-    panels = Panels(2, 3, 2.7, 2.7 * h / w, top=0.05, bottom=0.75, gap=0.06)
-    (first, second, third), (before, after, flow) = panels.axes
+    panels = Panels(4 if checks else 2, 3, 2.7, 2.7 * h / w, top=0.05, bottom=0.75, gap=0.06)
+    (first, second, third), (before, after, flow) = panels.axes[:2]
     _show(first, images[0], "fixed", landmarks_fixed, objects)
     _show(second, images[1], "moving", landmarks_moving, objects)
     pulled = None if landmarks_moving is None else warp_points(landmarks_moving, invert(field))
@@ -138,7 +145,36 @@ def plot_registration(
     if objects:
         object_legend(panels, objects, (panels.column_center(0) + panels.column_center(1)) / 2, 0.4)
     color_legend(panels, 2, f"{flow_radius(field):.3g} px")
+    if checks:
+        _show_checks(panels, images[0], images[1], warped, field)
     return panels.figure
+
+
+def _show_checks(
+    panels: Panels,
+    fixed: npt.NDArray[np.float32],
+    moving: npt.NDArray[np.float32],
+    warped: npt.NDArray[np.float32],
+    field: npt.NDArray[np.float32],
+) -> None:
+    """Fill the third and the fourth row of a registration."""
+    (board_before, board_after, jacobian), (before, after, grid) = panels.axes[2:]
+    limit, largest = jacobian_limit(field), difference_limit(fixed, moving)
+    for board, difference, image, name in (
+        (board_before, before, moving, "before"),
+        (board_after, after, warped, "after"),
+    ):
+        plot_checkerboard(fixed, image, ax=board)
+        caption(board, f"checkerboard {name}")
+        plot_image_difference(fixed, image, limit=largest, ax=difference)
+        caption(difference, f"difference {name}")
+    plot_jacobian(field, limit=limit, ax=jacobian)
+    caption(jacobian, "Jacobian determinant")
+    plot_grid(field, ax=grid)
+    caption(grid, "warped grid")
+    bar = panels.inset(panels.column_center(2) + 0.55, 0.42, 0.7, 0.1)
+    bar.set_axis_on()
+    label_jacobian_bar(panels.figure, limit, cax=bar, orientation="horizontal")
 
 
 def warped_image(moving: npt.NDArray[np.float32], displacement: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -162,12 +198,8 @@ def _show(
 
 def overlay(fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the first channels of two images as red and as green and blue, each scaled to its own range: (h, w, 3)."""
-    scaled = []
-    for image in (fixed, moving):
-        channel = image if image.ndim == 2 else image[0]
-        low, high = np.percentile(channel, (0.5, 99.5))
-        scaled.append(np.clip((channel - low) / (high - low if high > low else 1.0), 0, 1))
-    return np.stack([scaled[0], scaled[1], scaled[1]], axis=-1)
+    red, cyan = scaled_channel(fixed), scaled_channel(moving)
+    return np.stack([red, cyan, cyan], axis=-1)
 
 
 def color_legend(panels: Panels, column: int, label: str) -> None:

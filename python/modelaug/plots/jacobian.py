@@ -1,0 +1,106 @@
+"""Where a displacement field grows, shrinks and folds."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from modelaug import _checks
+from modelaug.fields import jacobian_determinant
+from modelaug.plots.figures import frame_axes
+
+__all__ = ["jacobian_limit", "jacobian_to_rgb", "label_jacobian_bar", "plot_jacobian"]
+
+_MAP: Final = "RdBu_r"
+_LEAST, _MOST = (
+    0.1,
+    2.0,
+)  # of the limit that is chosen by default, so that neither rounding nor one voxel sets the scale
+
+
+def jacobian_limit(displacement: npt.ArrayLike) -> float:
+    """Return the largest |log2| of the Jacobian determinant that is no fold, at least 0.1 and at most 2."""
+    logs = _log_determinant(displacement)
+    return float(np.clip(np.abs(logs[np.isfinite(logs)]).max(initial=0.0), _LEAST, _MOST))
+
+
+def jacobian_to_rgb(displacement: npt.ArrayLike, limit: float | None = None) -> npt.NDArray[np.uint8]:
+    """Return the colours of a field's Jacobian determinant det(I + grad u).
+
+    White is 1: areas stay as they are. Red is more, where the moving image is compressed onto the fixed one; blue is
+    less, where it is stretched. Black is 0 or less: the field folds.
+
+    Parameters
+    ----------
+    displacement : array_like, (2, h, w)
+        Pull displacement in pixels, components in array-axis order.
+    limit
+        The |log2| of the determinant that is fully saturated, 1 for half and double; by default `jacobian_limit`.
+
+    Returns
+    -------
+    ndarray, (h, w, 3), uint8
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the field has another shape or values that are not finite, or `limit` is not positive.
+    """
+    logs = _log_determinant(displacement)
+    scale = jacobian_limit(displacement) if limit is None else _checks.number("limit", limit, above=0.0)
+    folded = np.isneginf(logs)
+    shares = np.where(folded, 0.0, logs) / (2 * scale) + 0.5
+    rgb: npt.NDArray[np.uint8] = colormaps[_MAP](np.clip(shares, 0, 1), bytes=True)[..., :3].copy()
+    rgb[folded] = 0
+    return rgb
+
+
+def plot_jacobian(displacement: npt.ArrayLike, *, limit: float | None = None, ax: Axes | None = None) -> Axes:
+    """Show a field's Jacobian determinant; arguments as of `jacobian_to_rgb`. New axes come with a bar of the colours.
+
+    Parameters
+    ----------
+    displacement, limit
+        As of `jacobian_to_rgb`.
+    ax
+        Where to draw; new axes if None.
+
+    Returns
+    -------
+    Axes
+    """
+    scale = jacobian_limit(displacement) if limit is None else limit
+    rgb = jacobian_to_rgb(displacement, scale)
+    axes = ax or Figure(figsize=(4.6, 4), layout="constrained").add_subplot()
+    axes.imshow(rgb, interpolation="nearest")
+    frame_axes(axes, rgb.shape[:2])
+    if ax is None:
+        label_jacobian_bar(axes.get_figure(), scale, ax=axes, shrink=0.8)
+    return axes
+
+
+def label_jacobian_bar(figure: Any, limit: float, **where: Any) -> None:
+    """Add a bar of the colours whose ticks are determinants; `where` is as of matplotlib's ``Figure.colorbar``."""
+    ticks = np.array([-limit, 0.0, limit])
+    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), _MAP), ticks=ticks, **where)
+    bar.set_ticklabels([f"{2.0**tick:.3g}" for tick in ticks])
+    bar.ax.tick_params(labelsize=7, length=2)
+
+
+def _log_determinant(displacement: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return log2 of the determinant (h, w), minus infinity where it is 0 or less."""
+    field = _checks.finite("displacement", displacement, ndim=3, dtype=np.float32)
+    if field.shape[0] != 2:
+        raise ValueError(
+            f"displacement has shape {field.shape}; pass (2, h, w), of a field in space the slice to be shown"
+        )
+    determinant = jacobian_determinant(field).astype(np.float64)
+    logs = np.full(determinant.shape, -np.inf)
+    return np.log2(determinant, out=logs, where=determinant > 0)
