@@ -1,4 +1,4 @@
-"""The command line: ``modelaug demo | fit | sample | pretrain | train | register | compare | info``.
+"""The command line: ``modelaug demo | fit | sample | pretrain | train | register | compare | info | show``.
 
 Results go to standard output, progress and messages to standard error. A wrong argument or file ends with one line and
 exit code 2. Needs typer and rich, installed by ``pip install modelaug[cli]``; commands import what else they need when
@@ -20,6 +20,7 @@ from modelaug.cli.info import info
 from modelaug.cli.pretrain import pretrain
 from modelaug.cli.register import register
 from modelaug.cli.sample import sample
+from modelaug.cli.show import show
 from modelaug.cli.train import train
 
 __all__ = ["app"]
@@ -52,5 +53,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, fit, sample, pretrain, train, register, compare, info):
+for _command in (demo, fit, sample, pretrain, train, register, compare, info, show):
     app.command()(_command)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from modelaug.plots.agreement import plot_checkerboard, plot_image_difference
 from modelaug.plots.comparison import plot_curves, plot_differences, plot_scores
+from modelaug.plots.displacement import plot_displacement
 from modelaug.plots.examples import plot_examples
 from modelaug.plots.figures import save_figure
 from modelaug.plots.flow import flow_to_rgb, plot_color_wheel, plot_flow, plot_grid
@@ -27,6 +28,7 @@ __all__ = [
     "plot_color_wheel",
     "plot_curves",
     "plot_differences",
+    "plot_displacement",
     "plot_examples",
     "plot_flow",
     "plot_grid",
