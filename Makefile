@@ -1,4 +1,4 @@
-# make demo | test | lint | format | bench | instructions | sanitize | tsan | wheel | clean
+# make demo | test | lint | format | docs | bench | instructions | sanitize | tsan | wheel | clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name 
 
 BENCHMARKS := floor kernels synthesis scaling feeding
 
-.PHONY: demo test lint format stubs bench instructions sanitize tsan wheel clean
+.PHONY: demo test lint format docs stubs bench instructions sanitize tsan wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/modelaug demo --out demo
@@ -31,6 +31,16 @@ $(VENV)/.tested: $(SOURCES)
 
 $(VENV)/.developed: $(VENV)/.tested
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Warnings are errors; the gallery's examples are run, except those that are as they were at the last build.
+docs: $(VENV)/.documented
+	rm -rf docs/api/generated
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+$(VENV)/.documented: $(SOURCES)
+	$(INSTALL) '.[all,docs]'
 	touch $@
 
 lint: $(VENV)/.tested
@@ -92,4 +102,4 @@ wheel: $(VENV)/.installed
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist demo docs/_build docs/api/generated docs/gallery_output

@@ -57,7 +57,7 @@ def log_jacobian_sd(displacement: npt.ArrayLike, *, threads: int | None = None) 
 def inverse_consistency(
     u: npt.ArrayLike, v: npt.ArrayLike, spacing: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None
 ) -> float:
-    """Return the mean of |u(x) + v(x + u(x))|: by how far one misses x who goes there by u and back by v.
+    """Return the mean of ``|u(x) + v(x + u(x))|``: by how far one misses x who goes there by u and back by v.
 
     Only those x count for which x + u(x) is in the grid of v, since nothing is known beyond.
 

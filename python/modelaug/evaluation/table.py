@@ -47,6 +47,7 @@ def make_table(
         Ready for JSON, None where something is not defined:
 
         ``"cohort"``, ``"metric"``, ``"unit"``, ``"higher_is_better"``
+            What is compared, and in what.
         ``"methods"``
             By name, in the order of the records: ``"mean"``, ``"std"`` and ``"n"`` of the metric over pairs,
             ``"metrics"`` with the same of every other metric, and ``"seconds_per_pair"``.

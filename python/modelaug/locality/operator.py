@@ -25,7 +25,7 @@ Convolution = Callable[[Real, int], Real]
 class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no types
     """The covariance of images, tapered by the distance between their pixels, without forming it.
 
-    With the centred samples z_s, the diagonal matrices D_s = diag(z_s) and W_ij = w(|x_i - x_j|), the elementwise
+    With the centred samples z_s, the diagonal matrices D_s = diag(z_s) and ``W_ij = w(|x_i - x_j|)``, the elementwise
     product of the samples' covariance C and W is a sum of convolutions, each between two scalings:
 
         C ∘ W = 1/(n - 1) sum_s D_s W D_s.
