@@ -14,7 +14,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("click", "rich", "shellingham", "typer"):
             raise
-        print(f"modelaug: the command line needs {error.name}; pip install 'modelaug[cli]'", file=sys.stderr)
+        sys.stderr.write(f"modelaug: the command line needs {error.name}; pip install 'modelaug[cli]'\n")
         sys.exit(2)
     app(prog_name="modelaug")
 

@@ -29,7 +29,6 @@ app = typer.Typer(
     cls=Commands,
     name="modelaug",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Training pairs with dense ground-truth correspondences for image registration, learned from few images.",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -55,13 +55,28 @@ _EXTRAS: Final = {
 }
 
 
+# Of click, which newer releases of typer bring along under another name.
+_UsageError: Final[type[Any]] = typer.BadParameter.__bases__[0]
+
+
 class Commands(TyperGroup):
     """Commands whose expected errors end with one line on standard error and exit code 2."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options that come before the command."""
+        if not args:
+            return super().parse_args(ctx, args)  # shows the help
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            _misused(error)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            _misused(error)
         except BrokenPipeError:
             raise  # whoever reads the output has had enough; ends without a word
         except ModuleNotFoundError as error:
@@ -75,7 +90,12 @@ class Commands(TyperGroup):
             _fail(str(error) or type(error).__name__)
 
 
-def _fail(message: str) -> None:
+def _misused(error: Any) -> NoReturn:
+    command = error.ctx.command_path if error.ctx is not None else "modelaug"
+    _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
+
+
+def _fail(message: str) -> NoReturn:
     err.print(f"modelaug: {' '.join(message.split())}")
     raise typer.Exit(2)
 
