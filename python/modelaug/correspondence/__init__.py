@@ -1,0 +1,33 @@
+"""From label maps to landmarks in correspondence, and what is wrong with a correspondence; in the plane.
+
+Needs nothing beyond numpy and scipy; reading recipes from files needs ``tomli`` on Python 3.10.
+"""
+
+from __future__ import annotations
+
+from modelaug.correspondence.anchors import Anchor, Center, Contact, Extreme, Given, Midline, Nearest, Ray
+from modelaug.correspondence.checks import check_correspondence
+from modelaug.correspondence.contours import ContourOptions
+from modelaug.correspondence.landmarks import Correspondence, landmarks_from_labels
+from modelaug.correspondence.recipes import RECIPES, ObjectRecipe, Recipe, brains, hearts, read_recipe
+
+__all__ = [
+    "RECIPES",
+    "Anchor",
+    "Center",
+    "Contact",
+    "ContourOptions",
+    "Correspondence",
+    "Extreme",
+    "Given",
+    "Midline",
+    "Nearest",
+    "ObjectRecipe",
+    "Ray",
+    "Recipe",
+    "brains",
+    "check_correspondence",
+    "hearts",
+    "landmarks_from_labels",
+    "read_recipe",
+]

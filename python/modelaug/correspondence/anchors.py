@@ -1,0 +1,428 @@
+"""Anchors: points that a rule finds in every subject, from which the landmarks between them are counted off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from modelaug import _checks
+from modelaug.correspondence.contours import Array, Contour, Labels, label_values, structure_mask
+
+__all__ = ["ANCHORS", "Anchor", "Center", "Contact", "Extreme", "Given", "Midline", "Nearest", "Ray", "Scene"]
+
+_STEP: Final = 0.25  # voxels between the points of a contour that are asked whether they touch
+_LEVEL: Final = 0.5  # voxels behind the farthest point that count as equally far
+
+
+@dataclass(eq=False)
+class Scene:
+    """One subject's label map, and the anchors found in it so far.
+
+    Attributes
+    ----------
+    labels : ndarray of integers, (h, w)
+    spacing : ndarray, (2,), float64
+        Millimetres per voxel.
+    given : mapping from str to ndarray (2,)
+        Points of the user, in voxels.
+    found : dict from str to ndarray (k, 2)
+        Anchors in mm, by object.
+    """
+
+    labels: Labels
+    spacing: Array
+    given: Mapping[str, Array] = field(default_factory=dict)
+    found: dict[str, Array] = field(default_factory=dict)
+
+    def pixels(self, values: tuple[int, ...]) -> Array:
+        """Return the pixels (p, 2) in mm of a structure's largest piece."""
+        pieces, count = scipy.ndimage.label(structure_mask(self.labels, values))
+        if count == 0:
+            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or drop the subject")
+        largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+        return np.asarray(np.argwhere(pieces == largest) * self.spacing)
+
+    def centroid(self, values: tuple[int, ...]) -> Array:
+        """Return the centroid (2,) in mm of a structure's largest piece."""
+        return np.asarray(self.pixels(values).mean(axis=0))
+
+    def distances(self, values: tuple[int, ...], points: Array) -> Array:
+        """Return the distances (p,) in mm of points (p, 2) in mm to the pixels' edges of a structure; 0 inside."""
+        mask = structure_mask(self.labels, values)
+        if not mask.any():
+            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or drop the subject")
+        away = scipy.ndimage.distance_transform_edt(~mask, sampling=self.spacing)
+        nearest = scipy.ndimage.map_coordinates(away, (points / self.spacing).T, order=1, mode="nearest")
+        return np.asarray(np.clip(nearest - 0.5 * self.spacing.min(), 0, None))
+
+    def anchor(self, reference: tuple[str, int]) -> Array:
+        """Return an anchor (2,) in mm of an object that came before."""
+        return np.asarray(self.found[reference[0]][reference[1]])
+
+    @cached_property
+    def level(self) -> float:
+        """Return the distance in mm within which points count as equally far."""
+        return _LEVEL * float(self.spacing.min())
+
+
+def _named(values: tuple[int, ...]) -> str:
+    return "a structure" if not values else f"label {' or '.join(map(str, values))}"
+
+
+class Anchor(Protocol):
+    """A rule that finds a point; on the contour of its object where that has one.
+
+    Attributes
+    ----------
+    needs_contour : bool
+        Whether the rule is about the object's contour, so that an object of kind ``"points"`` cannot have it.
+    references : tuple of (str, int)
+        Anchors of other objects it needs, by the object's name and the anchor's place there.
+    """
+
+    @property
+    def needs_contour(self) -> bool:
+        """Say whether the rule is about the object's contour."""
+        ...
+
+    @property
+    def references(self) -> tuple[tuple[str, int], ...]:
+        """Return the anchors of other objects that it needs."""
+        ...
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return the point (2,) in mm in a subject, given the object's labels and its contour, if it has one.
+
+        Raises
+        ------
+        ValueError
+            If the subject has no such point; the message goes on from the names of subject and object.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Contact:
+    """An end of the part of the contour that lies along another structure.
+
+    Parameters
+    ----------
+    other
+        Labels of the other structure.
+    at
+        Where the contour, run through clockwise on the screen, meets the other structure (``"start"``) or leaves it
+        (``"end"``).
+    reach
+        The two touch where their distance is at most so many mm more than the smallest. Touching parts that are less
+        than twice this apart are one; of several the longest is taken.
+    farthest
+        Smallest distance in mm from which on they count as two structures that do not touch.
+    """
+
+    other: tuple[int, ...]
+    at: Literal["start", "end"]
+    reach: float = 2.5
+    farthest: float = 5.0
+    needs_contour = True
+    references = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "other", _some_labels("other", self.other))
+        _checks.choice("at", self.at, ("start", "end"))
+        for name in ("reach", "farthest"):
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return the end of the contact."""
+        assert contour is not None
+        count = int(np.ceil(contour.length / (_STEP * scene.spacing.min())))
+        positions = contour.length * np.arange(count) / count
+        distances = scene.distances(self.other, contour.at(positions))
+        if distances.min() > self.farthest:
+            raise ValueError(
+                f"is {distances.min():.1f} mm from {_named(self.other)}; raise farthest if that is a contact"
+            )
+        touches = distances <= distances.min() + self.reach
+        bridged = int(2 * self.reach / contour.length * count)
+        runs = _runs(_runs_filled(touches, bridged))
+        if runs[0][1] >= count:
+            raise ValueError(f"touches {_named(self.other)} all around, so the contact has no ends; lower reach")
+        first, length = max(runs, key=lambda run: run[1])
+        return contour.at(positions[first] if self.at == "start" else positions[(first + length - 1) % count])
+
+
+def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return where runs of true flags start on a circle, and how long they are."""
+    if flags.all():
+        return [(0, len(flags))]
+    starts = np.flatnonzero(flags & ~np.roll(flags, 1))
+    ends = np.flatnonzero(flags & ~np.roll(flags, -1))
+    if len(starts) and ends[0] < starts[0]:
+        ends = np.roll(ends, -1)
+    return [(int(s), int((e - s) % len(flags)) + 1) for s, e in zip(starts, ends, strict=True)]
+
+
+def _runs_filled(flags: npt.NDArray[np.bool_], longest: int) -> npt.NDArray[np.bool_]:
+    """Return the flags on a circle, true also in gaps of at most `longest` between true ones."""
+    filled = flags.copy()
+    if flags.any():
+        for start, length in _runs(~flags):
+            if length <= longest:
+                filled[(start + np.arange(length)) % len(flags)] = True
+    return filled
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The point of a structure that lies farthest in a direction of the image.
+
+    Parameters
+    ----------
+    direction
+        (row, column), in mm: (-1, 0) is the image's top, (0, 1) its right.
+    labels
+        The structure; the object itself if empty, which is then the point of its contour, or what the object has no
+        contour for: the mean of its outermost pixels.
+    share
+        Which share of the pixels counts as outermost, where pixels are averaged.
+    """
+
+    direction: tuple[float, float]
+    labels: tuple[int, ...] = ()
+    share: float = 0.1
+    needs_contour = False
+    references = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "direction", _direction(self.direction))
+        object.__setattr__(self, "labels", label_values("labels", self.labels))
+        object.__setattr__(self, "share", _checks.number("share", self.share, above=0.0, maximum=1.0))
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return the point that lies farthest."""
+        unit = np.array(self.direction) / np.hypot(*self.direction)
+        if contour is not None and not self.labels:
+            return contour.at(contour.extreme(unit, scene.level))
+        pixels = scene.pixels(self.labels or values)
+        heights = np.round(pixels @ unit, 9)
+        wanted = max(3.0, self.share * len(pixels))
+        # Pixels that are equally far have equal weight, so that no corner is preferred.
+        edge = np.sort(heights)[::-1][min(len(heights), int(np.ceil(wanted))) - 1]
+        above, level = heights > edge, heights == edge
+        weights = above + level * max(0.0, wanted - above.sum()) / level.sum()
+        return np.asarray(weights @ pixels / weights.sum())
+
+
+@dataclass(frozen=True)
+class Ray:
+    """The point where a ray from a centroid leaves the contour for good.
+
+    Parameters
+    ----------
+    angle
+        Degrees clockwise on the screen from the direction that follows, which is up if neither is given.
+    towards
+        Labels of a structure whose centroid the ray points to.
+    through
+        An anchor of another object that the ray passes: (object, place there).
+    origin
+        Labels of the structure whose centroid the ray starts from; the object's own if empty.
+    """
+
+    angle: float = 0.0
+    towards: tuple[int, ...] = ()
+    through: tuple[str, int] | None = None
+    origin: tuple[int, ...] = ()
+    needs_contour = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "angle", _checks.number("angle", self.angle))
+        object.__setattr__(self, "towards", label_values("towards", self.towards))
+        object.__setattr__(self, "origin", label_values("origin", self.origin))
+        if self.through is not None:
+            object.__setattr__(self, "through", _reference("through", self.through))
+            if self.towards:
+                raise ValueError("through and towards are both given; pass one of them")
+
+    @property
+    def references(self) -> tuple[tuple[str, int], ...]:
+        """Return the anchors of other objects that it needs."""
+        return () if self.through is None else (self.through,)
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return where the ray leaves the contour."""
+        assert contour is not None
+        origin = scene.centroid(self.origin or values)
+        if self.through is not None:
+            direction = scene.anchor(self.through) - origin
+        elif self.towards:
+            direction = scene.centroid(self.towards) - origin
+        else:
+            direction = np.array([-1.0, 0.0])
+        if np.linalg.norm(direction) < 1e-9:
+            raise ValueError("has a ray without direction, as both its ends coincide; pass another towards or through")
+        turn = np.deg2rad(self.angle)
+        turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) @ direction
+        return contour.at(contour.ray(origin, turned))
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The point of the contour that is nearest to another object's anchor.
+
+    Parameters
+    ----------
+    to
+        (object, place of the anchor there).
+    """
+
+    to: tuple[str, int]
+    needs_contour = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "to", _reference("to", self.to))
+
+    @property
+    def references(self) -> tuple[tuple[str, int], ...]:
+        """Return the anchors of other objects that it needs."""
+        return (self.to,)
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return the nearest point."""
+        assert contour is not None
+        return contour.at(contour.nearest(scene.anchor(self.to)))
+
+
+@dataclass(frozen=True)
+class Midline:
+    """The point where the line between left and right leaves the contour.
+
+    The line is the least-squares line through the midpoints of paired structures' centroids.
+
+    Parameters
+    ----------
+    pairs
+        Labels of a structure on the one side and its partner on the other, two pairs or more. Of those, the pairs that
+        a subject has are used.
+    direction
+        (row, column), roughly: which of the line's two ends is meant; (-1, 0) is the one at the image's top.
+    least
+        Pixels that both structures of a pair must have.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    direction: tuple[float, float] = (-1.0, 0.0)
+    least: int = 20
+    needs_contour = True
+    references = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pairs, (tuple, list)) or len(self.pairs) < 2:
+            raise ValueError(f"pairs is {self.pairs!r}; pass two pairs of labels or more")
+        pairs = tuple(label_values("pairs", each) for each in self.pairs)
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"pairs is {self.pairs!r}; pass two labels in each pair")
+        object.__setattr__(self, "pairs", pairs)
+        object.__setattr__(self, "direction", _direction(self.direction))
+        object.__setattr__(self, "least", _checks.integer("least", self.least, minimum=1))
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return where the midline leaves the contour."""
+        assert contour is not None
+        middles = []
+        for pair in self.pairs:
+            masks = [scene.labels == value for value in pair]
+            if min(mask.sum() for mask in masks) >= self.least:
+                middles.append(np.mean([np.argwhere(mask).mean(axis=0) for mask in masks], axis=0) * scene.spacing)
+        if len(middles) < 2:
+            raise ValueError(f"has {len(middles)} of the pairs of structures that a midline needs; name more pairs")
+        centre = np.mean(middles, axis=0)
+        line = np.linalg.svd(np.array(middles) - centre)[2][0]
+        return contour.at(contour.ray(centre, line if line @ self.direction > 0 else -line))
+
+
+@dataclass(frozen=True)
+class Center:
+    """The centroid of a structure's largest piece; for objects of kind ``"points"``.
+
+    Parameters
+    ----------
+    labels
+        The structure; the object itself if empty.
+    """
+
+    labels: tuple[int, ...] = ()
+    needs_contour = False
+    references = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", label_values("labels", self.labels))
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return the centroid."""
+        return scene.centroid(self.labels or values)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A point that the user passes for every subject; the point of the contour nearest to it.
+
+    Parameters
+    ----------
+    name
+        Which one.
+    """
+
+    name: str
+    needs_contour = False
+    references = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"name of a given point is {self.name!r}; pass a string")
+
+    def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
+        """Return the user's point."""
+        if self.name not in scene.given:
+            raise ValueError(f"needs the point {self.name!r}; pass it in points")
+        return np.asarray(scene.given[self.name] * scene.spacing)
+
+
+ANCHORS: Final[dict[str, type[Any]]] = {
+    "center": Center,
+    "contact": Contact,
+    "extreme": Extreme,
+    "given": Given,
+    "midline": Midline,
+    "nearest": Nearest,
+    "ray": Ray,
+}
+"""The rules by the names that a file knows them by."""
+
+
+def _some_labels(name: str, value: Any) -> tuple[int, ...]:
+    values = label_values(name, value)
+    if not values:
+        raise ValueError(f"{name} is empty; name at least one label")
+    return values
+
+
+def _direction(value: Sequence[float]) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"direction is {value!r}; pass (row, column)")
+    row, column = (_checks.number("direction", each) for each in value)
+    if row == column == 0:
+        raise ValueError("direction is (0, 0); pass a direction such as (-1, 0) for the top")
+    return row, column
+
+
+def _reference(name: str, value: Any) -> tuple[str, int]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not isinstance(value[0], str):
+        raise TypeError(f"{name} is {value!r}; pass the name of an object and the place of an anchor in it, from 0")
+    return value[0], _checks.integer(name, value[1], minimum=0)

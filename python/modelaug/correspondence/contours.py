@@ -1,0 +1,313 @@
+"""Contours of structures in a label map, between the pixels, and positions along them.
+
+The isoline is that of W. E. Lorensen and H. E. Cline: Marching cubes. Computer Graphics 21(4), 1987, in the plane;
+where two corners of a cell that face each other are inside, the cell's mean decides whether they are connected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from modelaug import _checks
+
+__all__ = [
+    "Contour",
+    "ContourOptions",
+    "isolines",
+    "label_values",
+    "polygon_area",
+    "structure_contour",
+    "structure_mask",
+]
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.integer[Any]]
+
+_LEAST: Final = 9  # pixels below which a structure has no outline worth the name
+_STRAY: Final = 0.1  # size of a second piece, as a share of the largest, that is worth a warning
+
+
+@dataclass(frozen=True)
+class ContourOptions:
+    """How a structure's mask is cleaned before its outline is taken.
+
+    Parameters
+    ----------
+    smoothing
+        Standard deviation in voxels of the Gaussian that softens the mask, whose level 0.5 is the outline. It shrinks a
+        disk of radius r by about ``smoothing**2 / (2 r)``.
+    close
+        Radius in mm of a closing: bays narrower than twice this are bridged.
+    open
+        Radius in mm of an opening: bridges and tongues narrower than twice this are cut.
+    grow
+        Distance in mm by which the outline is moved outwards; negative inwards.
+    apart
+        Labels to keep a distance from. Where structures touch, their outlines are one and the same line, and landmarks
+        that lie on each other with different displacements cannot be interpolated.
+    gap
+        That distance in mm.
+    """
+
+    smoothing: float = 1.0
+    close: float = 0.0
+    open: float = 0.0
+    grow: float = 0.0
+    apart: tuple[int, ...] = ()
+    gap: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("smoothing", 0.0), ("close", 0.0), ("open", 0.0), ("gap", 0.0), ("grow", -1000.0)):
+            value = _checks.number(name, getattr(self, name), minimum=minimum, maximum=1000.0)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "apart", label_values("apart", self.apart))
+
+
+def label_values(name: str, value: Any) -> tuple[int, ...]:
+    """Return label values as a tuple of different integers; a single one stands for itself."""
+    if isinstance(value, (int, np.integer)):
+        value = (value,)
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} is {value!r}; pass label values as a list of integers")
+    values = tuple(_checks.integer(name, each, minimum=-(2**63)) for each in value)
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} is {list(values)}; name each label once")
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """A closed polygon, and positions on it as arc length from its first vertex.
+
+    Attributes
+    ----------
+    points : ndarray, (p, 2), float64
+        Vertices in mm, (row, column), clockwise as seen on a screen where rows point down; the last is joined to the
+        first.
+    """
+
+    points: Array
+
+    @cached_property
+    def stops(self) -> Array:
+        """Return the arc length in mm at each vertex, and at the first again: (p + 1,)."""
+        steps = np.linalg.norm(np.roll(self.points, -1, axis=0) - self.points, axis=1)
+        return np.concatenate([[0.0], np.cumsum(steps)])
+
+    @property
+    def length(self) -> float:
+        """Return the perimeter in mm."""
+        return float(self.stops[-1])
+
+    def at(self, positions: npt.ArrayLike) -> Array:
+        """Return the points (..., 2) at arc lengths; beyond the perimeter it goes round again."""
+        wanted = np.mod(np.asarray(positions, dtype=np.float64), self.length)
+        closed = np.vstack([self.points, self.points[:1]])
+        return np.stack([np.interp(wanted, self.stops, coordinate) for coordinate in closed.T], axis=-1)
+
+    def nearest(self, point: npt.ArrayLike) -> float:
+        """Return the position of the point of the contour that is nearest to `point` (2,)."""
+        along = np.roll(self.points, -1, axis=0) - self.points
+        offsets = np.asarray(point, dtype=np.float64) - self.points
+        squares = (along**2).sum(axis=1)
+        share = np.clip((offsets * along).sum(axis=1) / np.where(squares > 0, squares, 1), 0, 1)
+        k = int(np.argmin(((offsets - share[:, None] * along) ** 2).sum(axis=1)))
+        return float(self.stops[k] + share[k] * np.sqrt(squares[k]))
+
+    def extreme(self, direction: npt.ArrayLike, tolerance: float) -> float:
+        """Return the position farthest in a direction (2,): the middle of all that is at most `tolerance` (mm) behind.
+
+        On a flat end the farthest vertex itself is a matter of chance.
+        """
+        heights = self.points @ np.asarray(direction, dtype=np.float64)
+        top = int(np.argmax(heights))
+        high = np.roll(heights >= heights[top] - tolerance, -top)
+        if high.all():
+            return float(self.stops[top])
+        after = int(np.argmin(high)) - 1
+        before = int(np.argmin(high[::-1]))
+        ahead = (self.stops[(top + after) % len(high)] - self.stops[top]) % self.length
+        behind = (self.stops[top] - self.stops[top - before]) % self.length
+        return float((self.stops[top] + (ahead - behind) / 2) % self.length)
+
+    def ray(self, origin: npt.ArrayLike, direction: npt.ArrayLike) -> float:
+        """Return the position where a ray leaves the contour for good.
+
+        A ray that misses, as it can where the origin is outside, ends at the vertex that is least off its direction.
+        """
+        unit = np.asarray(direction, dtype=np.float64) / np.linalg.norm(direction)
+        offsets = self.points - np.asarray(origin, dtype=np.float64)
+        ahead = offsets @ unit
+        aside = offsets @ np.array([-unit[1], unit[0]])
+        next_ahead, next_aside = np.roll(ahead, -1), np.roll(aside, -1)
+        crosses = (aside > 0) != (next_aside > 0)
+        share = np.where(crosses, aside / np.where(crosses, aside - next_aside, 1), 0)
+        reached = np.where(crosses, ahead + share * (next_ahead - ahead), -np.inf)
+        k = int(np.argmax(reached))
+        if reached[k] > 0:
+            return float(self.stops[k] + share[k] * (self.stops[k + 1] - self.stops[k]))
+        return float(self.stops[int(np.argmin(np.abs(np.arctan2(aside, ahead))))])
+
+    def between(self, start: float, end: float, count: int) -> Array:
+        """Return `count` points (count, 2) at equal arc length from `start` clockwise to `end`, which is left out.
+
+        Where both are equal, it goes round once.
+        """
+        whole = (end - start) % self.length or self.length
+        return self.at(start + whole * np.arange(count) / count)
+
+
+def structure_mask(labels: Labels, values: tuple[int, ...]) -> Mask:
+    """Return where a label map has one of the values; no value stands for all but 0."""
+    return labels != 0 if not values else np.isin(labels, values)
+
+
+def structure_contour(
+    labels: Labels, values: tuple[int, ...], spacing: Array, options: ContourOptions
+) -> tuple[Contour, list[str]]:
+    """Return the outer contour of a structure's largest piece, and what is odd about the structure.
+
+    Parameters
+    ----------
+    labels : ndarray of integers, (h, w)
+    values
+        The label values that make up the structure together; none stands for all but 0.
+    spacing : ndarray, (2,)
+        Millimetres per voxel.
+    options
+        How the mask is cleaned.
+
+    Raises
+    ------
+    ValueError
+        If the structure is absent, has fewer than 9 pixels, touches the border, or nothing is left of it when cleaned.
+    """
+    mask = structure_mask(labels, values)
+    if not mask.any():
+        raise ValueError("is absent; correct the label map, or leave the structure or the subject out")
+    # Only the part of the map around the structure is worked on.
+    margin = 2 + int(np.ceil(4 * options.smoothing))
+    margin += int(np.ceil((2 * options.close + abs(options.grow) + options.gap) / spacing.min()))
+    others = structure_mask(labels, options.apart) if options.apart else np.zeros_like(mask)
+    (mask, others), corner = _cropped(mask, others, margin)
+    if options.apart:
+        mask &= ~_grown(others, options.gap + 0.5 * float(spacing.min()), spacing)
+    # Bays are closed and bridges cut before the largest piece is chosen.
+    if options.close > 0:
+        mask = _grown(_grown(mask, options.close, spacing), -options.close, spacing)
+    if options.open > 0:
+        mask = _grown(_grown(mask, -options.open, spacing), options.open, spacing)
+    mask, remarks = _largest(mask)
+    mask = scipy.ndimage.binary_fill_holes(mask)
+    if options.grow != 0:
+        mask = _grown(mask, options.grow, spacing)
+    if (size := int(mask.sum())) < _LEAST:
+        raise ValueError(f"has {size} pixels in one piece; correct the label map, or leave the structure out")
+    pixels = np.argwhere(mask) + corner
+    if (pixels <= 0).any() or (pixels >= np.array(labels.shape) - 1).any():
+        raise ValueError("touches the image's border; pad image and label map, or leave the structure or subject out")
+    loops = isolines(scipy.ndimage.gaussian_filter(mask.astype(np.float64), options.smoothing), 0.5)
+    if not loops:
+        raise ValueError("is so thin that smoothing removes it; lower smoothing, or leave the structure out")
+    return Contour((max(loops, key=polygon_area) + corner) * spacing), remarks
+
+
+def _cropped(mask: Mask, others: Mask, margin: int) -> tuple[tuple[Mask, Mask], npt.NDArray[np.int64]]:
+    """Return the part of two maps within a margin around the first, empty beyond the map, and its corner's place."""
+    where = np.argwhere(mask)
+    low, high = where.min(axis=0) - margin, where.max(axis=0) + margin + 1
+    padded = [np.pad(each, margin) for each in (mask, others)]
+    first, second = (
+        each[tuple(slice(a + margin, b + margin) for a, b in zip(low, high, strict=True))] for each in padded
+    )
+    return (first.copy(), second), low
+
+
+def _largest(mask: Mask) -> tuple[Mask, list[str]]:
+    """Return the largest connected piece of a mask, and a remark if another is not small."""
+    pieces, count = scipy.ndimage.label(mask)
+    if count <= 1:
+        return mask, []
+    sizes = np.bincount(pieces.ravel())[1:]
+    second = int(np.sort(sizes)[-2])
+    remark = f"is in {count} pieces of {sizes.max()}, {second}, ... pixels; the largest is taken"
+    return pieces == 1 + int(np.argmax(sizes)), [remark] if second > _STRAY * sizes.max() else []
+
+
+def _grown(mask: Mask, distance: float, spacing: Array) -> Mask:
+    """Return the mask grown by a distance in mm, shrunk by a negative one; beyond the array there is nothing."""
+    if distance >= 0:
+        if not mask.any():
+            return mask
+        return np.asarray(scipy.ndimage.distance_transform_edt(~mask, sampling=spacing) <= distance)
+    return np.asarray(scipy.ndimage.distance_transform_edt(mask, sampling=spacing) > -distance)
+
+
+def polygon_area(loop: Array) -> float:
+    """Return the area of a polygon, negative if it runs counter-clockwise on a screen where rows point down."""
+    rows, columns = loop.T
+    return 0.5 * float(np.sum(columns * np.roll(rows, -1) - np.roll(columns, -1) * rows))
+
+
+def isolines(field: Array, level: float) -> list[Array]:
+    """Return the closed lines where a field passes a level, interpolated linearly along the grid's edges.
+
+    Parameters
+    ----------
+    field : ndarray, (h, w), float64
+        At most `level` along its border.
+    level
+
+    Returns
+    -------
+    list of ndarray, (p, 2), float64
+        Polygons in voxels, (row, column), with what is above the level on their right as seen on a screen where rows
+        point down: outlines run clockwise, holes counter-clockwise.
+    """
+    h, w = field.shape
+    inside = field > level
+    # A cell's corners and edges, clockwise from its top left; edge k leads from corner k to the next. Horizontal edges
+    # have the number of their left end, vertical ones that of their upper end, behind those.
+    corners = [inside[:-1, :-1], inside[:-1, 1:], inside[1:, 1:], inside[1:, :-1]]
+    numbers = np.arange(h * w).reshape(h, w)
+    edges = [numbers[:-1, :-1], numbers[:-1, 1:] + h * w, numbers[1:, :-1], numbers[:-1, :-1] + h * w]
+    mean = (field[:-1, :-1] + field[:-1, 1:] + field[1:, 1:] + field[1:, :-1]) / 4
+    enters = [~corners[k] & corners[(k + 1) % 4] for k in range(4)]
+    follower: dict[int, int] = {}
+    for k in range(4):
+        leaves = corners[k] & ~corners[(k + 1) % 4]
+        # Where two ways are open, the nearer one cuts off the corner outside, the farther one the corner inside.
+        saddle = leaves & enters[(k + 1) % 4] & enters[(k + 3) % 4]
+        taken = np.zeros_like(leaves)
+        for step in (1, 2, 3):
+            target = (k + step) % 4
+            here = leaves & enters[target] & ~taken & ~(saddle & (mean <= level) & (step == 1))
+            taken |= here
+            follower.update(zip(edges[k][here].tolist(), edges[target][here].tolist(), strict=True))
+    loops = []
+    while follower:
+        start, now = follower.popitem()
+        loop = [start]
+        while now != start:
+            loop.append(now)
+            now = follower.pop(now)
+        loops.append(_crossings(field, level, np.array(loop)))
+    return loops
+
+
+def _crossings(field: Array, level: float, edges: npt.NDArray[np.int64]) -> Array:
+    """Return where numbered edges pass the level (p, 2), without those that repeat the one before."""
+    vertical, begin = np.divmod(edges, field.size)
+    rows, columns = np.divmod(begin, field.shape[1])
+    first = field[rows, columns]
+    second = field[rows + vertical, columns + 1 - vertical]
+    share = (level - first) / (second - first)
+    points = np.stack([rows + share * vertical, columns + share * (1 - vertical)], axis=1)
+    return np.asarray(points[(points != np.roll(points, 1, axis=0)).any(axis=1)])

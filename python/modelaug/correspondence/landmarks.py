@@ -1,0 +1,243 @@
+"""From label maps to landmarks in correspondence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.cohort import LandmarkObject
+from modelaug.correspondence.anchors import Scene
+from modelaug.correspondence.checks import check_correspondence
+from modelaug.correspondence.contours import Array, Contour, Labels, structure_contour
+from modelaug.correspondence.recipes import ObjectRecipe, Recipe
+
+__all__ = ["Correspondence", "landmarks_from_labels"]
+
+_TOLD: Final = 3  # failures that a message names; the others are counted
+_APART: Final = 1e-3  # mm; anchors that are closer leave no room for landmarks between them
+
+
+@dataclass(frozen=True, eq=False)
+class Correspondence:
+    """Landmarks in correspondence.
+
+    Attributes
+    ----------
+    landmarks : ndarray, (n, m, 2), float64
+        In voxels, (row, column); (0, 0) is the centre of the first pixel.
+    objects : tuple of LandmarkObject
+    anchors : ndarray, (k,), int64
+        The landmarks that rules placed; the others are at equal arc length, in mm, between them.
+    warnings : tuple of str
+        What should be looked at, one line each, with the subject's name.
+    subjects : ndarray, (n,), int64
+        The label maps' numbers; some are missing if subjects were skipped.
+    """
+
+    landmarks: Array
+    objects: tuple[LandmarkObject, ...]
+    anchors: npt.NDArray[np.int64]
+    warnings: tuple[str, ...]
+    subjects: npt.NDArray[np.int64]
+
+
+def landmarks_from_labels(
+    labels: npt.ArrayLike,
+    recipe: Recipe,
+    *,
+    spacing: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    points: Mapping[str, npt.ArrayLike] | None = None,
+    skip: bool = False,
+) -> Correspondence:
+    """Place landmarks in correspondence on the structures of label maps.
+
+    Anchors are found by the recipe's rules, the landmarks between them stand at equal arc length along the contours.
+    Contours are those of each structure's largest piece, without its holes, between the pixels, and run clockwise as
+    seen on a screen where rows point down.
+
+    Parameters
+    ----------
+    labels : array_like of integers, (n, h, w)
+        One label map per subject.
+    recipe
+        `hearts`, `brains`, what `generic_recipe` makes of the label maps, one read by `read_recipe`, or one's own.
+    spacing : array_like, (2,), optional
+        Millimetres per voxel along each axis; 1 by default. Angles, distances and arc lengths are in mm.
+    names : sequence of str, optional
+        The subjects' names for messages; their numbers by default.
+    points : mapping from str to array_like (n, 2), optional
+        The user's own points in voxels, for rules `Given`.
+    skip
+        Whether subjects in which a structure or anchor cannot be found are left out, with a warning.
+
+    Returns
+    -------
+    Correspondence
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or shape; or, unless `skip`, if in some subject a structure is absent, tiny
+        or touches the border, an anchor is not to be found, or anchors are not in the recipe's order; with the names
+        of subject and object. With `skip`, if no subject is left.
+    """
+    maps = _label_maps(labels)
+    n, h, w = maps.shape
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe is {recipe!r}; pass a Recipe, such as correspondence.hearts()")
+    scale = _checks.spacing("spacing", spacing, 2)
+    called = [f"{i:03d}" for i in range(n)] if names is None else list(map(str, names))
+    if len(called) != n:
+        raise ValueError(f"names holds {len(called)} names for {n} label maps; pass one each")
+    given = _points(points, n)
+
+    traces: list[tuple[int, list[_Trace]]] = []
+    failures, warnings = [], []
+    for i in range(n):
+        scene = Scene(maps[i], scale, {name: array[i] for name, array in given.items()})
+        try:
+            traced = [_trace(scene, each) for each in recipe.objects]
+        except ValueError as error:
+            failures.append(f"subject {called[i]!r}: {error}")
+            continue
+        traces.append((i, traced))
+        warnings += [
+            f"subject {called[i]!r}: {each.name} {remark}"
+            for each, trace in zip(recipe.objects, traced, strict=True)
+            for remark in trace.remarks
+        ]
+    if failures and (not skip or not traces):
+        more = f"; and {len(failures) - _TOLD} more subjects" if len(failures) > _TOLD else ""
+        raise ValueError("labels: " + "; ".join(failures[:_TOLD]) + more)
+
+    per_object, objects, anchors, begin = [], [], [], 0
+    for k, each in enumerate(recipe.objects):
+        own = [trace[k] for _, trace in traces]
+        counts = _counts(each, own)
+        per_object.append([_place(trace, counts, each) for trace in own])
+        places = np.concatenate([[0], np.cumsum(counts)])[: len(each.anchors)] if counts else range(len(each.anchors))
+        anchors += [begin + int(place) for place in places]
+        objects.append(LandmarkObject(each.name, tuple(range(begin, begin + each.size)), each.kind))
+        begin += each.size
+    landmarks = np.concatenate([np.array(each) for each in per_object], axis=1) / scale
+    subjects = np.array([i for i, _ in traces], dtype=np.int64)
+    kept = [called[i] for i in subjects]
+    _check_inside(landmarks, (h, w), kept)
+    return Correspondence(
+        landmarks,
+        tuple(objects),
+        np.array(anchors, dtype=np.int64),
+        tuple(
+            [f"left out: {failure}" for failure in failures]
+            + warnings
+            + check_correspondence(landmarks, objects, names=kept, spacing=scale)
+        ),
+        subjects,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Trace:
+    """An object in one subject: its contour, if any, where its anchors are (k, 2), in mm, and as arc lengths (k,)."""
+
+    contour: Contour | None
+    points: Array
+    positions: Array
+    remarks: list[str]
+
+    @property
+    def lengths(self) -> Array:
+        """Return the lengths of the parts from each anchor clockwise to the next, the first after the last: (k,)."""
+        assert self.contour is not None
+        steps = (np.roll(self.positions, -1) - self.positions) % self.contour.length
+        return steps if len(steps) > 1 else np.array([self.contour.length])
+
+
+def _trace(scene: Scene, each: ObjectRecipe) -> _Trace:
+    """Find an object's contour and anchors in a subject."""
+    try:
+        contour: Contour | None = None
+        remarks: list[str] = []
+        if each.kind != "points":
+            contour, remarks = structure_contour(scene.labels, each.labels, scene.spacing, each.contour)
+        points = np.array([anchor.locate(scene, each.labels, contour) for anchor in each.anchors])
+        positions = np.zeros(len(points))
+        if contour is not None:
+            positions = np.array([contour.nearest(point) for point in points])
+            points = contour.at(positions)
+        trace = _Trace(contour, points, positions, remarks)
+        if contour is not None:
+            _check_order(trace, each.parts)
+    except ValueError as error:
+        raise ValueError(f"{each.name} {error}") from None
+    scene.found[each.name] = points
+    return trace
+
+
+def _check_order(trace: _Trace, parts: int) -> None:
+    assert trace.contour is not None
+    lengths = trace.lengths
+    close = np.minimum(lengths, trace.contour.length - lengths) < _APART
+    if len(lengths) > 1 and close[:parts].any():
+        k = int(np.argmax(close))
+        raise ValueError(
+            f"has anchors {k} and {(k + 1) % len(lengths)} at the same place; choose rules that differ more"
+        )
+    # In the right order the parts make up the contour once.
+    if lengths.sum() > 1.5 * trace.contour.length:
+        raise ValueError("has its anchors in another order than clockwise on the screen; is the label map mirrored?")
+
+
+def _counts(each: ObjectRecipe, traces: list[_Trace]) -> tuple[int, ...]:
+    """Return the number of landmarks of each part; a total is shared by the parts' mean lengths, each at least one."""
+    if not isinstance(each.counts, int):
+        return each.counts
+    lengths = np.mean([trace.lengths[: each.parts] for trace in traces], axis=0)
+    counts = np.ones(each.parts, dtype=np.int64)
+    for _ in range(each.counts - each.parts):
+        counts[int(np.argmax(lengths / counts))] += 1
+    return tuple(counts.tolist())
+
+
+def _place(trace: _Trace, counts: tuple[int, ...], each: ObjectRecipe) -> Array:
+    """Return an object's landmarks (m, 2) in mm."""
+    if trace.contour is None:
+        return trace.points
+    ends = np.roll(trace.positions, -1)
+    pieces = [trace.contour.between(trace.positions[k], ends[k], count) for k, count in enumerate(counts)]
+    if each.kind == "open":
+        pieces.append(trace.points[-1:])
+    return np.concatenate(pieces)
+
+
+def _label_maps(labels: npt.ArrayLike) -> Labels:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels has dtype {array.dtype}; pass label maps of integers")
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"labels has shape {array.shape}; pass (n, rows, columns), in 2D only")
+    result: npt.NDArray[np.integer[Any]] = array
+    return result
+
+
+def _points(points: Mapping[str, npt.ArrayLike] | None, n: int) -> dict[str, Array]:
+    given = {}
+    for name, value in (points or {}).items():
+        array = _checks.finite(f"points[{name!r}]", value, ndim=2, dtype=np.float64)
+        if array.shape != (n, 2):
+            raise ValueError(f"points[{name!r}] has shape {array.shape}; pass ({n}, 2), a (row, column) per subject")
+        given[name] = array
+    return given
+
+
+def _check_inside(landmarks: Array, grid: tuple[int, int], names: Sequence[str]) -> None:
+    outside = ((landmarks < 0) | (landmarks > np.array(grid) - 1)).any(axis=(1, 2))
+    if outside.any():
+        name = names[int(np.argmax(outside))]
+        raise ValueError(f"labels: subject {name!r} gets landmarks outside the image; pad it, or lower grow")

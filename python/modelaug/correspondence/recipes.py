@@ -1,0 +1,235 @@
+"""Recipes: which landmarks are placed on which structures, and how."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from modelaug import _checks
+from modelaug.cohort import ObjectKind
+from modelaug.correspondence.anchors import ANCHORS, Anchor, Contact, Extreme, Midline, Nearest, Ray
+from modelaug.correspondence.contours import ContourOptions, label_values
+from modelaug.io.archives import ModelFileError
+
+__all__ = ["RECIPES", "ObjectRecipe", "Recipe", "brains", "hearts", "read_recipe"]
+
+_KINDS: Final = ("closed", "open", "points")
+
+
+@dataclass(frozen=True)
+class ObjectRecipe:
+    """How the landmarks of one object are placed.
+
+    Parameters
+    ----------
+    name
+        What the object is called.
+    labels
+        The label values that make up its structure together; empty: all but 0.
+    anchors
+        The rules for its anchors, in the order in which the contour, clockwise on the screen, meets them.
+    counts
+        Landmarks from each anchor up to the next, the anchor itself included; from the last on to the first again if
+        the object is closed. One number is the total, which is shared among the parts by their mean lengths; a total
+        that the anchors alone use up places no others.
+    kind
+        ``"closed"``: around the contour; ``"open"``: from the first anchor to the last, which is a landmark too;
+        ``"points"``: the anchors themselves, without counts.
+    contour
+        How the outline is taken.
+    """
+
+    name: str
+    labels: tuple[int, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
+    counts: tuple[int, ...] | int = ()
+    kind: ObjectKind = "closed"
+    contour: ContourOptions = field(default_factory=ContourOptions)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"name of an object is {self.name!r}; pass a string")
+        _checks.choice(f"kind of object {self.name!r}", self.kind, _KINDS)
+        object.__setattr__(self, "labels", label_values(f"labels of object {self.name!r}", self.labels))
+        object.__setattr__(self, "anchors", tuple(self.anchors))
+        if not isinstance(self.contour, ContourOptions):
+            raise TypeError(f"contour of object {self.name!r} is {self.contour!r}; pass ContourOptions(...)")
+        for anchor in self.anchors:
+            if not isinstance(anchor, tuple(ANCHORS.values())):
+                raise TypeError(f"anchors of object {self.name!r} hold {anchor!r}; pass rules such as Ray(...)")
+            if self.kind == "points" and anchor.needs_contour:
+                rule = type(anchor).__name__
+                raise ValueError(
+                    f"anchors of object {self.name!r} hold {rule}, which needs a contour, not kind 'points'"
+                )
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        least = 2 if self.kind == "open" else 1
+        if len(self.anchors) < least:
+            raise ValueError(f"anchors of object {self.name!r} are {len(self.anchors)}; name at least {least}")
+        if isinstance(self.counts, (tuple, list)):
+            counts = tuple(_checks.integer(f"counts of object {self.name!r}", each, minimum=1) for each in self.counts)
+            object.__setattr__(self, "counts", counts)
+            if len(counts) != self.parts:
+                raise ValueError(
+                    f"counts of object {self.name!r} are {list(counts)}; pass {self.parts}, one per part of the contour"
+                )
+        else:
+            if self.kind == "points":
+                raise ValueError(f"counts of object {self.name!r} is {self.counts}; leave it out for kind 'points'")
+            _checks.integer(f"counts of object {self.name!r}", self.counts, minimum=self.parts)
+        if self.kind == "closed" and self.size < 3:
+            raise ValueError(
+                f"counts of object {self.name!r} make {self.size} landmarks; a closed object has at least 3"
+            )
+
+    @property
+    def parts(self) -> int:
+        """Return the number of parts of the contour between anchors."""
+        return {"closed": len(self.anchors), "open": len(self.anchors) - 1, "points": 0}[self.kind]
+
+    @property
+    def size(self) -> int:
+        """Return the number of landmarks."""
+        if self.kind == "points":
+            return len(self.anchors)
+        total = self.counts if isinstance(self.counts, int) else sum(self.counts)
+        return total + (self.kind == "open")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How landmarks in correspondence are placed in label maps.
+
+    Parameters
+    ----------
+    objects
+        The objects, in the order of their landmarks; rules refer to anchors of objects before theirs only.
+    """
+
+    objects: tuple[ObjectRecipe, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objects", tuple(self.objects))
+        if not self.objects or not all(isinstance(each, ObjectRecipe) for each in self.objects):
+            raise TypeError(f"objects is {self.objects!r}; pass at least one ObjectRecipe")
+        anchors: dict[str, int] = {}
+        for each in self.objects:
+            if each.name in anchors:
+                raise ValueError(f"objects hold two named {each.name!r}; give each a name of its own")
+            for anchor in each.anchors:
+                for name, place in anchor.references:
+                    if place >= anchors.get(name, 0):
+                        raise ValueError(
+                            f"anchors of object {each.name!r} refer to anchor {place} of {name!r}, which no object "
+                            "before it has; name the object first, or count its anchors from 0"
+                        )
+            anchors[each.name] = len(each.anchors)
+
+
+def hearts() -> Recipe:
+    """Return the recipe for hearts in short-axis slices: 1 right ventricle, 2 left ventricular myocardium, 3 cavity.
+
+    104 landmarks on the left ventricle's epicardium (40) and endocardium (32) and the right ventricle's endocardium
+    (32). Anchors are the two insertions of the right ventricle, the ends of its contact with the myocardium: first the
+    one at which the contour, clockwise, leaves the contact (the anterior one in the usual orientation), then the other.
+    """
+    epicardium = ObjectRecipe("lv_epicardium", (2, 3), (Contact((1,), "end"), Contact((1,), "start")), (27, 13))
+    first, second = ("lv_epicardium", 0), ("lv_epicardium", 1)
+    endocardium = ObjectRecipe("lv_endocardium", (3,), (Ray(through=first), Ray(through=second)), (21, 11))
+    # Seen from the right ventricle the septum comes before the free wall, as the contour runs the other way there.
+    right = ObjectRecipe("rv_endocardium", (1,), (Nearest(first), Nearest(second)), (11, 21))
+    return Recipe((epicardium, endocardium, right))
+
+
+def brains() -> Recipe:
+    """Return the recipe for axial slices of brains with the labels of LPBA40, anterior at the top, left at the left.
+
+    112 landmarks: 100 on the outline of all structures together, of which the midline's anterior and posterior crossing
+    are anchors, and 12 inner ones: the front and the rear end of caudate, putamen and insula, left before right.
+    """
+    pairs = tuple((left, left + 1) for left in range(21, 93, 2))
+    crossings = (Midline(pairs, (-1.0, 0.0), least=60), Midline(pairs, (1.0, 0.0), least=60))
+    outline = ObjectRecipe("brain", (), crossings, (50, 50), contour=ContourOptions(smoothing=2.5, close=8.0))
+    structures = ((161,), (162,), (163,), (164,), (101,), (102,))
+    ends = tuple(Extreme(towards, labels) for labels in structures for towards in ((-1.0, 0.0), (1.0, 0.0)))
+    return Recipe((outline, ObjectRecipe("inner", (), ends, kind="points")))
+
+
+RECIPES: Final = {"hearts": hearts, "brains": brains}
+"""The recipes that have a name."""
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a TOML file.
+
+    The file holds a list ``[[objects]]`` with the fields of `ObjectRecipe`; ``anchors`` is a list of tables with
+    ``rule`` (``"contact"``, ``"extreme"``, ``"ray"``, ``"nearest"``, ``"midline"``, ``"center"`` or ``"given"``) and
+    the fields of that rule, ``contour`` a table with those of `ContourOptions`.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no TOML, or lacks what a recipe needs or holds what it does not know.
+    TypeError, ValueError
+        If the values make no recipe.
+    """
+    try:
+        content = _toml().loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, ValueError) as error:  # a damaged file is a ValueError of one kind or another
+        raise ModelFileError(f"{path} cannot be read as TOML ({' '.join(str(error).split())}); correct it") from None
+    _known(content, {"objects"}, str(path))
+    tables = content.get("objects")
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise ModelFileError(f"{path} holds no list [[objects]]; write one with name, labels, anchors and counts")
+    return Recipe(tuple(_object(table, f"object {k} of {path}") for k, table in enumerate(tables)))
+
+
+def _toml() -> Any:
+    """Return the library's reader of TOML; that of Python 3.10 is a package of its own."""
+    return importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+
+def _object(table: Mapping[str, Any], where: str) -> ObjectRecipe:
+    values = dict(_known(table, {each.name for each in fields(ObjectRecipe)}, where))
+    if "name" not in values:
+        raise ModelFileError(f"{where} has no name; give it one")
+    contour = values.pop("contour", {})
+    anchors = values.pop("anchors", [])
+    for name, value, kind in (("contour", contour, dict), ("anchors", anchors, list)):
+        if not isinstance(value, kind):
+            raise ModelFileError(
+                f"{name} of {where} is {value!r}; write a {'table' if kind is dict else 'list of tables'}"
+            )
+    options = ContourOptions(**_known(contour, {each.name for each in fields(ContourOptions)}, f"contour of {where}"))
+    rules = tuple(_anchor(each, f"anchor {k} of {where}") for k, each in enumerate(anchors))
+    return ObjectRecipe(**values, anchors=rules, contour=options)
+
+
+def _anchor(table: Any, where: str) -> Anchor:
+    if not isinstance(table, dict) or table.get("rule") not in ANCHORS:
+        raise ModelFileError(f"{where} is {table!r}; write a table with rule = one of {', '.join(ANCHORS)}")
+    rule = ANCHORS[table["rule"]]
+    values = {name: value for name, value in table.items() if name != "rule"}
+    _known(values, {each.name for each in fields(rule)}, where)
+    try:
+        anchor: Anchor = rule(**values)
+    except TypeError as error:
+        if "required" not in str(error):
+            raise
+        raise ModelFileError(f"{where} lacks {str(error).split(': ')[-1]}, which its rule needs") from None
+    return anchor
+
+
+def _known(table: Mapping[str, Any], allowed: set[str], where: str) -> Mapping[str, Any]:
+    alien = next((name for name in table if name not in allowed), None)
+    if alien is not None:
+        raise ModelFileError(f"{where} holds {alien!r}; write only {', '.join(sorted(allowed))}")
+    return table
