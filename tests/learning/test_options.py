@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from modelaug.learning import FlowNetS, TrainOptions
+from modelaug.learning import FlowNetS, TrainOptions, recommended_options
 from tests.learning.runs import SHORT, Untouchable, run
 
 
@@ -83,3 +83,16 @@ def test_runs_noted_before_an_option_existed_are_recognized(tmp_path: Path, whol
     (folder / "net.json").write_text(json.dumps(card))
     with pytest.raises(ValueError, match=r"holds a run with steps 'unknown', not 16"):
         run(Untouchable(), folder)
+
+
+def test_what_is_recommended_depends_on_the_width_and_gives_way_to_what_is_asked_for() -> None:
+    narrow = recommended_options(3000)
+    assert (narrow.steps, narrow.learning_rate, narrow.schedule, narrow.warmup) == (3000, 2e-3, "cosine", 200)
+    assert recommended_options(3000, 1.0).learning_rate == 1e-4
+    assert recommended_options(5).warmup == 0
+    asked = recommended_options(3000, 0.25, schedule="halvings", ema=None, warmup=7)
+    assert asked == TrainOptions(3000, learning_rate=2e-3, schedule="halvings", ema=None, warmup=7)
+    with pytest.raises(TypeError, match=r"steps is 2\.5"):
+        recommended_options(2.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="width is 0"):
+        recommended_options(10, 0)

@@ -1,12 +1,39 @@
-"""What the commands that train have in common: how they end."""
+"""What the commands that train have in common: how they begin and end."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from modelaug.cli._console import out
 
-__all__ = ["conclude"]
+if TYPE_CHECKING:
+    from modelaug.learning import TrainOptions
+
+__all__ = ["LearningRate", "conclude", "training_options"]
+
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Rate of Adam at the beginning.", show_default="0.002, at more than half the width 0.0001"),
+]
+
+
+def training_options(steps: int, width: float, learning_rate: float | None, **changes: Any) -> TrainOptions:
+    """Return what is recommended for so many steps and such a network, with validations and checkpoints to suit."""
+    from modelaug.learning import recommended_options
+
+    if learning_rate is not None:
+        changes["learning_rate"] = learning_rate
+    return recommended_options(
+        steps,
+        width,
+        validate_every=max(1, min(500, steps // 10)),
+        checkpoint_every=max(1, min(250, steps // 10)),
+        log_every=max(1, min(50, steps // 20)),
+        **changes,
+    )
 
 
 def conclude(folder: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from modelaug.baselines import MovingShapes
 from modelaug.cli._console import SeedOption, ThreadsOption
-from modelaug.cli._training import conclude
+from modelaug.cli._training import LearningRate, conclude, training_options
 from modelaug.io.provenance import claim_folder
 
 __all__ = ["pretrain"]
@@ -22,7 +22,7 @@ def pretrain(
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 20000,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
     width: Annotated[float, typer.Option(help="Width of the network; 1 is the published FlowNet-S.")] = 0.25,
-    learning_rate: Annotated[float, typer.Option(help="Rate of Adam at the beginning.")] = 5e-4,
+    learning_rate: LearningRate = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
@@ -35,18 +35,13 @@ def pretrain(
     from modelaug import learning
 
     source = MovingShapes((size, size), seed=seed)
-    options = learning.TrainOptions(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        validate_every=max(1, min(500, steps // 10)),
-        checkpoint_every=max(1, min(250, steps // 10)),
-        log_every=max(1, min(50, steps // 20)),
-    )
+    options = training_options(steps, width, learning_rate, batch_size=batch_size, seed=seed)
     network = learning.FlowNetS(image_channels=source.options.channels, width=width)
     if restart:
         (folder / "source.json").unlink(missing_ok=True)
-    claim_folder(folder, {"shapes": list(source.grid), "seed": seed, "options": asdict(source.options)})
-    learning.train(source, network=network, options=options, out=folder, resume=not restart, threads=threads)
+    about = {"shapes": list(source.grid), "seed": seed, "options": asdict(source.options)}
+    claim_folder(folder, about)
+    learning.train(
+        source, network=network, options=options, out=folder, resume=not restart, threads=threads, about=about
+    )
     conclude(folder)

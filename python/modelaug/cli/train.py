@@ -10,7 +10,7 @@ import typer
 from modelaug import AppearanceModel, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption
 from modelaug.cli._options import PairSettings, parse_pair_options
-from modelaug.cli._training import conclude
+from modelaug.cli._training import LearningRate, conclude, training_options
 from modelaug.io.provenance import claim_folder, file_digest
 from modelaug.io.shards import describe_synthesizer
 
@@ -26,12 +26,9 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 5000,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
     width: Annotated[float, typer.Option(help="Width of the network; 1 is the published FlowNet-S.")] = 0.25,
-    learning_rate: Annotated[float, typer.Option(help="Rate of Adam at the beginning.")] = 5e-4,
-    schedule: Annotated[str, typer.Option(help="Course of the rate: halvings, or cosine down to 0.")] = "halvings",
-    ema: Annotated[
-        float | None,
-        typer.Option(help="Keep a moving average of the weights with this decay, e.g. 0.999.", show_default="none"),
-    ] = None,
+    learning_rate: LearningRate = None,
+    schedule: Annotated[str, typer.Option(help="Course of the rate: cosine down to 0, or halvings.")] = "cosine",
+    ema: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0: no average.")] = 0.998,
     precision: Annotated[str, typer.Option(help="32, bf16-mixed, or 16-mixed on a GPU.")] = "32",
     augment: Annotated[bool, typer.Option(help="Move, turn, zoom and recolour the pairs at random.")] = False,
     weights: Annotated[
@@ -57,18 +54,16 @@ def train(
     from modelaug.learning.storage import weights_file
 
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
-    options = learning.TrainOptions(
-        steps=steps,
+    options = training_options(
+        steps,
+        width,
+        learning_rate,
         batch_size=batch_size,
-        learning_rate=learning_rate,
-        schedule=schedule,  # type: ignore[arg-type]
-        ema=ema,
-        precision=precision,  # type: ignore[arg-type]
+        schedule=schedule,
+        ema=ema or None,
+        precision=precision,
         augment=learning.AugmentOptions(seed=seed) if augment else None,
         seed=seed if weights is None else None,
-        validate_every=max(1, min(500, steps // 10)),
-        checkpoint_every=max(1, min(250, steps // 10)),
-        log_every=max(1, min(50, steps // 20)),
     )
     network = learning.FlowNetS(image_channels=synthesizer.model.channels, width=width)
     source = describe_synthesizer(synthesizer, model)

@@ -37,8 +37,6 @@ _CANDIDATES: Final = (
     *(VariationalOptions(alpha=alpha, levels=4, match="histogram") for alpha in (0.5, 1.0, 2.0, 3.0)),
     *(VariationalOptions(alpha=alpha, levels=4, match="range") for alpha in (0.3, 0.5, 1.0, 2.0)),
 )
-_WARMUP: Final = 200
-_AVERAGING: Final = 0.998
 _REFINING_LEVELS: Final = 2
 _CHOICE: Final = "modelaug choice of a registration"
 _TRIALS: Final = 12
@@ -142,13 +140,11 @@ def _train(
         network = learning.FlowNetS(image_channels=channels, width=options.network.width)
     else:
         network = learning.load_network(initial)
-    training = learning.TrainOptions(
-        steps=steps,
+    training = learning.recommended_options(
+        steps,
+        options.network.width,
         learning_rate=rate,
         batch_size=options.network.batch_size,
-        schedule="cosine",
-        warmup=min(_WARMUP, steps // 10),
-        ema=_AVERAGING,
         seed=options.seed if initial is None else None,
         validate_every=max(1, steps // 5),
         checkpoint_every=max(1, steps // 10),

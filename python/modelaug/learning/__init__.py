@@ -23,7 +23,7 @@ from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flownet
 from modelaug.learning.intensity import scale_intensity
 from modelaug.learning.losses import end_point_error, multiscale_epe
-from modelaug.learning.options import TrainOptions
+from modelaug.learning.options import TrainOptions, recommended_options
 from modelaug.learning.pretrained import adapt_channels, load_flownet
 from modelaug.learning.registration import estimate_flow, register
 from modelaug.learning.storage import load_network, read_card, save_network
@@ -46,6 +46,7 @@ __all__ = [
     "load_network",
     "multiscale_epe",
     "read_card",
+    "recommended_options",
     "register",
     "save_network",
     "scale_intensity",
