@@ -75,9 +75,48 @@ def test_smoothing_takes_away_what_a_coarser_grid_cannot_hold() -> None:
     assert np.ptp(after.image[0][:, 2:-2]) < 0.1
 
 
-def test_resampling_to_the_same_spacing_does_nothing() -> None:
+@pytest.mark.parametrize("ratio", [1.5, 2.0, 3.0, 4.0])
+def test_coarser_labels_stay_with_the_image_and_keep_their_area(ratio: float) -> None:
+    # On grids of which centres lie halfway between voxels; discs at all places that differ.
+    grid = (60, 64)
+    rows, columns = np.indices(grid)
+    shifts, areas = [], []
+    for i, j in np.ndindex(8, 8):
+        labels = np.asarray(np.hypot(rows - 26 - i, columns - 28 - j) < 9.3).astype(np.uint16)
+        after = resample(Scan("ann", labels, labels=labels, landmarks=[[26.0 + i, 28.0 + j]]), ratio)
+        assert after.labels is not None
+        assert after.landmarks is not None
+        shifts.append((np.argwhere(after.labels).mean(axis=0) - after.landmarks[0]) * ratio)
+        areas.append(after.labels.sum() * ratio**2 / labels.sum())
+    np.testing.assert_allclose(np.mean(shifts, axis=0), 0, atol=0.1)
+    assert np.mean(areas) == pytest.approx(1, abs=0.02)
+
+
+@given(
+    edge=st.floats(4.0, 16.0),
+    axis=st.integers(0, 1),
+    spacing=st.floats(0.3, 2.5),
+    grid=st.tuples(st.integers(18, 23), st.integers(18, 23)),
+)
+def test_an_edge_is_at_the_same_place_in_image_and_labels(
+    edge: float, axis: int, spacing: float, grid: tuple[int, int]
+) -> None:
+    labels = (np.indices(grid)[axis] < edge).astype(np.int32)
+    after = resample(Scan("ann", labels, labels=labels), spacing)
+    away = np.abs(after.image[0] - 0.5) > 1e-3
+    assert after.labels is not None
+    np.testing.assert_array_equal(after.labels[away], after.image[0][away] > 0.5)
+
+
+def test_resampling_to_the_same_spacing_leaves_the_image() -> None:
     before = scan()
-    assert resample(before, before.geometry.spacing * (1 + 1e-6)) is before
+    assert resample(before, before.geometry.spacing) is before
+    # Files keep spacings in single precision; afterwards it is what was asked for, so that all scans have the same.
+    wanted = before.geometry.spacing * (1 + 9e-5)
+    after = resample(before, wanted)
+    np.testing.assert_array_equal(after.image, before.image)
+    np.testing.assert_array_equal(after.geometry.spacing, wanted)
+    np.testing.assert_array_equal(after.geometry.origin, before.geometry.origin)
 
 
 @given(
@@ -177,6 +216,11 @@ def test_all_steps_become_the_cohorts_preparation(tmp_path: object) -> None:
 def test_wrong_options_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PreparationOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_slice_is_no_truth_value() -> None:
+    with pytest.raises(TypeError, match="slice_at is True"):
+        PreparationOptions(slice_at=True)
 
 
 def test_what_does_not_suit_a_scan_is_refused_by_name() -> None:

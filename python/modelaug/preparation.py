@@ -58,7 +58,8 @@ class PreparationOptions:
     def __post_init__(self) -> None:
         if self.slice_axis is not None:
             _checks.integer("slice_axis", self.slice_axis, minimum=0, maximum=2)
-        if self.slice_at is not None and not isinstance(self.slice_at, (int, np.integer)):
+        whole = isinstance(self.slice_at, (int, np.integer)) and not isinstance(self.slice_at, bool)
+        if self.slice_at is not None and not whole:
             object.__setattr__(self, "slice_at", _checks.number("slice_at", self.slice_at, minimum=0.0, maximum=1.0))
         if self.slice_label is not None:
             _checks.integer("slice_label", self.slice_label, minimum=1)
@@ -168,7 +169,8 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
     """Return a scan with voxels of another size that cover the same extent, to within half a voxel at each end.
 
     Images are interpolated linearly, along axes that become coarser after Gaussian smoothing with a standard deviation
-    of sqrt(ratio^2 - 1) / 2 voxels against aliasing; labels take the nearest voxel.
+    of sqrt(ratio^2 - 1) / 2 voxels against aliasing; labels take the nearest voxel, and halfway between two in turn the
+    one before and the one after, so that structures do not move on average.
 
     Parameters
     ----------
@@ -185,28 +187,46 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
     old = scan.geometry.spacing
     new = _checks.spacing("spacing", spacing, len(old))
     ratio = new / old
-    if np.allclose(ratio, 1.0, rtol=1e-4):  # files keep spacings in single precision
+    if (ratio == 1).all():
         return scan
+    step = {"step": "resample", "from": old.tolist(), "to": new.tolist()}
+    geometry = scan.geometry
+    if np.allclose(ratio, 1.0, rtol=1e-4):  # files keep spacings in single precision
+        return scan.after(step, geometry=Geometry(new, geometry.origin, geometry.direction))
     # Centres of both grids coincide, so what is lost or gained at the ends is the same.
     grid = tuple(max(1, round(n / r)) for n, r in zip(scan.grid, ratio, strict=True))
     start = (np.array(scan.grid) - 1 - (np.array(grid) - 1) * ratio) / 2
     smoothing = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
-
-    def at(values: npt.NDArray[np.float32] | npt.NDArray[np.integer], order: int) -> npt.NDArray[np.generic]:
-        moved: npt.NDArray[np.generic] = ndimage.affine_transform(
-            values, ratio, offset=start, output_shape=grid, order=order, mode="nearest"
+    image = np.empty((len(scan.image), *grid), np.float32)
+    for target, channel in zip(image, scan.image, strict=True):
+        smooth = ndimage.gaussian_filter(channel, smoothing, mode="nearest")
+        # A matrix, not its diagonal, about which older releases of scipy warn.
+        ndimage.affine_transform(
+            smooth, np.diag(ratio), offset=start, output_shape=grid, output=target, order=1, mode="nearest"
         )
-        return moved
-
-    image = [at(ndimage.gaussian_filter(channel, smoothing, mode="nearest"), 1) for channel in scan.image]
-    geometry = scan.geometry
+    labels = None
+    if scan.labels is not None:
+        axes = zip(scan.grid, grid, start, ratio, strict=True)
+        labels = scan.labels[np.ix_(*(_nearest(n, first + r * np.arange(k)) for n, k, first, r in axes))]
     return scan.after(
-        {"step": "resample", "from": old.tolist(), "to": new.tolist()},
-        image=np.stack(image),
-        labels=None if scan.labels is None else at(scan.labels, 0),
+        step,
+        image=image,
+        labels=labels,
         landmarks=None if scan.landmarks is None else (scan.landmarks - start) / ratio,
         geometry=Geometry(new, _moved_origin(geometry, start), geometry.direction),
     )
+
+
+def _nearest(count: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return which of `count` voxels is nearest to each position; halfway, the one before and the one after in turn.
+
+    To always take the same one would move labels against the image, by half a voxel where the size doubles.
+    """
+    index = np.floor(at + 0.5)
+    before = np.floor(at)
+    halfway = np.abs(at - before - 0.5) < 1e-6
+    index[halfway] = before[halfway] + np.arange(halfway.sum()) % 2
+    return np.clip(index, 0, count - 1).astype(np.intp)
 
 
 def _moved_origin(geometry: Geometry, voxels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
