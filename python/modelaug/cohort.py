@@ -223,19 +223,23 @@ class Cohort:
 
     @classmethod
     def load(cls, path: str | Path) -> Cohort:
-        """Read a cohort from an ``.npz`` file.
+        """Read a cohort from an ``.npz`` file, from a folder of images and landmarks, or as a ``cohort.toml`` says.
 
-        The file holds ``images`` and ``landmarks``, and optionally ``labels``, ``spacing``, ``names``, ``objects``
-        (JSON: a list of ``{"name", "kind", "indices"}``) and ``preparation`` (JSON: an object). Other arrays in it are
-        ignored.
+        Folders are read by `modelaug.io.read_scans`. An ``.npz`` file holds ``images`` and ``landmarks``, and
+        optionally ``labels``, ``spacing``, ``names``, ``objects`` (JSON: a list of ``{"name", "kind", "indices"}``) and
+        ``preparation`` (JSON: an object). Other arrays in it are ignored.
 
         Raises
         ------
         ModelFileError
-            If the file cannot be read or lacks an array.
+            If a file cannot be read, or lacks an array.
         TypeError, ValueError
-            If the arrays do not make a cohort.
+            If the arrays or files do not make a cohort.
         """
+        if Path(path).is_dir() or Path(path).suffix.lower() == ".toml":
+            from modelaug.io.scans import read_cohort  # which needs what is above
+
+            return read_cohort(path)
         arrays = read_archive(path, required=("images", "landmarks"))
         return cls(
             arrays["images"],

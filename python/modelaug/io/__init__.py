@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelaug.io.images import read_image, write_image
     from modelaug.io.landmarks import read_landmarks, write_landmarks
     from modelaug.io.manifests import read_manifest, verify_shards
+    from modelaug.io.scans import read_scans
     from modelaug.io.sharded import ShardedPairs
     from modelaug.io.shards import write_shards
 
@@ -38,6 +39,7 @@ __all__ = [
     "read_image",
     "read_landmarks",
     "read_manifest",
+    "read_scans",
     "verify_shards",
     "write_field",
     "write_flo",
@@ -53,6 +55,7 @@ _MODULES = {
     "read_image": "images",
     "write_image": "images",
     "read_landmarks": "landmarks",
+    "read_scans": "scans",
     "write_landmarks": "landmarks",
     "read_manifest": "manifests",
     "verify_shards": "manifests",

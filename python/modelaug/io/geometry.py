@@ -18,7 +18,17 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.io.archives import ModelFileError, write_atomically
 
-__all__ = ["ITK_SUFFIXES", "Geometry", "itk_geometry", "itk_image", "read_itk", "stem", "suffix", "write_itk"]
+__all__ = [
+    "ITK_SUFFIXES",
+    "Geometry",
+    "in_plane",
+    "itk_geometry",
+    "itk_image",
+    "read_itk",
+    "stem",
+    "suffix",
+    "write_itk",
+]
 
 ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
 """Formats that keep where the voxels lie, each in a single file."""
@@ -98,6 +108,19 @@ def suffix(path: str | Path) -> str:
 def stem(path: str | Path) -> str:
     """Return a path's name without its folder and its ending, see `suffix`."""
     return Path(path).name[: -len(suffix(path)) or None]
+
+
+def in_plane(geometry: Geometry) -> Geometry:
+    """Return where the pixels of a volume's plane across its first array axis lie.
+
+    Where the plane is that of x and y in space, they are kept; otherwise it has coordinates of its own, from 0 on.
+    """
+    axial = abs(geometry.direction[2, 2]) > 1 - 1e-5
+    return Geometry(
+        geometry.spacing[1:],
+        geometry.origin[:2] if axial else None,
+        geometry.direction[:2, :2] if axial else None,
+    )
 
 
 def read_itk(path: str | Path) -> Any:

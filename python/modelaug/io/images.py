@@ -10,12 +10,18 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.io.archives import ModelFileError, read_archive, write_atomically
-from modelaug.io.geometry import ITK_SUFFIXES, Geometry, itk_geometry, itk_image, read_itk, suffix, write_itk
+from modelaug.io.geometry import ITK_SUFFIXES, Geometry, in_plane, itk_geometry, itk_image, read_itk, suffix, write_itk
 
-__all__ = ["PICTURE_SUFFIXES", "read_image", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "PICTURE_SUFFIXES", "read_image", "read_labels", "read_voxels", "write_image"]
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 """Formats of 8 bits per channel that do not say where their pixels lie."""
+
+_TIFF_SUFFIXES: Final = (".tif", ".tiff")
+_DICOM_SUFFIX: Final = ".dcm"
+
+IMAGE_SUFFIXES: Final = (".npy", *PICTURE_SUFFIXES, *_TIFF_SUFFIXES, _DICOM_SUFFIX, *ITK_SUFFIXES)
+"""Formats of one image a file that can be read."""
 
 
 def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | None]:
@@ -24,8 +30,9 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     Parameters
     ----------
     path
-        ``.npy``, or ``.npz`` with a single array or one named ``image``; ``.png`` or ``.jpg``, through Pillow; or, with
-        its geometry, ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``, through SimpleITK.
+        ``.npy``, or ``.npz`` with a single array or one named ``image``; ``.png``, ``.jpg`` or ``.tif``, through
+        Pillow; or, with its geometry, ``.nii``, ``.nii.gz``, ``.mha``, ``.nrrd`` or ``.dcm``, through SimpleITK, as are
+        the pages of a ``.tif`` with several, which are planes 1 mm apart. A ``.dcm`` of one slice is a plane.
 
     Returns
     -------
@@ -42,20 +49,61 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     ValueError
         If the format is not known.
     """
-    ending = suffix(path)
-    geometry: Geometry | None = None
-    if ending in (".npy", ".npz"):
-        array = _read_array(path) if ending == ".npy" else _only_array(path)
-    elif ending in PICTURE_SUFFIXES:
-        array = _read_picture(path)
-    elif ending in ITK_SUFFIXES:
-        array, geometry = _read_through_itk(path)
-    else:
-        raise _unknown_format(path)
+    array, geometry = read_voxels(path)
+    if suffix(path) == _DICOM_SUFFIX and geometry is not None and array.shape[-3] == 1:
+        array, geometry = np.squeeze(array, axis=-3), in_plane(geometry)
     try:
         return _checks.finite("image", array, ndim=(2, 3, 4), dtype=np.float32), geometry
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{path} holds no image: {error}") from error
+
+
+def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometry | None]:
+    """Read a label map.
+
+    Parameters
+    ----------
+    path
+        As of `read_image`, but no ``.jpg``, whose compression changes values. Pictures with a palette give the numbers
+        of its colours.
+
+    Returns
+    -------
+    labels : ndarray of integers, (*grid)
+        Of the file's type; int64 where that is no integer, but all values are.
+    geometry : Geometry or None
+        Where the voxels lie; None where the format does not say. One slice of DICOM is a volume.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, cannot be read, or holds other values than integers.
+    ValueError
+        If the format is not known.
+    """
+    if suffix(path) in (".jpg", ".jpeg"):
+        raise ValueError(f"{path} is to hold labels, but JPEG changes values; save them as .png or .nii.gz")
+    array, geometry = read_voxels(path, palette=False)
+    if array.dtype.kind == "f" and (np.abs(array) < 2**53).all() and (array == np.rint(array)).all():
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub":
+        raise ModelFileError(f"{path} holds no labels: values are no integers; save them without interpolation")
+    kind = np.dtype(np.uint8) if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
+    return np.ascontiguousarray(array, dtype=kind), geometry
+
+
+def read_voxels(path: str | Path, *, palette: bool = True) -> tuple[npt.NDArray[Any], Geometry | None]:
+    """Read an image of any type as it is; `palette` says whether colours or their numbers are wanted of pictures."""
+    ending = suffix(path)
+    if ending in (".npy", ".npz"):
+        return _read_array(path) if ending == ".npy" else _only_array(path), None
+    if ending in _TIFF_SUFFIXES:
+        return _read_tiff(path, palette)
+    if ending in PICTURE_SUFFIXES:
+        return _read_picture(path, palette), None
+    if ending in (_DICOM_SUFFIX, *ITK_SUFFIXES):
+        return _read_through_itk(path)
+    raise _unknown_format(path)
 
 
 def write_image(
@@ -142,11 +190,13 @@ def _only_array(path: str | Path) -> npt.NDArray[Any]:
     return next(iter(arrays.values()))
 
 
-def _read_picture(path: str | Path) -> npt.NDArray[Any]:
+def _read_picture(path: str | Path, palette: bool) -> npt.NDArray[Any]:
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
+            if picture.mode == "P" and not palette:
+                return np.asarray(picture)
             grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith(("I", "F"))
             kept = picture if picture.mode[0] in "IF" else picture.convert("L" if grey else "RGB")
             array = np.asarray(kept)
@@ -158,6 +208,20 @@ def _read_picture(path: str | Path) -> npt.NDArray[Any]:
         return array
     channels = np.moveaxis(array, -1, 0)
     return channels[0] if (channels == channels[0]).all() else channels
+
+
+def _read_tiff(path: str | Path, palette: bool) -> tuple[npt.NDArray[Any], Geometry | None]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            pages = getattr(picture, "n_frames", 1)
+    except Exception:  # whatever is wrong is said below, by the same library
+        pages = 1
+    if pages == 1:
+        return _read_picture(path, palette), None
+    array, geometry = _read_through_itk(path)
+    return array, Geometry(np.ones(len(geometry.spacing)))  # ITK's are made up of the printing resolution
 
 
 def _write_picture(path: str | Path, channels: npt.NDArray[np.uint8], kind: str) -> None:
@@ -177,5 +241,5 @@ def _read_through_itk(path: str | Path) -> tuple[npt.NDArray[Any], Geometry]:
 
 
 def _unknown_format(path: str | Path) -> ValueError:
-    known = (".npy", ".npz", *PICTURE_SUFFIXES, *ITK_SUFFIXES)
+    known = (".npz", *IMAGE_SUFFIXES)
     return ValueError(f"{path} ends in no known format of images; use {', '.join(known)}")
