@@ -10,6 +10,7 @@ import pytest
 
 from modelaug import ModelFileError
 from modelaug.io import Geometry, read_image, write_image
+from modelaug.io.images import read_labels
 from tests.examples import one_line, philox
 
 PLACED = Geometry([2.0, 0.5], [3.0, -4.0], [[0.0, 1.0], [-1.0, 0.0]])
@@ -152,3 +153,111 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="geometry 2 dimensions"):
         write_image(tmp_path / "a.nii", pixels(2, 3, 4, 5), geometry=PLACED)
     assert not list(tmp_path.iterdir())
+
+
+def test_tiff_of_every_depth(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    deep = philox(1).integers(0, 2**16, size=(6, 7), dtype=np.uint16)
+    for array in (
+        pixels(6, 7),
+        deep,
+        deep.astype(np.float32) / 7,
+        np.dstack([pixels(6, 7)] * 2 + [255 - pixels(6, 7)]),
+    ):
+        pil.fromarray(array).save(tmp_path / "a.tif")
+        image, geometry = read_image(tmp_path / "a.tif")
+        np.testing.assert_array_equal(image, array if array.ndim == 2 else np.moveaxis(array, -1, 0))
+        assert geometry is None
+    pil.fromarray(deep.astype(">u2").view(">u2")).save(tmp_path / "a.TIFF")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.TIFF")[0], deep)
+
+
+def test_pages_of_tiff_are_planes(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    pytest.importorskip("SimpleITK")
+    volume = pixels(3, 6, 7)
+    first, *rest = map(pil.fromarray, volume)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=rest, dpi=(300, 300))
+    image, geometry = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image, volume)
+    assert geometry is not None
+    assert geometry.spacing.tolist() == [1, 1, 1]
+    data = (tmp_path / "a.tif").read_bytes()
+    for kept in (0, 9, len(data) // 8):
+        (tmp_path / "a.tif").write_bytes(data[:kept])
+        with pytest.raises(ModelFileError, match="a") as caught:
+            read_image(tmp_path / "a.tif")
+        one_line(caught.value)
+
+
+def dicom(path: Path, values: npt.NDArray[np.int16], orientation: str) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(values[None])
+    image.SetSpacing([0.5, 2.0, 8.0])
+    tags = {"0008|0060": "MR", "0020|0032": "10\\20\\30", "0020|0037": orientation, "0018|0050": "8"}
+    for tag, value in tags.items():
+        image.SetMetaData(tag, value)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(path))
+    writer.Execute(image)
+
+
+def test_slices_of_dicom_are_planes(tmp_path: Path) -> None:
+    values = philox(2).integers(-1000, 1000, size=(6, 7), dtype=np.int16)
+    dicom(tmp_path / "a.dcm", values, "0\\1\\0\\-1\\0\\0")
+    image, geometry = read_image(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(image, values)
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.spacing, [2.0, 0.5])
+    np.testing.assert_allclose(geometry.origin, [10, 20])
+    np.testing.assert_allclose(geometry.direction, [[0, -1], [1, 0]], atol=1e-12)
+    # What stands upright has no x and y in its plane; it gets coordinates of its own.
+    dicom(tmp_path / "b.dcm", values, "1\\0\\0\\0\\0\\-1")
+    _, geometry = read_image(tmp_path / "b.dcm")
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.spacing, [2.0, 0.5])
+    np.testing.assert_array_equal(geometry.origin, [0, 0])
+    np.testing.assert_array_equal(geometry.direction, np.eye(2))
+    (tmp_path / "c.dcm").write_bytes((tmp_path / "b.dcm").read_bytes()[:300])
+    with pytest.raises(ModelFileError, match="c"):
+        read_image(tmp_path / "c.dcm")
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [(e, k) for e in (".npy", ".nii.gz", ".mha", ".nrrd") for k in (np.uint8, np.int16, np.int32, np.float32)]
+    + [(".png", np.uint8)],
+)
+def test_labels_are_integers(tmp_path: Path, ending: str, kind: type[np.generic]) -> None:
+    pytest.importorskip("SimpleITK")
+    labels = philox(3).integers(0, 200, size=(6, 7)).astype(kind)
+    write_image(tmp_path / f"a{ending}", labels)
+    read, _ = read_labels(tmp_path / f"a{ending}")
+    np.testing.assert_array_equal(read, labels)
+    assert read.dtype == (np.int64 if kind == np.float32 else kind)
+
+
+def test_labels_of_pictures(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    numbers = philox(4).integers(0, 3, size=(6, 7), dtype=np.uint8)
+    picture = pil.fromarray(numbers).convert("P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    picture.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png")[0], numbers)
+    pil.fromarray((numbers > 1).astype(bool)).save(tmp_path / "b.png")
+    read, _ = read_labels(tmp_path / "b.png")
+    np.testing.assert_array_equal(read != 0, numbers > 1)
+    np.save(tmp_path / "c.npy", numbers > 1)
+    np.testing.assert_array_equal(read_labels(tmp_path / "c.npy")[0], numbers > 1)
+    assert read_labels(tmp_path / "c.npy")[0].dtype == np.uint8
+
+
+def test_what_is_no_label_map_is_refused(tmp_path: Path) -> None:
+    for values in (np.full((2, 2), 0.5), np.full((2, 2), np.nan), np.full((2, 2), 1e300), np.array([["a"]])):
+        np.save(tmp_path / "a.npy", values)
+        with pytest.raises(ModelFileError, match="holds no labels") as caught:
+            read_labels(tmp_path / "a.npy")
+        one_line(caught.value)
+    with pytest.raises(ValueError, match="JPEG changes values"):
+        read_labels(tmp_path / "a.jpg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,10 +215,13 @@ def _read_tiff(path: str | Path, palette: bool) -> tuple[npt.NDArray[Any], Geome
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.filterwarnings("error", "Corrupt EXIF")  # of a truncated directory
             pages = getattr(picture, "n_frames", 1)
-    except Exception:  # whatever is wrong is said below, by the same library
-        pages = 1
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, ValueError, SyntaxError, KeyError, EOFError, UserWarning, Image.DecompressionBombError) as error:
+        raise ModelFileError(f"{path} cannot be read as TIFF ({error}); copy it again") from error
     if pages == 1:
         return _read_picture(path, palette), None
     array, geometry = _read_through_itk(path)
