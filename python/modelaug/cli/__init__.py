@@ -1,4 +1,4 @@
-"""The command line: ``modelaug demo | fit | sample | pretrain | train | register | compare | info | show``.
+"""The command line: ``modelaug COMMAND``, from the files of a cohort to registered images.
 
 Results go to standard output, progress and messages to standard error. A wrong argument or file ends with one line and
 exit code 2. Needs typer and rich, installed by ``pip install modelaug[cli]``; commands import what else they need when
@@ -14,6 +14,7 @@ import typer
 from modelaug import __version__
 from modelaug.cli._console import Commands, messages_on_stderr, out
 from modelaug.cli.compare import compare
+from modelaug.cli.convert import convert
 from modelaug.cli.demo import demo
 from modelaug.cli.fit import fit
 from modelaug.cli.info import info
@@ -52,5 +53,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, fit, sample, pretrain, train, register, compare, info, show):
+for _command in (demo, convert, show, fit, info, sample, pretrain, train, register, compare):
     app.command()(_command)

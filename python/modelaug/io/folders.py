@@ -1,0 +1,100 @@
+"""A cohort as a folder of files that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug.cohort import Cohort
+from modelaug.io.descriptions import CohortDescription, write_description
+from modelaug.io.geometry import Geometry
+from modelaug.io.images import write_image
+from modelaug.io.landmarks import write_landmarks
+from modelaug.io.provenance import write_json
+from modelaug.io.scans import is_history
+
+__all__ = ["FOLDER_FORMATS", "write_cohort"]
+
+FOLDER_FORMATS: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+"""Formats of the images and labels in a folder."""
+
+_HISTORY: Final = "history.json"
+
+
+def write_cohort(folder: str | Path, cohort: Cohort, *, images: str = ".nii.gz") -> Path:
+    """Write a cohort as a folder of images, labels and landmarks, with a ``cohort.toml`` from which it is read again.
+
+    Parameters
+    ----------
+    folder
+        Made if need be; must be empty.
+    cohort
+        Whose subjects' names can be names of files.
+    images
+        ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``: float32, nothing is lost; ``".png"``: only where all
+        intensities are integers from 0 to 255, and labels, too.
+
+    Returns
+    -------
+    Path
+        The ``cohort.toml``.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not empty, the format not known, or the cohort does not suit it.
+    """
+    root = Path(folder)
+    _check(root, cohort, images)
+    placed = Geometry(cohort.spacing)
+    for i, name in enumerate(cohort.names):
+        channels: npt.NDArray[Any] = cohort.images[i].astype(np.uint8) if images == ".png" else cohort.images[i]
+        pixels = channels[0] if len(channels) == 1 else channels
+        write_image(root / "images" / f"{name}{images}", pixels, geometry=placed)
+        write_landmarks(root / "landmarks" / f"{name}.csv", cohort.landmarks[i])
+        if cohort.labels is not None:
+            labels = cohort.labels[i].astype(np.uint8) if images == ".png" else cohort.labels[i]
+            write_image(root / "labels" / f"{name}{images}", labels, geometry=placed)
+    history = {name: steps for name, steps in cohort.preparation.items() if is_history(steps) and name in cohort.names}
+    if history:
+        write_json(root / _HISTORY, history)
+    return write_description(
+        CohortDescription(
+            root,
+            images=f"images/{{name}}{images}",
+            labels=None if cohort.labels is None else f"labels/{{name}}{images}",
+            landmarks="landmarks/{name}.csv",
+            subjects=cohort.names,
+            # NIfTI keeps single precision, pictures nothing.
+            voxel_size=tuple(cohort.spacing.tolist()),
+            objects=cohort.objects,
+            history=_HISTORY if history else None,
+        )
+    )
+
+
+def _check(root: Path, cohort: Cohort, images: str) -> None:
+    """Raise ValueError if `write_cohort` cannot write this; before anything is written."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ValueError(f"{root} is there and not empty; pass another folder, or remove it")
+    if images not in FOLDER_FORMATS:
+        raise ValueError(f"images is {images!r}; pass one of {', '.join(FOLDER_FORMATS)}")
+    for name in cohort.names:
+        if name != Path(name).name or name[0] in ". " or any(each in '\\:*?"<>|' or ord(each) < 32 for each in name):
+            raise ValueError(f"subject {name!r} has a name that is none for a file; rename it")
+    if len(cohort.grid) == 3 and cohort.grid[0] == 1:
+        raise ValueError(f"cohort has the grid {cohort.grid}, which is read as a plane; make it one")
+    if images == ".png":
+        _check_for_pictures("images", cohort.images, channels=cohort.images.shape[1])
+        if cohort.labels is not None:
+            _check_for_pictures("labels", cohort.labels, channels=1)
+
+
+def _check_for_pictures(name: str, values: npt.NDArray[Any], *, channels: int) -> None:
+    if values.ndim - (name == "images") != 3 or channels not in (1, 3):
+        raise ValueError(f"{name} has shape {values.shape}; pictures are planes with 1 or 3 channels, pass '.nii.gz'")
+    if values.min() < 0 or values.max() > 255 or (values != np.rint(values)).any():
+        raise ValueError(f"{name} holds others than the integers from 0 to 255; pass '.nii.gz' instead of '.png'")
