@@ -16,6 +16,7 @@ from modelaug.cli._console import Commands, messages_on_stderr, out
 from modelaug.cli.compare import compare
 from modelaug.cli.convert import convert
 from modelaug.cli.demo import demo
+from modelaug.cli.explore import explore
 from modelaug.cli.fit import fit
 from modelaug.cli.info import info
 from modelaug.cli.pretrain import pretrain
@@ -53,5 +54,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, convert, show, fit, info, sample, pretrain, train, register, compare):
+for _command in (demo, convert, show, fit, explore, info, sample, pretrain, train, register, compare):
     app.command()(_command)

@@ -48,6 +48,7 @@ _EXTRAS: Final = {
     "safetensors": "train",
     "matplotlib": "plot",
     "PIL": "plot",
+    "panel": "explore",
     "SimpleITK": "io",
     "nibabel": "io",
     "dask": "distributed",

@@ -16,7 +16,14 @@ from modelaug import _checks
 from modelaug.fields import jacobian_determinant
 from modelaug.plots.figures import frame_axes
 
-__all__ = ["jacobian_limit", "jacobian_to_rgb", "label_jacobian_bar", "plot_jacobian"]
+__all__ = [
+    "determinant_limit",
+    "determinant_to_rgb",
+    "jacobian_limit",
+    "jacobian_to_rgb",
+    "label_jacobian_bar",
+    "plot_jacobian",
+]
 
 _MAP: Final = "RdBu_r"
 _LEAST, _MOST = (
@@ -25,10 +32,27 @@ _LEAST, _MOST = (
 )  # of the limit that is chosen by default, so that neither rounding nor one voxel sets the scale
 
 
+def determinant_limit(determinant: npt.NDArray[np.floating[Any]]) -> float:
+    """Return the largest |log2| of a determinant (h, w) that is no fold, at least 0.1 and at most 2."""
+    positive = determinant[determinant > 0]
+    extremes = np.array([positive.min(), positive.max()], dtype=np.float64) if positive.size else np.ones(1)
+    return float(np.clip(np.abs(np.log2(extremes)).max(), _LEAST, _MOST))
+
+
+def determinant_to_rgb(determinant: npt.NDArray[np.floating[Any]], limit: float) -> npt.NDArray[np.uint8]:
+    """Return the colours (h, w, 3) of a determinant (h, w), see `jacobian_to_rgb`."""
+    folded = determinant <= 0
+    logs = np.log2(np.where(folded, 1.0, determinant), dtype=np.float32)
+    # A table of 256 colours, as the colour map has them.
+    table: npt.NDArray[np.uint8] = colormaps[_MAP](np.linspace(0, 1, 256), bytes=True)[:, :3]
+    rgb = table[np.clip((logs / (2 * limit) + 0.5) * 256, 0, 255).astype(np.uint8)]
+    rgb[folded] = 0
+    return rgb
+
+
 def jacobian_limit(displacement: npt.ArrayLike) -> float:
-    """Return the largest |log2| of the Jacobian determinant that is no fold, at least 0.1 and at most 2."""
-    logs = _log_determinant(displacement)
-    return float(np.clip(np.abs(logs[np.isfinite(logs)]).max(initial=0.0), _LEAST, _MOST))
+    """Return the `determinant_limit` of a field (2, h, w)."""
+    return determinant_limit(_determinant(displacement))
 
 
 def jacobian_to_rgb(displacement: npt.ArrayLike, limit: float | None = None) -> npt.NDArray[np.uint8]:
@@ -53,13 +77,9 @@ def jacobian_to_rgb(displacement: npt.ArrayLike, limit: float | None = None) -> 
     TypeError, ValueError
         If the field has another shape or values that are not finite, or `limit` is not positive.
     """
-    logs = _log_determinant(displacement)
-    scale = jacobian_limit(displacement) if limit is None else _checks.number("limit", limit, above=0.0)
-    folded = np.isneginf(logs)
-    shares = np.where(folded, 0.0, logs) / (2 * scale) + 0.5
-    rgb: npt.NDArray[np.uint8] = colormaps[_MAP](np.clip(shares, 0, 1), bytes=True)[..., :3].copy()
-    rgb[folded] = 0
-    return rgb
+    determinant = _determinant(displacement)
+    scale = determinant_limit(determinant) if limit is None else _checks.number("limit", limit, above=0.0)
+    return determinant_to_rgb(determinant, scale)
 
 
 def plot_jacobian(displacement: npt.ArrayLike, *, limit: float | None = None, ax: Axes | None = None) -> Axes:
@@ -94,13 +114,10 @@ def label_jacobian_bar(figure: Any, limit: float, **where: Any) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
 
 
-def _log_determinant(displacement: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return log2 of the determinant (h, w), minus infinity where it is 0 or less."""
+def _determinant(displacement: npt.ArrayLike) -> npt.NDArray[np.float32]:
     field = _checks.finite("displacement", displacement, ndim=3, dtype=np.float32)
     if field.shape[0] != 2:
         raise ValueError(
             f"displacement has shape {field.shape}; pass (2, h, w), of a field in space the slice to be shown"
         )
-    determinant = jacobian_determinant(field).astype(np.float64)
-    logs = np.full(determinant.shape, -np.inf)
-    return np.log2(determinant, out=logs, where=determinant > 0)
+    return jacobian_determinant(field)

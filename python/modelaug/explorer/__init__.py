@@ -1,0 +1,45 @@
+"""What a model draws, live in the browser or in a notebook.
+
+`explore` needs Panel and matplotlib, installed by ``pip install modelaug[explore]``; the rest of the package does not
+need Panel: `ExplorerState` says what is shown, and `ModePairs` draws pairs of chosen modes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelaug.cohort import Cohort
+from modelaug.explorer.choice import ModelChoice
+from modelaug.explorer.modes import ModePairs
+from modelaug.explorer.state import ExplorerState, PairRenderer
+from modelaug.model import AppearanceModel
+
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
+
+__all__ = ["ExplorerState", "ModePairs", "ModelChoice", "PairRenderer", "explore"]
+
+
+def explore(what: AppearanceModel | Cohort | ModelChoice, *, modes: int = 6) -> Viewable:
+    """Return an explorer of a model: in a notebook it shows itself, elsewhere ``.servable()`` or ``.show()`` serve it.
+
+    Parameters
+    ----------
+    what
+        A model in the plane; or a cohort, of which models are fitted with the levels of locality to choose from.
+    modes
+        Sliders for the first modes of shape and of texture each.
+
+    Returns
+    -------
+    panel.viewable.Viewable
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `what` is nothing of this kind, or is not in the plane.
+    """
+    from modelaug.explorer.app import Explorer
+
+    choice: Any = what if isinstance(what, ModelChoice) else ModelChoice(what)
+    return Explorer(choice, modes=modes).view()

@@ -1,0 +1,70 @@
+"""Which model is looked at: one that was fitted, or those of a cohort by their levels of locality."""
+
+from __future__ import annotations
+
+import threading
+
+from modelaug.cohort import Cohort
+from modelaug.model import AppearanceModel, ShapeOptions
+
+__all__ = ["ModelChoice"]
+
+
+class ModelChoice:
+    """Models to choose from. A model keeps its modes but not of which level they are; so levels need the cohort.
+
+    Parameters
+    ----------
+    what
+        A model; or a cohort, of which a model is fitted when one is asked for.
+    expression
+        Python that gives `what`, for the line that reproduces what is seen; by default ``"model"`` or ``"cohort"``.
+    threads
+        For fitting; None means all cores.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `what` is nothing of this kind, or is not in the plane.
+    """
+
+    def __init__(
+        self, what: AppearanceModel | Cohort, *, expression: str | None = None, threads: int | None = None
+    ) -> None:
+        if not isinstance(what, AppearanceModel | Cohort):
+            raise TypeError(f"what is {type(what).__name__}; pass an AppearanceModel, fitted or loaded, or a Cohort")
+        if len(what.grid) != 2:
+            raise ValueError(f"the images have the grid {what.grid}; the explorer needs images in the plane")
+        self._what, self._threads = what, threads
+        self._expression = expression or ("cohort" if isinstance(what, Cohort) else "model")
+        self._fitted: dict[int, AppearanceModel] = {}
+        self._fitting = threading.Lock()
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels of locality of shape to choose from; none of a model."""
+        return tuple(range(1, ShapeOptions().levels + 1)) if isinstance(self._what, Cohort) else ()
+
+    def model(self, level: int | None = None) -> AppearanceModel:
+        """Return the model with so many levels of locality of shape; None means as it is, or the default."""
+        if isinstance(self._what, AppearanceModel):
+            if level is not None:
+                raise ValueError(
+                    f"level is {level} but a fitted model has only its own; pass None, or explore a cohort"
+                )
+            return self._what
+        wanted = ShapeOptions().levels if level is None else level
+        if wanted not in self.levels:
+            raise ValueError(f"level is {level}; pass one of {', '.join(map(str, self.levels))}")
+        with self._fitting:  # sessions of several browsers share the models
+            if wanted not in self._fitted:
+                shape = ShapeOptions(levels=wanted)
+                self._fitted[wanted] = AppearanceModel.fit(self._what, shape=shape, threads=self._threads)
+            return self._fitted[wanted]
+
+    def expression(self, level: int | None = None) -> str:
+        """Return Python that gives `model` again, bit for bit, where modelaug is imported."""
+        if isinstance(self._what, AppearanceModel):
+            return self._expression
+        wanted = ShapeOptions().levels if level is None else level
+        return f"modelaug.AppearanceModel.fit({self._expression}, shape=modelaug.ShapeOptions(levels={wanted}))"

@@ -1,0 +1,133 @@
+"""Pairs of the mean image and the image of chosen modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug._random import generator
+from modelaug.gaussian import GaussianModel
+from modelaug.model import AppearanceModel
+from modelaug.synthesis import Pair, PairOptions
+from modelaug.synthesis.geometry import GeometrySource, _Coefficients
+from modelaug.warping import pull, pull_nearest
+from modelaug.weights import landmark_spacing, weight_map
+
+__all__ = ["ModePairs"]
+
+Array = npt.NDArray[np.float64]
+
+_STEPS = 20  # in which modes that no map without folds can render are taken back to the mean
+
+
+@dataclass(eq=False)
+class _ChosenGeometry(GeometrySource):
+    """The geometry of chosen coefficients, shrunk towards the mean until it is valid."""
+
+    chosen: Array = field(default_factory=lambda: np.zeros(0))
+
+    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, np.random.Generator, int, float]]:
+        pose = np.zeros((2, len(self.model.pose.variances)))
+        shape = np.stack([np.zeros_like(self.chosen), self.chosen])
+        for step in range(_STEPS + 1):
+            shrink = 1 - step / _STEPS
+            yield _Coefficients(shrink * shape, pose, None), generator(self.seed, index), step + 1, shrink
+
+
+class ModePairs:
+    """Pairs whose fixed image is the mean, and whose moving one has chosen modes of shape and texture.
+
+    Both are in the mean pose. Nothing is drawn at random. A shape that no map without folds can render is taken back
+    towards the mean until one can, see `Geometry`; ``info["shrink"]`` says by which factor.
+
+    Parameters
+    ----------
+    model
+        A fitted or loaded model.
+    options
+        How pairs are made. With ``texture="shared"`` the fixed image has the moving one's texture. Residual
+        deformations and acquisition, which are random, are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind.
+    """
+
+    def __init__(self, model: AppearanceModel, *, options: PairOptions | None = None) -> None:
+        if not isinstance(model, AppearanceModel):
+            raise TypeError(f"model is {type(model).__name__}; pass an AppearanceModel, fitted or loaded")
+        self.model = model
+        self.options = replace(_checks.options(options, PairOptions), residual=None, acquisition=None)
+        width = self.options.weight_width
+        if self.options.weight_unit == "spacing":
+            width *= landmark_spacing(model.reference, model.spacing)
+        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
+
+    def draw(self, shape: Sequence[float] = (), texture: Sequence[float] = ()) -> Pair:
+        """Return the pair of the mean and chosen modes.
+
+        Parameters
+        ----------
+        shape, texture
+            Of the first modes, in standard deviations; the others are 0.
+
+        Returns
+        -------
+        Pair
+            ``info`` is that of its `Geometry`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there are more numbers than modes, or one is not finite.
+        """
+        model = self.model
+        chosen = _coefficients("shape", shape, model.shape)
+        geometry = _ChosenGeometry(model, 0, self.options, chosen=chosen).draw(0)
+        moved = self._texture(_coefficients("texture", texture, model.texture))
+        still = moved if self.options.texture == "shared" else self._texture(np.zeros(len(model.texture.variances)))
+        fixed, moving = geometry.displacements
+        weight = np.empty(model.grid, np.float32)
+        pull(self._weight, fixed, weight)
+        labels: list[npt.NDArray[Any] | None] = [None, None]
+        if model.labels is not None:
+            source = np.ascontiguousarray(model.labels)
+            for i, displacement in enumerate((fixed, moving)):
+                labels[i] = np.empty_like(source)
+                pull_nearest(source, displacement, labels[i])
+        return Pair(
+            fixed=model.render(still, fixed),
+            moving=model.render(moved, moving),
+            flow=geometry.flow,
+            weight=weight * geometry.inside,
+            landmarks_fixed=geometry.landmarks[0],
+            landmarks_moving=geometry.landmarks[1],
+            labels_fixed=labels[0],
+            labels_moving=labels[1],
+            info=geometry.info,
+        )
+
+    def _texture(self, coefficients: Array) -> npt.NDArray[np.float32]:
+        """Return the texture (c, *grid) within the range of the training images."""
+        used = np.flatnonzero(coefficients)  # a few of many: a slider must not wait for all the others
+        part = self.model.texture
+        flat = part.mean + part.basis[:, used] @ coefficients[used].astype(part.basis.dtype)
+        low, high = (limits.reshape(-1, *(1 for _ in self.model.grid)) for limits in self.model.intensities.T)
+        image = np.clip(flat.reshape(self.model.channels, *self.model.grid), low, high)
+        return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _coefficients(name: str, deviations: Sequence[float], part: GaussianModel) -> Array:
+    """Return the coefficients (k,) of all modes for some of the first in standard deviations."""
+    given = [_checks.number(f"{name}[{k}]", value) for k, value in enumerate(deviations)]
+    if len(given) > len(part.variances):
+        raise ValueError(f"{name} has {len(given)} numbers but the model has {len(part.variances)} modes; pass fewer")
+    coefficients = np.zeros(len(part.variances))
+    coefficients[: len(given)] = given * np.sqrt(part.variances[: len(given)])
+    return coefficients

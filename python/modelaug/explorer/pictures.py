@@ -1,0 +1,172 @@
+"""What a pair looks like, as arrays of colours and lines: no figure is made, so that it takes milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import contourpy
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+
+from modelaug.cohort import LandmarkObject
+from modelaug.fields import jacobian_determinant
+from modelaug.model import AppearanceModel
+from modelaug.plots.flow import flow_radius, flow_to_rgb
+from modelaug.plots.jacobian import determinant_limit, determinant_to_rgb
+from modelaug.synthesis import Pair
+from modelaug.warping import pull
+
+__all__ = ["PANELS", "Pictures", "contours", "grey_limits", "grid_lines", "pictures"]
+
+PANELS: Final = (
+    "fixed",
+    "moving",
+    "moving, warped by flow",
+    "fixed minus warped",
+    "flow",
+    "warped grid",
+    "Jacobian",
+    "weight",
+)
+"""From left to right, in two rows."""
+
+_FINE: Final = 128  # points along a line of the grid are enough
+
+Colors = npt.NDArray[np.uint8]
+Line = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """A pair as it is seen.
+
+    Attributes
+    ----------
+    images : dict of ndarray, (h, w, 3), uint8
+        By panel.
+    contours : dict of list of ndarray, (k, 2)
+        By panel, in the order of the model's objects: pixels, components in array-axis order.
+    grid : list of ndarray, (k, 2)
+        Lines of the warped grid.
+    facts : dict
+        What is worth saying in numbers, by name.
+    """
+
+    images: dict[str, Colors]
+    contours: dict[str, list[Line]]
+    grid: list[Line]
+    facts: dict[str, str]
+
+
+def grey_limits(model: AppearanceModel) -> tuple[float, float]:
+    """Return the intensities that become black and white, the same for all pairs of a model.
+
+    All but the darkest and brightest half percent of the mean texture and its training subjects' lie between.
+    """
+    coefficients = model.texture_coefficients.astype(model.texture.basis.dtype)
+    textures = model.texture.reconstruct(coefficients).reshape(len(coefficients), model.channels, -1)
+    shown = textures if model.channels == 3 else textures[:, :1]
+    low, high = (float(value) for value in np.percentile(shown, (0.5, 99.5)))
+    return low, high if high > low else low + 1.0
+
+
+def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float, float]) -> Pictures:
+    """Return what a pair looks like.
+
+    Parameters
+    ----------
+    pair
+        In the plane.
+    objects
+        Of its landmarks.
+    limits
+        As of `grey_limits`.
+
+    Returns
+    -------
+    Pictures
+    """
+    # On one thread: to wait for others costs more than such small images.
+    warped = np.empty_like(pair.moving)
+    for channel, target in zip(pair.moving, warped, strict=True):
+        pull(channel, pair.flow, target, float(channel.min()))
+    determinant = jacobian_determinant(pair.flow, threads=1)
+    radius, limit = flow_radius(pair.flow), determinant_limit(determinant)
+    span = limits[1] - limits[0]
+    white: Colors = np.full((*pair.weight.shape, 3), 255, np.uint8)
+    images = dict(
+        zip(
+            PANELS,
+            (
+                _grey(pair.fixed, *limits),
+                _grey(pair.moving, *limits),
+                _grey(warped, *limits),
+                _grey(pair.fixed - warped, -span, span),
+                flow_to_rgb(pair.flow, radius or None),
+                white,
+                determinant_to_rgb(determinant, limit),
+                _magma(pair.weight),
+            ),
+            strict=True,
+        )
+    )
+    fixed, moving = (contours(points, objects) for points in (pair.landmarks_fixed, pair.landmarks_moving))
+    on = {name: moving if name == "moving" else fixed for name in PANELS}
+    info = pair.info
+    facts = {
+        "flow": f"{np.hypot(*pair.flow).mean():.1f} px on average, {radius:.1f} px at most (full colour)",
+        "Jacobian": f"{determinant.min():.2f} to {determinant.max():.2f}, colours to {2**limit:.2f}",
+        "folds": str(int((determinant <= 0).sum())),
+        "landmarks": f"flow misses them by {info['landmark_error']:.3f} px at most",
+        "attempts": _attempts(info),
+    }
+    return Pictures(images, on, grid_lines(pair.flow), facts)
+
+
+def contours(landmarks: Line, objects: Sequence[LandmarkObject]) -> list[Line]:
+    """Return the line through each object's landmarks, closed ones back to their start; just the points if no order."""
+    lines = []
+    for each in objects:
+        points = landmarks[list(each.indices)]
+        lines.append(np.vstack([points, points[:1]]) if each.kind == "closed" else points)
+    return lines
+
+
+def grid_lines(displacement: npt.NDArray[np.floating[Any]], *, cells: int = 20) -> list[Line]:
+    """Return the lines (k, 2) of a warped grid, see `plots.plot_grid`; the longer side has about so many cells."""
+    h, w = displacement.shape[1:]
+    if h < 2 or w < 2:
+        return []
+    cell = max(1.0, round(max(h, w) / cells))
+    step = max(1, max(h, w) // _FINE)
+    rows, columns = np.arange(0, h, step), np.arange(0, w, step)
+    lines: list[Line] = []
+    for coordinate in displacement + np.indices((h, w)):
+        levels = np.arange(np.ceil(coordinate.min() / cell), np.floor(coordinate.max() / cell) + 1) * cell
+        z = np.ascontiguousarray(coordinate[::step, ::step], dtype=np.float64)
+        if min(z.shape) > 1:
+            maker = contourpy.contour_generator(x=columns, y=rows, z=z)
+            for level in levels.tolist():
+                lines += [np.asarray(line)[:, ::-1] for line in maker.lines(level)]  # they come as (column, row)
+    return lines
+
+
+def _grey(image: npt.NDArray[np.floating[Any]], low: float, high: float) -> Colors:
+    """Return three channels in colour, else the first in grey."""
+    channels = image if len(image) == 3 else image[:1]
+    scaled = np.clip((channels - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(np.moveaxis(scaled, 0, -1), (*image.shape[1:], 3)))
+
+
+def _magma(weight: npt.NDArray[np.float32]) -> Colors:
+    colors: Colors = colormaps["magma"](weight, bytes=True)[..., :3]
+    return colors
+
+
+def _attempts(info: dict[str, Any]) -> str:
+    if info["shrink"] < 1:
+        return f"shrunk to {info['shrink']:.0%} of what was asked for, to fold nowhere"
+    return str(info["attempts"])
