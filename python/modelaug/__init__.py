@@ -14,6 +14,7 @@ from modelaug._core import build_config
 from modelaug.alignment import Alignment, procrustes
 from modelaug.cohort import Cohort, LandmarkObject
 from modelaug.datasets import phantoms
+from modelaug.estimator import Augmenter
 from modelaug.fields import compose, invert, jacobian_determinant
 from modelaug.gaussian import GaussianModel
 from modelaug.io.archives import ModelFileError
@@ -35,6 +36,7 @@ __all__ = [
     "AcquisitionOptions",
     "Alignment",
     "AppearanceModel",
+    "Augmenter",
     "BSpline",
     "Cohort",
     "GaussianModel",

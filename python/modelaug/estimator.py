@@ -1,0 +1,264 @@
+"""Model and pairs in one object with the conventions of scikit-learn, which it does not need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Final
+
+from modelaug import _checks, quality
+from modelaug.alignment import Alignment, procrustes
+from modelaug.cohort import Cohort
+from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
+from modelaug.splines import SplineOptions
+from modelaug.synthesis import Pair, PairOptions, PairSynthesizer
+
+__all__ = ["Augmenter"]
+
+_KINDS: Final[dict[str, type[Any]]] = {
+    "shape": ShapeOptions,
+    "texture": TextureOptions,
+    "spline": SplineOptions,
+    "pairs": PairOptions,
+}
+_LIMIT: Final = 3.0  # standard deviations; without it independent landmarks would score best
+
+
+class Augmenter:
+    """Learns an `AppearanceModel` and draws pairs from it: ``fit``, ``sample``, ``score``, ``set_params``.
+
+    It can be cloned, compared and searched over by what knows scikit-learn's estimators, ``sklearn.base.clone`` and
+    ``sklearn.model_selection.ParameterGrid`` for example. As there, arguments are kept as they are and checked by
+    `fit`; what was learned has a name that ends in an underscore. It is a `PairSource`, too; training from
+    ``synthesizer_`` instead saves copies.
+
+    Parameters
+    ----------
+    shape, texture, spline
+        Options of `AppearanceModel.fit`; defaults if None.
+    pairs
+        Options of `PairSynthesizer`; defaults if None.
+    seed
+        Seed of the pairs, a non-negative integer.
+    threads
+        Threads to use; None means all cores. Results do not depend on it.
+
+    Attributes
+    ----------
+    model_ : AppearanceModel
+        What `fit` learned.
+    synthesizer_ : PairSynthesizer
+        The source of the pairs.
+    alignment_ : Alignment
+        Of the training shapes, in mm.
+
+    Examples
+    --------
+    >>> from modelaug import Augmenter, phantoms
+    >>> hearts = phantoms.heart(8, shape=(48, 48))
+    >>> augmenter = Augmenter(seed=1).set_params(shape__levels=2).fit(hearts.subset(range(6)))
+    >>> augmenter.sample(3).flow.shape
+    (3, 2, 48, 48)
+    >>> augmenter.score(hearts.subset([6, 7])) < 0
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: ShapeOptions | None = None,
+        texture: TextureOptions | None = None,
+        spline: SplineOptions | None = None,
+        pairs: PairOptions | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.shape = shape
+        self.texture = texture
+        self.spline = spline
+        self.pairs = pairs
+        self.seed = seed
+        self.threads = threads
+
+    def fit(self, cohort: Cohort, y: None = None) -> Augmenter:
+        """Learn the model of a cohort.
+
+        Parameters
+        ----------
+        cohort
+            At least 2 subjects.
+        y
+            Not used; there because scikit-learn passes it.
+
+        Returns
+        -------
+        Augmenter
+            This one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is of another kind or out of range, or the cohort cannot be learned from, see
+            `AppearanceModel.fit`.
+        """
+        _check_cohort(cohort)
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} is {value!r}; pass {kind.__name__}(...) or None")
+        seed = _checks.integer("seed", self.seed, minimum=0)
+        shape = self.shape or ShapeOptions()
+        alignment = procrustes(cohort.landmarks * cohort.spacing, transform=shape.transform)
+        model = AppearanceModel.fit(cohort, shape=shape, texture=self.texture, spline=self.spline, threads=self.threads)
+        synthesizer = PairSynthesizer(model, seed=seed, options=self.pairs)
+        # All at once: a fit that fails leaves what an earlier one learned.
+        self.model_, self.synthesizer_, self.alignment_ = model, synthesizer, alignment
+        return self
+
+    def draw(self, index: int) -> Pair:
+        """Return pair `index`, a pure function of the cohort, the parameters and the index.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If nothing is fitted, or `index` is not an integer from 0 to 2^64 - 1.
+        """
+        return self._fitted("synthesizer_").draw(index)
+
+    def sample(self, n: int = 1, *, first: int = 0) -> Pair:
+        """Return pairs `first` to ``first + n - 1``, stacked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If nothing is fitted, `n` is not positive, or `first` is negative.
+        """
+        start = _checks.integer("first", first, minimum=0)
+        indices = range(start, start + _checks.integer("n", n, minimum=1))
+        return self._fitted("synthesizer_").batch(indices, threads=self.threads)
+
+    def score(self, cohort: Cohort, y: None = None) -> float:
+        """Return how well the model reaches shapes that it was not learned from; higher is better, 0 is best.
+
+        Parameters
+        ----------
+        cohort
+            Subjects with the training landmarks, spacing included.
+        y
+            Not used; there because scikit-learn passes it.
+
+        Returns
+        -------
+        float
+            The negative `quality.generalization` of the landmarks, aligned like the training shapes, in voxels of the
+            mean frame, by coefficients of at most three standard deviations.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If nothing is fitted, or the landmarks or the spacing are others.
+        """
+        model: AppearanceModel = self._fitted("model_")
+        _check_cohort(cohort)
+        if cohort.spacing.tolist() != model.spacing.tolist():
+            raise ValueError(
+                f"cohort has spacing {cohort.spacing.tolist()}, the model {model.spacing.tolist()}; resample the images"
+            )
+        alignment: Alignment = self.alignment_
+        shapes = alignment.align(cohort.landmarks * cohort.spacing) / cohort.spacing
+        return -quality.generalization(model.shape, shapes, limit=_LIMIT)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name.
+
+        Parameters
+        ----------
+        deep
+            Whether to return what is within options as well, such as ``shape__levels``; of options that are None, the
+            defaults.
+        """
+        found = {name: getattr(self, name) for name in _NAMES}
+        if deep:
+            for name, kind in _KINDS.items():
+                found |= _members(name, kind() if found[name] is None else found[name])
+        return found
+
+    def set_params(self, **params: Any) -> Augmenter:
+        """Set parameters by name, such as ``seed=1`` or ``shape__levels=2``; `fit` has to be called after.
+
+        Returns
+        -------
+        Augmenter
+            This one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no parameter of a name, or options do not take a value. Nothing is changed then.
+        """
+        changed: dict[str, Any] = {}
+        nested: dict[str, dict[str, Any]] = {}
+        for name, value in params.items():
+            head, _, rest = name.partition("__")
+            if head not in _NAMES or (rest and head not in _KINDS):
+                raise ValueError(f"{name!r} is no parameter; pass one of {', '.join(self.get_params())}")
+            if rest:
+                nested.setdefault(head, {})[rest] = value
+            else:
+                changed[name] = value
+        for head, members in nested.items():
+            current, default = changed.get(head, getattr(self, head)), _KINDS[head]()
+            options = _replaced(head, default if current is None else current, members)
+            changed[head] = None if current is None and options == default else options
+        for name, value in changed.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """Return the call that makes it, without what is None."""
+        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
+        return f"Augmenter({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+    def _fitted(self, name: str) -> Any:
+        if not hasattr(self, name):
+            raise ValueError("nothing is fitted; call fit(cohort) first")
+        return getattr(self, name)
+
+
+_NAMES: Final = (*_KINDS, "seed", "threads")
+
+
+def _check_cohort(cohort: Cohort) -> None:
+    if not isinstance(cohort, Cohort):
+        raise TypeError(f"cohort is a {type(cohort).__name__}; pass a Cohort")
+
+
+def _members(name: str, options: Any) -> dict[str, Any]:
+    """Return what is within options, and within options within them, by names joined by two underscores."""
+    found: dict[str, Any] = {}
+    for each in fields(options):
+        value = getattr(options, each.name)
+        found[f"{name}__{each.name}"] = value
+        if is_dataclass(value):
+            found |= _members(f"{name}__{each.name}", value)
+    return found
+
+
+def _replaced(name: str, options: Any, members: Mapping[str, Any]) -> Any:
+    """Return options with other values of some members, named as by `_members`."""
+    if not is_dataclass(options) or isinstance(options, type):
+        raise TypeError(f"{name} is {options!r}; set it to options before what is within them")
+    known = [each.name for each in fields(options)]
+    plain: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for member, value in members.items():
+        head, _, rest = member.partition("__")
+        if head not in known:
+            raise ValueError(f"'{name}__{member}' is no parameter; {name} has {', '.join(known)}")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            plain[head] = value
+    for head, inner in nested.items():
+        plain[head] = _replaced(f"{name}__{head}", plain.get(head, getattr(options, head)), inner)
+    return replace(options, **plain)
