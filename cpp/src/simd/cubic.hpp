@@ -71,7 +71,7 @@ void spline_lines(const SplineLines& lines, float* work) {
 
 // The sum over k of w[k][i] rows[i][k], for each i.
 inline Quad sum_along(const Quad (&w)[4], const Quad (&rows)[4]) {
-#if defined(__GNUC__)
+#ifdef MODELAUG_VECTORS
     const Quad a = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5),
                b = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5),
                c = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7),

@@ -3,17 +3,17 @@
 // Compilers without GCC's vector types take one voxel at a time: the same code, with float and bool in their place.
 #pragma once
 
-#if defined(__SSE2__) && defined(__GNUC__)
-#include <immintrin.h>
-#endif
-
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
+
+#if defined(__SSE2__) && defined(MODELAUG_VECTORS)
+#include <immintrin.h>
+#endif
 
 namespace modelaug {
 namespace {
 
-#if defined(__GNUC__)
+#ifdef MODELAUG_VECTORS
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
 #elif defined(__AVX2__)

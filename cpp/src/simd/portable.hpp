@@ -12,6 +12,13 @@
 #define MODELAUG_RESTRICT __restrict__
 #endif
 
+// GCC's vector types, as of GCC 12, and Clang's. Without them, or if MODELAUG_SCALAR is defined, one lane at a time.
+#if defined(__GNUC__) && defined(__has_builtin) && !defined(MODELAUG_SCALAR)
+#if __has_builtin(__builtin_shufflevector) && __has_builtin(__builtin_convertvector)
+#define MODELAUG_VECTORS
+#endif
+#endif
+
 namespace modelaug {
 namespace {
 

@@ -107,7 +107,7 @@ inline bool any(SixteenInts truth) {
 }
 
 inline bool any_less(Sixteen a, Sixteen b) {
-#if defined(__AVX512F__)
+#if defined(MODELAUG_VECTORS) && defined(__AVX512F__)
     return _mm512_cmp_ps_mask((__m512)a.part[0], (__m512)b.part[0], _CMP_LT_OQ) != 0;
 #else
     return any(a < b);

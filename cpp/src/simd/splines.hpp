@@ -17,7 +17,7 @@ inline Sixteen locate(const StepView& step, int axis, Sixteen x, SixteenInts& ce
 }
 
 // Pairs of components, four of each point: pairs[j] has those of control point j, point after point.
-#if defined(__GNUC__)
+#ifdef MODELAUG_VECTORS
 constexpr int kPoints = kLanes / 2;  // whose pairs fill a register
 
 inline void transpose_pairs(const float* values, Floats (&pairs)[4]) {
@@ -80,7 +80,7 @@ inline Floats twice(const float* values) {
 // derivatives, and of down with the B-splines.
 template <bool Gradient>
 inline void sum_along(const float* value, const float* down, const float* t, Sixteen (&sums)[3][2]) {
-#if defined(__GNUC__)
+#ifdef MODELAUG_VECTORS
     for (int p = 0; p < kParts; ++p) {
         Floats pairs[3][2];
         for (int half = 0; half < 2; ++half) {
