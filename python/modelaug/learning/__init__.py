@@ -22,6 +22,7 @@ from modelaug.learning.augmentation import (
 from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flownet
 from modelaug.learning.intensity import scale_intensity
+from modelaug.learning.interoperability import pair_dictionary, pair_from_subject, torchio_subject
 from modelaug.learning.losses import end_point_error, multiscale_epe
 from modelaug.learning.options import TrainOptions, recommended_options
 from modelaug.learning.pretrained import adapt_channels, load_flownet
@@ -45,12 +46,15 @@ __all__ = [
     "load_flownet",
     "load_network",
     "multiscale_epe",
+    "pair_dictionary",
+    "pair_from_subject",
     "read_card",
     "recommended_options",
     "register",
     "save_network",
     "scale_intensity",
     "to_flownet",
+    "torchio_subject",
     "train",
     "transform_pairs",
     "vary_intensity",

@@ -1,0 +1,205 @@
+"""Pairs as the containers of MONAI and TorchIO, for pipelines that are built on those.
+
+What these pipelines do to intensities is welcome. What they do to the images' geometry, such as flips, crops or affine
+maps, would have to change the flow as well, its vectors and their places, and they do not know that: let the source
+deform, see `PairOptions`, or `transform_pairs`, which moves pairs and their flow together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from modelaug.io.geometry import Geometry
+from modelaug.synthesis import Pair
+
+if TYPE_CHECKING:
+    import torchio
+
+__all__ = ["pair_dictionary", "pair_from_subject", "torchio_subject"]
+
+# As in MONAI's registration networks and losses; with a channel, as its transforms of dictionaries want it.
+_KEYS: Final = {
+    "fixed_image": "fixed",
+    "moving_image": "moving",
+    "ddf": "flow",
+    "weight": "weight",
+    "fixed_label": "labels_fixed",
+    "moving_label": "labels_moving",
+    "fixed_landmarks": "landmarks_fixed",
+    "moving_landmarks": "landmarks_moving",
+}
+_LABELS: Final = ("labels_fixed", "labels_moving")
+_LANDMARKS: Final = ("landmarks_fixed", "landmarks_moving")
+
+
+def pair_dictionary(pair: Pair) -> dict[str, Tensor]:
+    """Return a pair as a dictionary of tensors, as MONAI's dictionary transforms, datasets and `Warp` take it.
+
+    Axes and components stay in array-axis order, which is MONAI's, too: ``monai.networks.blocks.Warp()`` of a batch of
+    moving images by ``ddf`` is what `warp` makes of them. A dataset is
+    ``monai.data.Dataset(range(n), [source.draw, pair_dictionary, ...])``, with MONAI's transforms of intensities for
+    the dots.
+
+    Parameters
+    ----------
+    pair
+        One pair, not a batch.
+
+    Returns
+    -------
+    dict of Tensor
+        ``fixed_image`` and ``moving_image``, (c, *grid) float32; ``ddf``, the flow, (d, *grid) float32, in voxels;
+        ``weight``, (1, *grid) float32; ``fixed_label`` and ``moving_label``, (1, *grid) int64, if the pair has labels;
+        ``fixed_landmarks`` and ``moving_landmarks``, (m, d) float64. None shares memory with the pair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `pair` is no `Pair`, or a batch.
+    """
+    return {
+        key: torch.from_numpy(array.astype(np.int64) if name in _LABELS else array.copy())
+        for (key, name) in _KEYS.items()
+        if (array := _channels_first(pair, name)) is not None
+    }
+
+
+def torchio_subject(pair: Pair, *, geometry: Geometry | None = None) -> torchio.Subject:
+    """Return a pair as a subject of TorchIO, in its axis order: column before row before plane, and always three axes.
+
+    Parameters
+    ----------
+    pair
+        One pair, not a batch; in the plane its images get a third axis of length 1.
+    geometry
+        Where the grid lies in space; 1 mm per voxel by default, from the origin.
+
+    Returns
+    -------
+    torchio.Subject
+        ``fixed_image`` and ``moving_image`` are a ``ScalarImage``, (c, columns, rows, planes) float32; ``fixed_label``
+        and ``moving_label`` a ``LabelMap``, (1, columns, rows, planes) int32, if the pair has labels; with TorchIO's
+        affine map from voxels to RAS+ in mm. The rest are tensors, which no transform touches: ``ddf``, the flow,
+        (d, columns, rows, planes) float32 in voxels, component k along tensor axis 1 + k; ``weight``, (1, columns,
+        rows, planes) float32; ``fixed_landmarks`` and ``moving_landmarks``, (m, d) float64 in voxels, column first.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If TorchIO is not installed.
+    TypeError, ValueError
+        If `pair` is no `Pair`, or a batch, or `geometry` has another number of axes.
+    """
+    import torchio
+
+    d = _axes(pair)
+    where = Geometry(np.ones(d)) if geometry is None else geometry
+    if not isinstance(where, Geometry):
+        raise TypeError(f"geometry is a {type(where).__name__}; pass a modelaug.io.Geometry or None")
+    if len(where.spacing) != d:
+        raise ValueError(f"geometry has {len(where.spacing)} axes, the pair {d}; pass that of the pair's grid")
+    affine = _ras_affine(where)
+    members: dict[str, Any] = {}
+    for key, name in _KEYS.items():
+        array = _channels_first(pair, name)
+        if array is None:
+            continue
+        if name in _LANDMARKS:
+            members[key] = torch.from_numpy(array[:, ::-1].copy())
+            continue
+        values = array[::-1] if name == "flow" else array
+        tensor = torch.from_numpy(_to_torchio(values.astype(np.int32) if name in _LABELS else values))
+        if name in ("flow", "weight"):
+            members[key] = tensor
+        else:
+            members[key] = (torchio.LabelMap if name in _LABELS else torchio.ScalarImage)(tensor=tensor, affine=affine)
+    return torchio.Subject(**members)
+
+
+def pair_from_subject(subject: torchio.Subject) -> Pair:
+    """Return the pair of a subject of `torchio_subject`, after transforms of its intensities.
+
+    Parameters
+    ----------
+    subject
+        With all that `torchio_subject` puts into it.
+
+    Returns
+    -------
+    Pair
+        Labels are int32.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If TorchIO is not installed.
+    ValueError
+        If something is missing, or a transform has moved voxels, after which the flow is no longer that of the images.
+    """
+    import torchio
+
+    missing = [key for key, name in _KEYS.items() if key not in subject and name not in _LABELS]
+    if missing:
+        raise ValueError(f"subject has no {missing[0]}; pass one made by torchio_subject")
+    moved = [type(each).__name__ for each in subject.history if isinstance(each, torchio.SpatialTransform)]
+    if moved:
+        raise ValueError(
+            f"subject was moved by {moved[0]}, which leaves the flow behind; use transforms of intensities only"
+        )
+    d = subject["fixed_landmarks"].shape[1]
+    arrays: dict[str, Any] = {}
+    for key, name in _KEYS.items():
+        if key not in subject:
+            continue
+        if name in _LANDMARKS:
+            arrays[name] = subject[key].numpy()[:, ::-1].copy()
+            continue
+        member = subject[key] if name in ("flow", "weight") else subject[key].data
+        values = _from_torchio(member.numpy(), d)
+        if name in ("fixed", "moving"):
+            arrays[name] = values
+        else:
+            arrays[name] = values[::-1].copy() if name == "flow" else values[0]
+    return Pair(**arrays)
+
+
+def _axes(pair: Pair) -> int:
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair is a {type(pair).__name__}; pass a Pair, as of a source's draw")
+    d = pair.landmarks_fixed.shape[-1]
+    if pair.flow.ndim != d + 1:
+        raise ValueError(f"pair has a flow of shape {pair.flow.shape}, a batch; pass its pairs one by one")
+    return d
+
+
+def _channels_first(pair: Pair, name: str) -> npt.NDArray[Any] | None:
+    """Return an array of a pair; those without a channel get one."""
+    _axes(pair)
+    array: npt.NDArray[Any] | None = getattr(pair, name)
+    return array[None] if array is not None and name in ("weight", *_LABELS) else array
+
+
+def _to_torchio(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return (c, *grid) as TorchIO's (c, columns, rows, planes)."""
+    turned = array.transpose(0, *range(array.ndim - 1, 0, -1))
+    return np.array(turned if array.ndim == 4 else turned[..., None], order="C")
+
+
+def _from_torchio(array: npt.NDArray[Any], d: int) -> npt.NDArray[Any]:
+    """Undo `_to_torchio`."""
+    return np.array((array if d == 3 else array[..., 0]).transpose(0, *range(d, 0, -1)), order="C")
+
+
+def _ras_affine(geometry: Geometry) -> npt.NDArray[np.float64]:
+    """Return the map (4, 4) from voxels, column first, to positions: x to the right, y to the front, z to the head."""
+    d = len(geometry.spacing)
+    affine = np.eye(4)
+    affine[:d, :d] = geometry.direction * geometry.spacing[::-1]
+    affine[:d, 3] = geometry.origin
+    affine[:2] *= -1  # from LPS, as files of images have it
+    return affine
