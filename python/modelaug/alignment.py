@@ -175,6 +175,20 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
     TypeError, ValueError
         If `landmarks` has the wrong shape or values that are not finite, n < 2, the landmarks of a shape all coincide,
         or `transform` is not one of those named.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import procrustes
+    >>> triangle = np.array([[0.0, 0.0], [0.0, 4.0], [3.0, 0.0]])
+    >>> turned = triangle @ [[0, 1], [-1, 0]]
+    >>> alignment = procrustes([triangle, 2 * turned + 5])
+    >>> bool(np.allclose(alignment.shapes[0], alignment.shapes[1]))
+    True
+    >>> np.round(np.exp(np.diff(alignment.poses[:, 0])), 6)  # the second is twice as large
+    array([2.])
+    >>> float(np.rad2deg(np.diff(alignment.poses[:, 1])[0]).round(6))  # and turned by a quarter
+    90.0
     """
     shapes = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
     n, _, d = shapes.shape

@@ -33,6 +33,12 @@ class LandmarkObject:
     kind
         ``"closed"``: consecutive landmarks are neighbours and the last is next to the first; ``"open"``: a curve with
         two ends; ``"points"``: no order.
+
+    Examples
+    --------
+    >>> from modelaug import LandmarkObject
+    >>> LandmarkObject("wall", indices=range(4), kind="closed")
+    LandmarkObject(name='wall', indices=(0, 1, 2, 3), kind='closed')
     """
 
     name: str
@@ -87,6 +93,18 @@ class Cohort:
     TypeError, ValueError
         If an array has the wrong type or shape, holds a value that is not finite, an image is constant, a landmark lies
         outside the images or coincides with another of the same subject, or the objects do not partition the landmarks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import Cohort
+    >>> images = np.arange(2 * 8 * 10.0).reshape(2, 8, 10)  # 2 subjects, 8 rows, 10 columns
+    >>> landmarks = [[[2, 3], [5, 7], [6, 1]], [[2, 4], [5, 8], [6, 2]]]  # row before column
+    >>> cohort = Cohort(images, landmarks, spacing=(1.5, 1.5), names=["ann", "bob"])
+    >>> cohort
+    Cohort(2 subjects, 1 channel(s), grid (8, 10), 3 landmarks: landmarks (3 points))
+    >>> cohort.subset([1]).names
+    ('bob',)
     """
 
     images: npt.NDArray[np.float32]

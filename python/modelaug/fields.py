@@ -45,6 +45,19 @@ def compose(u: npt.ArrayLike, v: npt.ArrayLike, *, threads: int | None = None) -
     ------
     TypeError, ValueError
         If a field has the wrong shape or values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import compose
+    >>> u = np.zeros((2, 6, 6))
+    >>> u[1] = np.arange(6)  # every row is stretched: column c shows column 2 c
+    >>> v = np.zeros((2, 6, 6))
+    >>> v[1] = 1  # one column to the right
+    >>> compose(u, v)[1, 0, :4]
+    array([2., 3., 4., 5.], dtype=float32)
+    >>> compose(v, u)[1, 0, :4]
+    array([1., 2., 3., 4.], dtype=float32)
     """
     first, second = check_field("u", u), check_field("v", v)
     if first.ndim != second.ndim:
@@ -106,6 +119,16 @@ def invert(
     ------
     TypeError, ValueError
         If the field has the wrong shape or values that are not finite, or an option is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import compose, invert
+    >>> rows, columns = np.indices((32, 32))
+    >>> u = np.stack([2 * np.sin(columns / 5), 1.5 * np.cos(rows / 7)])
+    >>> v = invert(u)
+    >>> bool(np.abs(compose(u, v)).max() < 0.01)
+    True
     """
     inverse, residual = _core.invert(
         check_field("u", u),
@@ -136,5 +159,16 @@ def jacobian_determinant(u: npt.ArrayLike, *, threads: int | None = None) -> npt
     ------
     TypeError, ValueError
         If the field has the wrong shape or values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import jacobian_determinant
+    >>> u = np.zeros((2, 4, 5))
+    >>> u[1] = -0.5 * np.arange(5)  # columns come from half as far away
+    >>> jacobian_determinant(u)[0]
+    array([0.5, 0.5, 0.5, 0.5, 0.5], dtype=float32)
+    >>> int((jacobian_determinant(3 * u) <= 0).sum())  # all 20 voxels fold
+    20
     """
     return _core.jacobian_determinant(check_field("u", u), _checks.thread_count(threads))

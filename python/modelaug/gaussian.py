@@ -34,6 +34,22 @@ class GaussianModel:
     ------
     TypeError, ValueError
         If the shapes do not fit together, a value is not finite, or the variances are negative or rise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import GaussianModel
+    >>> samples = [[1.0, 0.0, 2.0], [3.0, 0.0, 2.0], [2.0, 1.0, 2.0], [2.0, -1.0, 2.0]]
+    >>> model = GaussianModel.from_samples(samples, coverage=0.99)
+    >>> model.mean
+    array([2., 0., 2.])
+    >>> np.round(model.variances, 6)
+    array([0.666667, 0.666667])
+    >>> b = model.coefficients([5.0, 3.0, 7.0])
+    >>> np.round(model.reconstruct(b), 6)  # the last entry never varies
+    array([5., 3., 2.])
+    >>> model.sample(10, np.random.Generator(np.random.Philox(0))).shape
+    (10, 3)
     """
 
     mean: Real

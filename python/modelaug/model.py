@@ -210,6 +210,17 @@ class AppearanceModel:
         ValueError
             If the cohort has fewer than 2 subjects, all shapes or all textures are equal, or the mean shape leaves the
             grid.
+
+        Examples
+        --------
+        >>> from modelaug import AppearanceModel, ShapeOptions, phantoms
+        >>> cohort = phantoms.heart(8, shape=(48, 48))
+        >>> classical = AppearanceModel.fit(cohort, shape=ShapeOptions(levels=1))
+        >>> local = AppearanceModel.fit(cohort, shape=ShapeOptions(levels=3))
+        >>> len(classical.shape.variances), len(local.shape.variances) > 7  # modes of shape
+        (7, True)
+        >>> local.provenance["subjects"][:2]
+        ['000', '001']
         """
         shape, texture, spline = shape or ShapeOptions(), texture or TextureOptions(), spline or SplineOptions()
         if len(cohort) < 2:

@@ -129,6 +129,20 @@ def fit_bspline(
     TypeError, ValueError
         If an array has the wrong shape, a value is not finite, a site lies outside the domain, or an option is out of
         range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import fit_bspline
+    >>> sites = [[4, 5], [4, 25], [20, 15], [30, 8], [28, 33]]  # fixed landmarks
+    >>> values = [[0, 2], [1, 0], [0, -1], [2, 2], [-1, 0]]  # and how far from them the moving ones are
+    >>> spline = fit_bspline(sites, values, (40, 36), tolerance=0.01)
+    >>> spline.converged, bool(spline.residuals.max() <= 0.01)
+    (True, True)
+    >>> np.round(spline.at([[20, 15]]), 1) + 0.0
+    array([[ 0., -1.]])
+    >>> spline.on_grid().shape  # a displacement field
+    (2, 40, 36)
     """
     shape = _checks.grid_shape("grid", grid)
     x = _checks.finite("sites", sites, ndim=2, dtype=np.float64)

@@ -55,6 +55,20 @@ def warp(
     ------
     TypeError, ValueError
         If an array has the wrong shape or values that are not finite, or an option is not one of those named.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import warp
+    >>> image = np.array([[0, 10, 20, 30], [40, 50, 60, 70]], dtype=np.float32)
+    >>> right = np.zeros((2, 2, 4))
+    >>> right[1] = 1.5  # each pixel shows what lies a pixel and a half to its right
+    >>> warp(image, right)
+    array([[15., 25., 30., 30.],
+           [55., 65., 70., 70.]], dtype=float32)
+    >>> warp(image.astype(np.uint8), right, order=0, border="constant")  # labels
+    array([[20, 30,  0,  0],
+           [60, 70,  0,  0]], dtype=uint8)
     """
     if order not in (0, 1, 3):
         raise ValueError(f"order is {order!r}; pass 0 (nearest), 1 (linear) or 3 (cubic B-spline)")
@@ -158,6 +172,15 @@ def warp_points(points: npt.ArrayLike, displacement: npt.ArrayLike) -> npt.NDArr
     ------
     TypeError, ValueError
         If an array has the wrong shape or values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import warp_points
+    >>> right = np.zeros((2, 4, 6))
+    >>> right[1] = 1.5
+    >>> warp_points([[2, 3]], right)  # what row 2, column 3 of the fixed image shows is there in the moving one
+    array([[2. , 4.5]])
     """
     field = check_field("displacement", displacement)
     checked = _checks.finite("points", points, ndim=2, dtype=np.float64)

@@ -119,6 +119,18 @@ def register_variational(
     ------
     TypeError, ValueError
         If an array has the wrong shape, holds values that are not finite, or an image is constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import jacobian_determinant, phantoms, warp
+    >>> from modelaug.baselines import register_variational
+    >>> fixed, moving = phantoms.heart(2, shape=(64, 64)).images
+    >>> u = register_variational(fixed, moving)
+    >>> bool(np.square(warp(moving, u) - fixed).mean() < 0.5 * np.square(moving - fixed).mean())
+    True
+    >>> bool((jacobian_determinant(u) > 0).all())
+    True
     """
     options = options or VariationalOptions()
     count = _checks.thread_count(threads)

@@ -43,6 +43,16 @@ def contour_distance(
     ------
     TypeError, ValueError
         If a contour has the wrong shape or values that are not finite, or `spacing` does not fit.
+
+    Examples
+    --------
+    >>> from modelaug.evaluation import contour_distance
+    >>> square = [[0, 0], [0, 10], [10, 10], [10, 0]]
+    >>> one_row_down = [[1, 0], [1, 10], [11, 10], [11, 0]]
+    >>> 0.4 < contour_distance(square, one_row_down) < 0.7  # the sides lie on each other
+    True
+    >>> round(contour_distance([[0, 0], [0, 9]], [[2, 9], [2, 0]], spacing=(1.5, 1), closed=False), 6)
+    3.0
     """
     contours = [_checks.finite(name, points, ndim=2, dtype=np.float64) for name, points in (("a", a), ("b", b))]
     d = contours[0].shape[1]
@@ -80,6 +90,14 @@ def landmark_error(a: npt.ArrayLike, b: npt.ArrayLike, spacing: npt.ArrayLike | 
     ------
     TypeError, ValueError
         If the landmarks have different shapes or values that are not finite, or `spacing` does not fit.
+
+    Examples
+    --------
+    >>> from modelaug.evaluation import landmark_error
+    >>> landmark_error([[0, 0], [5, 5]], [[3, 4], [5, 6]])
+    3.0
+    >>> landmark_error([[0, 0], [5, 5]], [[3, 4], [5, 6]], spacing=(2, 2))
+    6.0
     """
     first, second = (_checks.finite(name, x, ndim=2, dtype=np.float64) for name, x in (("a", a), ("b", b)))
     if first.shape != second.shape:

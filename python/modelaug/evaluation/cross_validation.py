@@ -90,7 +90,14 @@ def split_folds(
 
 
 def test_pairs(test_indices: Sequence[int] | Indices) -> list[tuple[int, int]]:
-    """Return all ordered pairs (fixed, moving) of different test subjects: n (n - 1) of n."""
+    """Return all ordered pairs (fixed, moving) of different test subjects: n (n - 1) of n.
+
+    Examples
+    --------
+    >>> from modelaug.evaluation import test_pairs
+    >>> test_pairs([2, 5, 7])
+    [(2, 5), (2, 7), (5, 2), (5, 7), (7, 2), (7, 5)]
+    """
     return list(permutations([int(i) for i in test_indices], 2))
 
 

@@ -38,6 +38,14 @@ def jaccard(
     ------
     TypeError, ValueError
         If a map does not hold integers or the shapes differ.
+
+    Examples
+    --------
+    >>> from modelaug.evaluation import jaccard
+    >>> jaccard([[0, 1, 1], [2, 2, 0]], [[0, 1, 0], [2, 2, 2]])
+    array([0.5       , 0.66666667])
+    >>> jaccard([[0, 1, 1]], [[0, 1, 0]], ids=[1, 9])  # 9 is in neither
+    array([0.5, nan])
     """
     a, b = (_label_map(name, labels, (2, 3)) for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)))
     if a.shape != b.shape:

@@ -82,6 +82,24 @@ def write_flo(path: str | Path, displacement: npt.ArrayLike) -> None:
     ------
     TypeError, ValueError
         If `displacement` has another shape or holds values that are not finite.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from modelaug import io
+    >>> flow = np.zeros((2, 3, 5))
+    >>> flow[0], flow[1] = 1, 2  # a row down, two columns to the right
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "flow.flo")
+    ...     io.write_flo(path, flow)
+    ...     values = np.fromfile(path, "<f4", offset=12)
+    ...     again = io.read_flo(path)
+    >>> values[:4]  # in the file x comes first
+    array([2., 1., 2., 1.], dtype=float32)
+    >>> bool((again == flow).all())
+    True
     """
     data = encode_flo(displacement)
     write_atomically(path, lambda file: file.write(data))

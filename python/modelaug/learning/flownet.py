@@ -47,6 +47,16 @@ def from_flownet(output: Tensor) -> Tensor:
     -------
     Tensor, (..., 2, h, w)
         Pull displacement in full-resolution pixels, components in array-axis order (row, column).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from modelaug.learning import from_flownet, to_flownet
+    >>> flow = torch.tensor([1.0, 2.0]).reshape(2, 1, 1)  # a row down, two columns to the right
+    >>> to_flownet(flow).flatten()
+    tensor([0.1000, 0.0500])
+    >>> from_flownet(to_flownet(flow)).flatten()
+    tensor([1., 2.])
     """
     return output.flip(-3) * FLOW_UNIT
 
@@ -76,6 +86,21 @@ class FlowNetS(nn.Module):
     ------
     TypeError, ValueError
         If an argument has the wrong type or lies outside its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from modelaug.learning import FlowNetS, from_flownet
+    >>> network = FlowNetS(width=0.125, seed=0)
+    >>> images = torch.zeros(2, 2, 64, 96)  # 2 pairs: fixed and moving image as channels
+    >>> [tuple(flow.shape[2:]) for flow in network.train()(images)]  # the scales of the loss
+    [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
+    >>> with torch.no_grad():
+    ...     flow = from_flownet(network.eval()(images))
+    >>> flow.shape
+    torch.Size([2, 2, 16, 24])
+    >>> sum(p.numel() for p in FlowNetS(image_channels=3).parameters())
+    38675536
     """
 
     def __init__(

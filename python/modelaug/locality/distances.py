@@ -109,6 +109,15 @@ def multi_object_distances(
     ------
     TypeError, ValueError
         If the objects do not name every landmark once, or a factor is negative.
+
+    Examples
+    --------
+    >>> from modelaug import LandmarkObject
+    >>> from modelaug.locality import multi_object_distances
+    >>> square = [[0, 0], [0, 10], [10, 10], [10, 0]]
+    >>> ring = LandmarkObject("ring", (0, 1, 2, 3), "closed")
+    >>> multi_object_distances(square, [ring])[0]  # along the contour, the shorter way round
+    array([ 0., 10., 20., 10.])
     """
     x = _checks.finite("points", points, ndim=2, dtype=np.float64)
     _checks.number("stretch", stretch, minimum=0.0)
@@ -237,6 +246,15 @@ def thresholds(distances: npt.ArrayLike, levels: int) -> Array:
     ------
     TypeError, ValueError
         If `distances` is no matrix of distances, or all of them are 0.
+
+    Examples
+    --------
+    >>> from modelaug.locality import euclidean_distances, thresholds
+    >>> distances = euclidean_distances([[0, 0], [3, 4], [6, 8]])
+    >>> distances[0]
+    array([ 0.,  5., 10.])
+    >>> thresholds(distances, 3)
+    array([10. ,  5. ,  2.5])
     """
     largest = check_distances(distances).max()
     count = _checks.integer("levels", levels, minimum=1)

@@ -124,6 +124,16 @@ def localized_model(
     """Return the multi-level model: principal components, then ever more local modes merged into them.
 
     See `fit_localized`, of which this is the model with ``method="merge"``.
+
+    Examples
+    --------
+    >>> from modelaug import phantoms, procrustes
+    >>> from modelaug.locality import euclidean_distances, expand_distances, localized_model, thresholds
+    >>> alignment = procrustes(phantoms.heart(8, shape=(48, 48)).landmarks)
+    >>> distances = expand_distances(euclidean_distances(alignment.mean), 2)
+    >>> model = localized_model(alignment.shapes.reshape(8, -1), distances, thresholds(distances, 4))
+    >>> model.basis.shape[1] > 7  # a model of 8 shapes without locality has 7 modes at most
+    True
     """
     return fit_localized(samples, distances, thresholds, taper=taper, coverage=coverage, rescale=rescale).model
 

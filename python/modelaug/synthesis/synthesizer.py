@@ -44,6 +44,22 @@ class PairSynthesizer(BatchedSource):
     ------
     TypeError, ValueError
         If an argument is of another kind, or the options do not fit the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import AppearanceModel, PairOptions, PairSynthesizer, phantoms, warp
+    >>> model = AppearanceModel.fit(phantoms.heart(6, shape=(48, 48)))
+    >>> pairs = PairSynthesizer(model, seed=0, options=PairOptions(texture="shared"))
+    >>> pair = pairs.draw(7)
+    >>> pair.fixed.shape, pair.flow.shape
+    ((1, 48, 48), (2, 48, 48))
+    >>> missed = np.abs(warp(pair.moving, pair.flow) - pair.fixed)[0][pair.weight > 0]
+    >>> bool(missed.mean() < 0.2 * np.abs(pair.moving - pair.fixed)[0][pair.weight > 0].mean())
+    True
+    >>> batch = pairs.batch([3, 7], threads=2)  # stacked; the same bits
+    >>> bool((batch.fixed[1] == pair.fixed).all())
+    True
     """
 
     _origin = "model"

@@ -41,6 +41,15 @@ def heart(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
     ------
     TypeError, ValueError
         If `n` or `seed` is no suitable integer, or `shape` is not two integers of at least 48.
+
+    Examples
+    --------
+    >>> from modelaug import phantoms
+    >>> hearts = phantoms.heart(3, shape=(64, 64))
+    >>> hearts.images.shape, hearts.landmarks.shape
+    ((3, 1, 64, 64), (3, 104, 2))
+    >>> [each.name for each in hearts.objects]
+    ['lv_epicardium', 'lv_endocardium', 'rv_endocardium']
     """
     n = _checks.integer("n", n, minimum=1)
     seed = _checks.integer("seed", seed, minimum=0, maximum=2**64 - 1)
