@@ -19,6 +19,7 @@ from modelaug.cli.demo import demo
 from modelaug.cli.explore import explore
 from modelaug.cli.fit import fit
 from modelaug.cli.info import info
+from modelaug.cli.landmarks import landmarks
 from modelaug.cli.pretrain import pretrain
 from modelaug.cli.register import register
 from modelaug.cli.sample import sample
@@ -54,5 +55,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, convert, show, fit, explore, info, sample, pretrain, train, register, compare):
+for _command in (demo, convert, landmarks, show, fit, explore, info, sample, pretrain, train, register, compare):
     app.command()(_command)

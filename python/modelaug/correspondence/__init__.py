@@ -8,6 +8,7 @@ from __future__ import annotations
 from modelaug.correspondence.anchors import Anchor, Center, Contact, Extreme, Given, Midline, Nearest, Ray
 from modelaug.correspondence.checks import check_correspondence
 from modelaug.correspondence.contours import ContourOptions
+from modelaug.correspondence.generic import generic_recipe
 from modelaug.correspondence.landmarks import Correspondence, landmarks_from_labels
 from modelaug.correspondence.recipes import RECIPES, ObjectRecipe, Recipe, brains, hearts, read_recipe
 
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "brains",
     "check_correspondence",
+    "generic_recipe",
     "hearts",
     "landmarks_from_labels",
     "read_recipe",

@@ -39,14 +39,17 @@ class Scene:
     spacing: Array
     given: Mapping[str, Array] = field(default_factory=dict)
     found: dict[str, Array] = field(default_factory=dict)
+    _pixels: dict[tuple[int, ...], Array] = field(default_factory=dict, repr=False)
 
     def pixels(self, values: tuple[int, ...]) -> Array:
         """Return the pixels (p, 2) in mm of a structure's largest piece."""
-        pieces, count = scipy.ndimage.label(structure_mask(self.labels, values))
-        if count == 0:
-            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or drop the subject")
-        largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-        return np.asarray(np.argwhere(pieces == largest) * self.spacing)
+        if values not in self._pixels:
+            pieces, count = scipy.ndimage.label(structure_mask(self.labels, values))
+            if count == 0:
+                raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or drop the subject")
+            largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+            self._pixels[values] = np.argwhere(pieces == largest) * self.spacing
+        return self._pixels[values]
 
     def centroid(self, values: tuple[int, ...]) -> Array:
         """Return the centroid (2,) in mm of a structure's largest piece."""

@@ -20,6 +20,7 @@ __all__ = [
     "Contour",
     "ContourOptions",
     "isolines",
+    "label_maps",
     "label_values",
     "polygon_area",
     "structure_contour",
@@ -80,6 +81,16 @@ def label_values(name: str, value: Any) -> tuple[int, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"{name} is {list(values)}; name each label once")
     return values
+
+
+def label_maps(labels: npt.ArrayLike) -> Labels:
+    """Return label maps (n, h, w) of integers."""
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels has dtype {array.dtype}; pass label maps of integers")
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"labels has shape {array.shape}; pass (n, rows, columns), in 2D only")
+    return array
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from modelaug import _checks
 from modelaug.cohort import LandmarkObject
 from modelaug.correspondence.anchors import Scene
 from modelaug.correspondence.checks import check_correspondence
-from modelaug.correspondence.contours import Array, Contour, Labels, structure_contour
+from modelaug.correspondence.contours import Array, Contour, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 
 __all__ = ["Correspondence", "landmarks_from_labels"]
@@ -87,7 +87,7 @@ def landmarks_from_labels(
         or touches the border, an anchor is not to be found, or anchors are not in the recipe's order; with the names
         of subject and object. With `skip`, if no subject is left.
     """
-    maps = _label_maps(labels)
+    maps = label_maps(labels)
     n, h, w = maps.shape
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is {recipe!r}; pass a Recipe, such as correspondence.hearts()")
@@ -214,16 +214,6 @@ def _place(trace: _Trace, counts: tuple[int, ...], each: ObjectRecipe) -> Array:
     if each.kind == "open":
         pieces.append(trace.points[-1:])
     return np.concatenate(pieces)
-
-
-def _label_maps(labels: npt.ArrayLike) -> Labels:
-    array = np.asarray(labels)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"labels has dtype {array.dtype}; pass label maps of integers")
-    if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"labels has shape {array.shape}; pass (n, rows, columns), in 2D only")
-    result: npt.NDArray[np.integer[Any]] = array
-    return result
 
 
 def _points(points: Mapping[str, npt.ArrayLike] | None, n: int) -> dict[str, Array]:

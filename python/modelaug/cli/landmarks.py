@@ -1,0 +1,149 @@
+"""``modelaug landmarks``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from modelaug import Cohort, ModelFileError
+from modelaug.cli._console import err, output_file, print_table
+from modelaug.correspondence import (
+    RECIPES,
+    Correspondence,
+    Recipe,
+    generic_recipe,
+    landmarks_from_labels,
+    read_recipe,
+)
+from modelaug.io.archives import read_archive
+
+__all__ = ["landmarks"]
+
+_COLUMNS = ("subject", "point", "row", "column")
+
+
+def landmarks(
+    scans: Annotated[Path, typer.Argument(help="Images with label maps, .npz.", show_default=False)],
+    cohort: Annotated[Path, typer.Option("--out", "-o", help="Where to write the cohort, .npz.", show_default=False)],
+    recipe: Annotated[
+        str,
+        typer.Option(help="hearts, brains, generic (any label maps), or a recipe's .toml file.", metavar="NAME|FILE"),
+    ] = "generic",
+    points: Annotated[
+        Path | None,
+        typer.Option(help="Your own anchors: .csv with the columns subject, point, row, column.", show_default="none"),
+    ] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave subjects out in which something is missing.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Where to draw images and landmarks, .png, .pdf or .svg.", show_default="nowhere"),
+    ] = None,
+) -> None:
+    """Place landmarks in correspondence on label maps, for fit."""
+    output_file(cohort, ".npz")
+    if figure is not None:
+        output_file(figure, ".png", ".pdf", ".svg")
+    arrays = read_scans(scans)
+    images, labels, names = arrays["images"], arrays["labels"], arrays["names"]
+    chosen, remarks = _recipe(recipe, labels, arrays.get("spacing"))
+    found = landmarks_from_labels(
+        labels,
+        chosen,
+        spacing=arrays.get("spacing"),
+        names=names,
+        points=None if points is None else read_points(points, names),
+        skip=skip,
+    )
+    made = Cohort(
+        images[found.subjects],
+        found.landmarks,
+        labels=labels[found.subjects],
+        objects=found.objects,
+        spacing=arrays.get("spacing"),
+        names=[names[i] for i in found.subjects],
+    )
+    made.save(cohort)
+    if figure is not None:
+        from modelaug.plots import plot_cohort, save_figure
+
+        save_figure(plot_cohort(made), figure)
+    print_table(_rows(found), title=f"{cohort}: {len(made)} subjects", header=("", "kind", "landmarks", "anchors"))
+    for line in (*remarks, *found.warnings):
+        err.print(line)
+
+
+def read_scans(path: Path) -> dict[str, Any]:
+    """Return the arrays ``images`` (n, *grid) or (n, c, *grid), ``labels`` (n, *grid) and maybe ``spacing`` of a file,
+    and the subjects' ``names``, a list.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read or lacks images or label maps.
+    ValueError
+        If it does not hold one image and one name for each label map.
+    """
+    arrays: dict[str, Any] = dict(read_archive(path, required=("images", "labels")))
+    n = len(np.atleast_1d(arrays["labels"]))
+    arrays["names"] = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]
+    for name in ("images", "names"):
+        if len(np.atleast_1d(arrays[name])) != n:
+            count = len(np.atleast_1d(arrays[name]))
+            raise ValueError(f"{name} in {path} holds {count} subjects but labels {n}; write one of each per subject")
+    return arrays
+
+
+def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np.float64]]:
+    """Return the points (n, 2) in voxels of all subjects, by their names, from a table with a line per point.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no such table, or a subject lacks a point that another has.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ModelFileError(f"{path} cannot be read ({error}); write a table with {', '.join(_COLUMNS)}") from None
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for k, line in enumerate(lines):
+        try:
+            subject, point, row, column = (line[name].strip() for name in _COLUMNS)
+            place = float(row), float(column)
+        except (KeyError, ValueError, AttributeError):
+            raise ModelFileError(
+                f"line {k + 2} of {path} has no {', '.join(_COLUMNS)}; name the columns in the first line"
+            ) from None
+        if subject in found.setdefault(point, {}):
+            raise ModelFileError(f"{path} has the point {point!r} of subject {subject!r} twice; remove one")
+        found[point][subject] = place
+    for point, places in found.items():
+        lacking = next((name for name in names if name not in places), None)
+        if lacking is not None:
+            raise ModelFileError(f"{path} lacks the point {point!r} of subject {lacking!r}; add it")
+    return {point: np.array([places[name] for name in names]) for point, places in found.items()}
+
+
+def _recipe(name: str, labels: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> tuple[Recipe, list[str]]:
+    if name == "generic":
+        return generic_recipe(labels, spacing=spacing)
+    if name in RECIPES:
+        return RECIPES[name](), []
+    if not name.endswith(".toml"):
+        raise ValueError(f"recipe is {name!r}; pass {', '.join(RECIPES)}, generic, or a file that ends in .toml")
+    return read_recipe(name), []
+
+
+def _rows(found: Correspondence) -> list[tuple[str, ...]]:
+    anchors = set(found.anchors.tolist())
+    return [
+        (each.name, each.kind, str(len(each.indices)), " ".join(str(i) for i in each.indices if i in anchors))
+        for each in found.objects
+    ]
