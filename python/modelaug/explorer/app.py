@@ -12,6 +12,7 @@ import panel as pn
 from bokeh.layouts import gridplot
 from bokeh.models import ColumnDataSource, Range1d
 from bokeh.plotting import figure
+from panel.io.document import hold
 from panel.io.notebook import push_notebook
 
 from modelaug import _checks
@@ -28,7 +29,13 @@ __all__ = ["Explorer"]
 _SIDE: Final = 256  # pixels of the screen, of a panel's longer side
 _REACH: Final = 3.0  # standard deviations
 _INDICES: Final = 999  # on the slider
+_PATIENCE: Final = 10  # ms
 _WHITE: Final = ("flow", "warped grid", "Jacobian")  # panels whose contours are black
+_TITLES: Final = {
+    "flow": "flow (→ red, ↓ yellow, ← cyan)",
+    "Jacobian": "Jacobian (red: compressed)",
+}
+_SMALL: Final[dict[str, Any]] = {"width": 240, "margin": (2, 10)}
 
 
 class Explorer:
@@ -61,8 +68,8 @@ class Explorer:
             source=self.source.value,
             seed=int(self.seed.value or 0),
             index=int(self.index.value),
-            shape=tuple(float(each.value) for each in self.shape if each.visible),
-            texture=tuple(float(each.value) for each in self.texture if each.visible),
+            shape=_deviations(self.shape),
+            texture=_deviations(self.texture),
             level=self._level,
             options=PairOptions(flow=self.flow.value, texture=self.textures.value, pose=self.pose.value),
         )
@@ -77,7 +84,7 @@ class Explorer:
 
         pn.bind(switch, self.source.param.value, watch=True)
         switch(self.source.value)
-        controls = pn.Column(self.source, draws, sliders, *self._selects, width=270)
+        controls = pn.Column(self.source, *self._selects, draws, sliders, width=265)
         line = pn.Row(self.line, self._copy)
         return pn.Row(controls, pn.Column(self._pane, self.facts, line))
 
@@ -92,43 +99,50 @@ class Explorer:
             self.facts.object = f"<b>{html.escape(' '.join(str(error).split()))}</b>"
             return
         seen = pictures(self.pair, model.objects, self._limits)
-        for name in PANELS:
-            self._images[name].data = {"image": [_rgba(seen.images[name])]}
-            for source, line in zip(self._contours[name], seen.contours[name], strict=True):
-                source.data = {"x": line[:, 1], "y": line[:, 0]}
-        self._grid.data = _columns(seen.grid)
-        push_notebook(self._pane)  # nothing but what the server does by itself, outside of notebooks
-        self.line.value = state.line(self._choice)
-        milliseconds = 1000 * (time.perf_counter() - started)
-        facts = [f"<b>{html.escape(name)}</b> {html.escape(fact)}" for name, fact in seen.facts.items()]
-        self.facts.object = " &nbsp; ".join([*facts, f"<b>drawn in</b> {milliseconds:.0f} ms"])
+        with hold(pn.state.curdoc):  # one message, so that the browser draws once
+            for name in PANELS:
+                self._images[name].data = {"image": [_rgba(seen.images[name])]}
+                for source, line in zip(self._contours[name], seen.contours[name], strict=True):
+                    source.data = {"x": line[:, 1], "y": line[:, 0]}
+            self._grid.data = _columns(seen.grid)
+            self.line.value = state.line(self._choice)
+            milliseconds = 1000 * (time.perf_counter() - started)
+            facts = [f"<b>{html.escape(name)}</b> {html.escape(fact)}" for name, fact in seen.facts.items()]
+            self.facts.object = " &nbsp; ".join([*facts, f"<b>drawn in</b> {milliseconds:.0f} ms"])
+        push_notebook(self._pane)  # there, nothing else tells the browser that a source has changed
 
     def _make_controls(self) -> None:
-        self.source = pn.widgets.RadioButtonGroup(options={"random pairs": "pairs", "modes": "modes"}, value="pairs")
-        self.seed = pn.widgets.IntInput(name="Seed", value=0, start=0, step=1)
-        self.index = pn.widgets.IntSlider(name="Pair", value=0, start=0, end=_INDICES)
+        self.source = pn.widgets.RadioButtonGroup(
+            options={"random pairs": "pairs", "modes": "modes"}, value="pairs", **_SMALL
+        )
+        self.seed = pn.widgets.IntInput(label="Seed", value=0, start=0, step=1, **_SMALL)
+        self.index = pn.widgets.IntSlider(label="Pair", value=0, start=0, end=_INDICES, **_SMALL)
         self.shape, self.texture = (
             [
-                pn.widgets.FloatSlider(name=f"{kind} {k + 1}", value=0.0, start=-_REACH, end=_REACH, step=0.1)
+                pn.widgets.FloatSlider(
+                    label=f"{kind} {k + 1}", value=0.0, start=-_REACH, end=_REACH, step=0.1, **_SMALL
+                )
                 for k in range(self._count)
             ]
             for kind in ("shape", "texture")
         )
         self._fit_sliders(self._model)
-        self.flow = pn.widgets.Select(name="Flow", options=["composed", "direct"])
-        self.textures = pn.widgets.Select(name="Textures", options=["independent", "shared"])
-        self.pose = pn.widgets.Select(name="Poses", options=["cohort", "none"])
+        self.flow = pn.widgets.Select(label="Flow", options=["composed", "direct"], **_SMALL)
+        self.textures = pn.widgets.Select(label="Textures", options=["independent", "shared"], **_SMALL)
+        self.pose = pn.widgets.Select(label="Poses", options=["cohort", "none"], **_SMALL)
         self.level = pn.widgets.DiscreteSlider(
-            name="Levels of locality", options=list(self._choice.levels) or [0], value=self._level or 0
+            label="Levels of locality", options=list(self._choice.levels) or [0], value=self._level or 0, **_SMALL
         )
         self._selects = [self.flow, self.textures, self.pose] + ([self.level] if self._choice.levels else [])
-        self._reset = pn.widgets.Button(name="Back to the mean")
+        self._reset = pn.widgets.Button(label="Back to the mean", **_SMALL)
         self._reset.on_click(lambda _: self._to_mean())
         self.facts = pn.pane.HTML("", width=4 * _SIDE)
-        self.line = pn.widgets.TextInput(name="The same in Python", value="", disabled=True, width=4 * _SIDE - 90)
-        self._copy = pn.widgets.Button(name="Copy", width=70, align="end")
+        self.line = pn.widgets.TextAreaInput(
+            label="The same in Python", value="", rows=2, max_length=10_000, resizable=False, width=4 * _SIDE - 90
+        )
+        self._copy = pn.widgets.Button(label="Copy", width=70, align="center")
         self._copy.js_on_click(args={"line": self.line}, code="navigator.clipboard.writeText(line.value)")
-        self._silent = False
+        self._silent = self._due = False
         for control in (self.source, self.seed, self.index, *self.shape, *self.texture, *self._selects[:3]):
             control.param.watch(lambda _: self._changed(), "value")
         self.level.param.watch(lambda _: self._change_level(), "value")
@@ -143,7 +157,7 @@ class Explorer:
         plots = []
         for name in PANELS:
             plot = figure(
-                title=name,
+                title=_TITLES.get(name, name),
                 x_range=across,
                 y_range=down,
                 frame_width=max(1, round(w * scale)),
@@ -168,11 +182,22 @@ class Explorer:
             for k, slider in enumerate(sliders):
                 slider.visible = k < len(part.variances)
                 if slider.visible:
-                    slider.name = f"{kind} {k + 1} ({part.variances[k] / part.variances.sum():.0%})"
+                    slider.label = f"{kind} {k + 1} ({part.variances[k] / part.variances.sum():.0%})"
 
     def _changed(self) -> None:
-        if not self._silent:
+        """Draw soon: of the many values that a slider goes through, those that are out of date are not drawn."""
+        document = pn.state.curdoc
+        if self._silent or self._due:
+            return
+        if document is None or document.session_context is None:
             self.update()
+            return
+        self._due = True
+        document.add_timeout_callback(self._draw_due, _PATIENCE)
+
+    def _draw_due(self) -> None:
+        self._due = False
+        self.update()
 
     def _change_level(self) -> None:
         self._level = int(self.level.value)
@@ -197,6 +222,11 @@ def _draw_object(plot: Any, each: LandmarkObject, source: ColumnDataSource, colo
         plot.scatter(x="x", y="y", source=source, color=color, size=3)
     else:
         plot.line(x="x", y="y", source=source, color=color, line_width=1.4)
+
+
+def _deviations(sliders: list[Any]) -> tuple[float, ...]:
+    """Return what sliders say, without the rounding errors of their steps."""
+    return tuple(round(float(each.value), 3) for each in sliders if each.visible)
 
 
 def _rgba(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
