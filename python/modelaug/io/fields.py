@@ -8,6 +8,7 @@ all of them.
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from modelaug.fields import check_field
 from modelaug.io.archives import ModelFileError, read_archive, write_archive, write_atomically
 from modelaug.io.geometry import (
     ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
     Geometry,
     itk_geometry,
     itk_image,
@@ -48,6 +50,11 @@ _CONVENTION: Final = {
     "components": "first axis, in array-axis order",
     "origin": "centre of the first voxel (x, y[, z]) in mm, LPS",
 }
+
+_DISPLACEMENT: Final = 1006
+"""NIfTI's code for the intent of displacement vectors."""
+
+_LPS_TO_RAS: Final = np.array([-1.0, -1.0, 1.0])
 
 _FLO_MAGIC: Final = b"PIEH"  # 202021.25 as a little-endian float32
 _FLO_UNKNOWN: Final = 1e9
@@ -201,7 +208,7 @@ def displacement_from_itk(
     fixed, target = _geometries(d, geometry, moving)
     index = np.indices(array.shape[:-1])[::-1].astype(np.float64)
     offsets = _positions(fixed, index) + np.moveaxis(array, -1, 0) - target.origin.reshape(-1, *(1,) * d)
-    inverse = np.linalg.inv(target.direction * target.spacing[::-1])
+    inverse = np.linalg.inv(target.matrix)
     return np.ascontiguousarray((np.einsum("ij,j...->i...", inverse, offsets) - index)[::-1], dtype=np.float32)
 
 
@@ -216,9 +223,8 @@ def _geometries(d: int, geometry: Geometry | None, moving: Geometry | None) -> t
 
 def _positions(geometry: Geometry, index: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return where voxels lie, both (d, *grid) in (x, y[, z]) order."""
-    matrix = geometry.direction * geometry.spacing[::-1]
     origin = geometry.origin.reshape(-1, *(1,) * (index.ndim - 1))
-    return np.asarray(np.einsum("ij,j...->i...", matrix, index) + origin)
+    return np.asarray(np.einsum("ij,j...->i...", geometry.matrix, index) + origin)
 
 
 def write_field(
@@ -234,7 +240,9 @@ def write_field(
     ----------
     path
         ``.npz``: the array as it is, with a header in JSON that names the convention; ``.flo``: Middlebury, 2D only;
-        ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``: ITK displacement field, float32, for ANTs, Slicer, SimpleITK.
+        ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``: ITK displacement field, float32, for ANTs, Slicer, SimpleITK. In
+        NIfTI that has five axes, (x, y, z, 1, 3), with the intent of a displacement, 1006, and in RAS, which ITK
+        undoes from 5.4 on; in the plane (x, y, 1, 1, 2), as vectors, 1007, in LPS, because ITK garbles the other there.
     displacement : array_like, (d, *grid)
         Displacement in voxels, components in array-axis order.
     geometry
@@ -257,6 +265,8 @@ def write_field(
         placement = {name: getattr(fixed, name).tolist() for name in ("spacing", "origin", "direction")}
         header = {"format": FIELD_FORMAT, "version": _VERSION, "convention": _CONVENTION, **placement}
         write_archive(path, {"header": np.array(json.dumps(header)), "displacement": field})
+    elif ending in NIFTI_SUFFIXES and len(field) == 3:
+        _write_nifti(path, displacement_to_itk(field, fixed, moving=target), fixed)
     elif ending in ITK_SUFFIXES:
         vectors = displacement_to_itk(field, fixed, moving=target)
         write_itk(path, itk_image(vectors.astype(np.float32), fixed, vector=True))
@@ -303,9 +313,41 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
         )
     try:
         geometry = itk_geometry(image)
-        return displacement_from_itk(sitk.GetArrayFromImage(image), geometry, moving=moving), geometry
+        vectors = sitk.GetArrayFromImage(image)
+        if d == 2 and ending in NIFTI_SUFFIXES:
+            vectors = _undo_garbling(path, vectors)
+        return displacement_from_itk(vectors, geometry, moving=moving), geometry
     except ValueError as error:
         raise ModelFileError(f"{path} is no valid displacement field ({error})") from error
+
+
+def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: Geometry) -> None:
+    """Write ITK's vectors (*grid, 3) as what NIfTI calls displacements; SimpleITK refuses to write this intent."""
+    import nibabel
+
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([geometry.matrix, geometry.origin]) * _LPS_TO_RAS[:, None]
+    data = (vectors * _LPS_TO_RAS).astype(np.float32).transpose(2, 1, 0, 3)[:, :, :, None]
+    image: Any = nibabel.Nifti1Image(data, affine)  # type: ignore[no-untyped-call]
+    image.header.set_intent(_DISPLACEMENT)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    content = image.to_bytes()
+    # Without the time of writing, the same field gives the same bytes.
+    stored = gzip.compress(content, 6, mtime=0) if suffix(path) == ".nii.gz" else content
+    write_atomically(path, lambda file: file.write(stored))
+
+
+def _undo_garbling(path: str | Path, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the vectors (*grid, 2) of a NIfTI file; of displacements in RAS, ITK changes signs as if there were 3."""
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    if int(image.header["intent_code"]) != _DISPLACEMENT:
+        return vectors
+    w, h = image.shape[:2]
+    return np.asarray(np.asarray(image.dataobj).reshape(w, h, 2).transpose(1, 0, 2) * _LPS_TO_RAS[:2])
 
 
 def _read_archived(path: str | Path) -> tuple[Field, Geometry]:

@@ -20,6 +20,7 @@ from modelaug.io.archives import ModelFileError, write_atomically
 
 __all__ = [
     "ITK_SUFFIXES",
+    "NIFTI_SUFFIXES",
     "Geometry",
     "in_plane",
     "itk_geometry",
@@ -32,6 +33,8 @@ __all__ = [
 
 ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
 """Formats that keep where the voxels lie, each in a single file."""
+
+NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 
 _DOUBLE_SUFFIXES: Final = (".nii.gz", ".mrk.json")
 
@@ -135,7 +138,7 @@ def read_itk(path: str | Path) -> Any:
 
     if not Path(path).is_file():
         raise ModelFileError(f"{path} does not exist; check the path")
-    if suffix(path) in (".nii", ".nii.gz"):
+    if suffix(path) in NIFTI_SUFFIXES:
         _check_complete(path)
     try:
         return sitk.ReadImage(str(path))
