@@ -190,11 +190,12 @@ def test_pages_of_tiff_are_planes(tmp_path: Path) -> None:
         one_line(caught.value)
 
 
-def dicom(path: Path, values: npt.NDArray[np.int16], orientation: str) -> None:
+def dicom(path: Path, values: npt.NDArray[np.int16], orientation: str, *, place: int = 30, series: str = "") -> None:
     sitk = pytest.importorskip("SimpleITK")
     image = sitk.GetImageFromArray(values[None])
     image.SetSpacing([0.5, 2.0, 8.0])
-    tags = {"0008|0060": "MR", "0020|0032": "10\\20\\30", "0020|0037": orientation, "0018|0050": "8"}
+    tags = {"0008|0060": "MR", "0020|0032": f"10\\20\\{place}", "0020|0037": orientation, "0018|0050": "8"}
+    tags |= {"0020|000e": series} if series else {}
     for tag, value in tags.items():
         image.SetMetaData(tag, value)
     writer = sitk.ImageFileWriter()
@@ -222,6 +223,27 @@ def test_slices_of_dicom_are_planes(tmp_path: Path) -> None:
     (tmp_path / "c.dcm").write_bytes((tmp_path / "b.dcm").read_bytes()[:300])
     with pytest.raises(ModelFileError, match="c"):
         read_image(tmp_path / "c.dcm")
+
+
+def test_a_series_of_dicom_is_a_volume(tmp_path: Path) -> None:
+    volume = philox(5).integers(-1000, 1000, size=(4, 6, 7), dtype=np.int16)
+    across = "1\\0\\0\\0\\1\\0"
+    folder = tmp_path / "series.5"
+    folder.mkdir()
+    for k, name in enumerate(("c.dcm", "a.dcm", "IM0001", "b.dcm")):  # in the order of their positions
+        dicom(tmp_path / "one.dcm", volume[k], across, place=30 + 8 * k, series="1.2.3.4")
+        (tmp_path / "one.dcm").rename(folder / name)
+    image, geometry = read_image(folder)
+    np.testing.assert_array_equal(image, volume)
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.spacing, [8.0, 2.0, 0.5])
+    np.testing.assert_allclose(geometry.origin, [10, 20, 30])
+    dicom(folder / "d.dcm", volume[0], across, series="1.2.3.5")
+    with pytest.raises(ModelFileError, match="holds 2 series of DICOM"):
+        read_image(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match="holds 0 series of DICOM"):
+        read_image(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ pytest.importorskip("PIL")
 
 from modelaug import Cohort, LandmarkObject, ModelFileError
 from modelaug.io import Geometry, read_landmarks, read_scans, write_image, write_landmarks
+from modelaug.io.descriptions import read_description
 from tests.examples import one_line, philox
+from tests.io.test_images import dicom
 
 GRID = (12, 15)
 PLACED = Geometry([2.0, 0.5], [3.0, -4.0], [[0.0, 1.0], [-1.0, 0.0]])
@@ -353,3 +355,46 @@ def test_an_empty_description_changes_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.images, before.images)
     np.testing.assert_array_equal(after.landmarks, before.landmarks)
     assert after.preparation == {}
+
+
+def test_dicom_with_markups_of_slicer(tmp_path: Path) -> None:
+    """Landmarks in mm find their pixels also in slices that stand upright."""
+    values = philox(9).integers(-1000, 1000, size=GRID, dtype=np.int16)
+    # Rows go down along -z, columns along x; pixels are 2 mm high and 0.5 mm wide.
+    dicom(tmp_path / "a.dcm", values, "1\\0\\0\\0\\0\\-1")
+    position = np.array([[10 + 0.5 * column, 20, 30 - 2 * row] for row, column in points(0)])
+    write_landmarks(tmp_path / "a.mrk.json", position[:, ::-1], geometry=Geometry([1.0, 1.0, 1.0]))
+    (scan,) = read_scans(tmp_path)
+    np.testing.assert_array_equal(scan.image, values[None])
+    np.testing.assert_allclose(scan.geometry.spacing, [2.0, 0.5])
+    np.testing.assert_allclose(scan.landmarks, points(0), atol=1e-9)
+
+
+def test_folders_of_dicom_are_subjects(tmp_path: Path) -> None:
+    volume = philox(9).integers(-1000, 1000, size=(3, *GRID), dtype=np.int16)
+    for name in ("anna.1", "bert"):
+        (tmp_path / name).mkdir()
+        for k, values in enumerate(volume):
+            dicom(tmp_path / name / f"{9 - k}.dcm", values, "1\\0\\0\\0\\1\\0", place=8 * k, series=f"1.2.{len(name)}")
+        inside = np.column_stack([np.full(4, 1.0), points(0)])
+        write_landmarks(tmp_path / f"{name}.csv", inside)
+    for text in ("", 'images = "{name}"\nlandmarks = "{name}.csv"\nsubjects = ["anna.1", "bert"]'):
+        describe(tmp_path, text)
+        scans = read_scans(tmp_path)
+        assert [scan.name for scan in scans] == ["anna.1", "bert"]
+        np.testing.assert_array_equal(scans[1].image, volume[None])
+        np.testing.assert_array_equal(scans[1].landmarks, inside)
+
+
+def test_the_documented_description_is_one(tmp_path: Path) -> None:
+    document = Path(__file__).parents[2] / "docs" / "files.md"
+    if not document.exists():
+        pytest.skip("needs the sources")
+    text = document.read_text().split("```toml")[1].split("```")[0]
+    (tmp_path / "cohort.toml").write_text(text)
+    description = read_description(tmp_path / "cohort.toml")
+    assert description.subjects == ("anna", "bert")
+    assert description.relabel == {500: 1, 600: 0}
+    assert description.preparation.shape == (128, 128)
+    assert description.preparation.slice_at == 0.5
+    assert description.objects == (LandmarkObject("endocardium", tuple(range(32)), "closed"),)

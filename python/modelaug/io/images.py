@@ -33,7 +33,8 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     path
         ``.npy``, or ``.npz`` with a single array or one named ``image``; ``.png``, ``.jpg`` or ``.tif``, through
         Pillow; or, with its geometry, ``.nii``, ``.nii.gz``, ``.mha``, ``.nrrd`` or ``.dcm``, through SimpleITK, as are
-        the pages of a ``.tif`` with several, which are planes 1 mm apart. A ``.dcm`` of one slice is a plane.
+        the pages of a ``.tif`` with several, which are planes 1 mm apart. A ``.dcm`` of one slice is a plane; a folder
+        with one series of DICOM, whatever its files are called, is a volume.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
         If the format is not known.
     """
     array, geometry = read_voxels(path)
-    if suffix(path) == _DICOM_SUFFIX and geometry is not None and array.shape[-3] == 1:
+    if (suffix(path) == _DICOM_SUFFIX or Path(path).is_dir()) and geometry is not None and array.shape[-3] == 1:
         array, geometry = np.squeeze(array, axis=-3), in_plane(geometry)
     try:
         return _checks.finite("image", array, ndim=(2, 3, 4), dtype=np.float32), geometry
@@ -96,6 +97,8 @@ def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometr
 def read_voxels(path: str | Path, *, palette: bool = True) -> tuple[npt.NDArray[Any], Geometry | None]:
     """Read an image of any type as it is; `palette` says whether colours or their numbers are wanted of pictures."""
     ending = suffix(path)
+    if Path(path).is_dir():
+        return _read_series(path)
     if ending in (".npy", ".npz"):
         return _read_array(path) if ending == ".npy" else _only_array(path), None
     if ending in _TIFF_SUFFIXES:
@@ -236,10 +239,27 @@ def _write_picture(path: str | Path, channels: npt.NDArray[np.uint8], kind: str)
     write_atomically(path, lambda file: picture.save(file, format=kind))
 
 
-def _read_through_itk(path: str | Path) -> tuple[npt.NDArray[Any], Geometry]:
+def _read_series(folder: str | Path) -> tuple[npt.NDArray[Any], Geometry]:
     import SimpleITK as sitk
 
-    image = read_itk(path)
+    reader: Any = sitk.ImageSeriesReader
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise ModelFileError(f"{folder} holds {len(series)} series of DICOM; pass a folder with one")
+    try:
+        # In the order of their positions.
+        return _as_array(sitk.ReadImage(reader.GetGDCMSeriesFileNames(str(folder), series[0])))
+    except RuntimeError as error:
+        raise ModelFileError(f"{folder} cannot be read as DICOM ({str(error).split('ERROR: ')[-1]})") from error
+
+
+def _read_through_itk(path: str | Path) -> tuple[npt.NDArray[Any], Geometry]:
+    return _as_array(read_itk(path))
+
+
+def _as_array(image: Any) -> tuple[npt.NDArray[Any], Geometry]:
+    import SimpleITK as sitk
+
     array = sitk.GetArrayFromImage(image)
     return np.moveaxis(array, -1, 0) if array.ndim > image.GetDimension() else array, itk_geometry(image)
 

@@ -21,6 +21,7 @@ _LABELS: Final = re.compile(r"(?P<name>.+)_(labels?|seg|gt|mask)", re.IGNORECASE
 _LANDMARKS: Final = re.compile(r"(?P<name>.+)_landmarks", re.IGNORECASE)
 _LABEL_SUFFIXES: Final = tuple(each for each in IMAGE_SUFFIXES if each not in (".jpg", ".jpeg"))
 _PLACE: Final = "{name}"
+_KINDS: Final = ("images", "labels", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ class SubjectFiles:
 def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[SubjectFiles]:
     """Return the files of the subjects in a folder, in the order of their names or in that of `subjects`.
 
-    ``NAME.nii.gz`` or another image is that of subject NAME, ``NAME_labels``, ``NAME_label``, ``NAME_seg``, ``NAME_gt``
-    or ``NAME_mask`` with the ending of an image its labels, ``NAME.csv`` or ``NAME_landmarks.csv`` or another file of
-    landmarks its landmarks; as ``.npy``, only the latter. Where there are folders ``images``, ``labels`` or
-    ``landmarks``, these are looked for there, also as plain ``NAME``.
+    ``NAME.nii.gz`` or another image is that of subject NAME, as is a folder NAME with ``.dcm`` files. ``NAME_labels``,
+    ``NAME_label``, ``NAME_seg``, ``NAME_gt`` or ``NAME_mask`` with the ending of an image are its labels, ``NAME.csv``
+    or ``NAME_landmarks.csv`` or another file of landmarks its landmarks; as ``.npy``, only the latter. Where there are
+    folders ``images``, ``labels`` or ``landmarks``, these are looked for there, also as plain ``NAME``.
 
     Raises
     ------
     ModelFileError
         If there is no image, a subject has two files of a kind, or lacks one that others have.
     """
-    own = {each: (folder / each).is_dir() for each in ("images", "labels", "landmarks")}
+    own = {each: (folder / each).is_dir() for each in _KINDS}
     place = folder / "images" if own["images"] else folder
     images: list[tuple[str, Path]] = []
     labels = _files(folder / "labels", _LABEL_SUFFIXES)
@@ -66,6 +67,7 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
             labels.append(path)
         else:
             images.append((stem(path), path))
+    images += [(path.name, path) for path in _series(place)]
     if not own["landmarks"]:
         landmarks += _files(place, [each for each in LANDMARK_SUFFIXES if each not in IMAGE_SUFFIXES])
     if not images:
@@ -102,6 +104,12 @@ def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if suffix(path) in allowed and path.name[0] != "." and path.is_file()
     )
+
+
+def _series(folder: Path) -> list[Path]:
+    """Return the folders in a folder that hold DICOM files."""
+    inside = (path for path in folder.iterdir() if path.is_dir() and path.name not in _KINDS) if folder.is_dir() else ()
+    return sorted(path for path in inside if _files(path, (".dcm",)))
 
 
 def _name(pattern: re.Pattern[str], path: Path, images: Container[str]) -> str:
