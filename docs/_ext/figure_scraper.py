@@ -10,18 +10,16 @@ from sphinx_gallery.scrapers import figure_rst
 
 __all__ = ["scrape_figures"]
 
-_SHOWN = "_figures_already_shown"
+_LABEL = "in the gallery"
 
 
 def scrape_figures(block: tuple[Any, ...], block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
     """Save the figures that this block made and return the reStructuredText that shows them."""
-    names = block_vars["example_globals"]
-    shown: set[int] = names.setdefault(_SHOWN, set())
     paths: Iterator[str] = block_vars["image_path_iterator"]
     saved = []
-    for value in list(names.values()):
-        if isinstance(value, Figure) and id(value) not in shown:
-            shown.add(id(value))
+    for value in block_vars["example_globals"].values():
+        if isinstance(value, Figure) and value.get_label() != _LABEL:
+            value.set_label(_LABEL)  # marked itself, since a figure that follows it may get its id
             path = next(paths)
             value.savefig(path, dpi=100)
             saved.append(path)

@@ -2,7 +2,7 @@
 Registering two images, with and without learning
 =================================================
 
-The classical method needs nothing but the two images; a network needs pairs, and then a thousandth of the work.
+The classical method needs nothing but the two images; a network has to be trained first, and then takes one pass.
 """
 
 import logging
