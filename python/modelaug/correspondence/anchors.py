@@ -16,7 +16,6 @@ from modelaug.correspondence.contours import Array, Contour, Labels, label_value
 
 __all__ = ["ANCHORS", "Anchor", "Center", "Contact", "Extreme", "Given", "Midline", "Nearest", "Ray", "Scene"]
 
-_STEP: Final = 0.25  # voxels between the points of a contour that are asked whether they touch
 _LEVEL: Final = 0.5  # voxels behind the farthest point that count as equally far
 
 
@@ -144,41 +143,39 @@ class Contact:
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the end of the contact."""
         assert contour is not None
-        count = int(np.ceil(contour.length / (_STEP * scene.spacing.min())))
-        positions = contour.length * np.arange(count) / count
-        distances = scene.distances(self.other, contour.at(positions))
+        # At the vertices, so that nothing depends on where the contour starts, and linear between them.
+        distances = scene.distances(self.other, contour.points)
+        limit = float(distances.min()) + self.reach
         if distances.min() > self.farthest:
             raise ValueError(
                 f"is {distances.min():.1f} mm from {_named(self.other)}; raise farthest if that is a contact"
             )
-        touches = distances <= distances.min() + self.reach
-        bridged = int(2 * self.reach / contour.length * count)
-        runs = _runs(_runs_filled(touches, bridged))
-        if runs[0][1] >= count:
+        touches = distances <= limit
+        count, steps = len(touches), np.diff(contour.stops)
+        for first, length in _runs(~touches):
+            between = (first - 1 + np.arange(length + 1)) % count
+            if steps[between].sum() <= 2 * self.reach:
+                touches[between[1:]] = True
+        if touches.all():
             raise ValueError(f"touches {_named(self.other)} all around, so the contact has no ends; lower reach")
-        first, length = max(runs, key=lambda run: run[1])
-        return contour.at(positions[first] if self.at == "start" else positions[(first + length - 1) % count])
+        runs = _runs(touches)
+        first, length = max(runs, key=lambda run: steps[(run[0] + np.arange(run[1] - 1)) % count].sum())
+        if self.at == "start":
+            inner, outer, step = first, (first - 1) % count, -steps[first - 1]
+        else:
+            inner = (first + length - 1) % count
+            outer, step = (inner + 1) % count, steps[inner]
+        share = (limit - distances[inner]) / (distances[outer] - distances[inner])
+        return contour.at(contour.stops[inner] + share * step)
 
 
 def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return where runs of true flags start on a circle, and how long they are."""
-    if flags.all():
-        return [(0, len(flags))]
+    """Return where runs of true flags start on a circle, and how long they are; not all are true."""
     starts = np.flatnonzero(flags & ~np.roll(flags, 1))
     ends = np.flatnonzero(flags & ~np.roll(flags, -1))
     if len(starts) and ends[0] < starts[0]:
         ends = np.roll(ends, -1)
     return [(int(s), int((e - s) % len(flags)) + 1) for s, e in zip(starts, ends, strict=True)]
-
-
-def _runs_filled(flags: npt.NDArray[np.bool_], longest: int) -> npt.NDArray[np.bool_]:
-    """Return the flags on a circle, true also in gaps of at most `longest` between true ones."""
-    filled = flags.copy()
-    if flags.any():
-        for start, length in _runs(~flags):
-            if length <= longest:
-                filled[(start + np.arange(length)) % len(flags)] = True
-    return filled
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ __all__ = ["check_correspondence"]
 
 _FEWEST: Final = 4  # subjects that can be compared with each other
 _TURNED: Final = 60.0  # degrees from the others' orientation
-_BETTER: Final = 0.6  # error of landmarks counted from elsewhere, as a share of that of the landmarks as they are
+_BETTER: Final = 0.5  # error of landmarks counted from elsewhere, as a share of that of the landmarks as they are
 _WORSE: Final = 2.0  # error of landmarks as they are, as a multiple of what is usual
 _ODD: Final = 6.0  # robust standard deviations
+_CLOSE: Final = 0.1  # mean distance of a shape's landmarks, as a share of its size, below which it is not odd
 _FAR: Final = 0.15  # distance of a single landmark, as a share of the shape's size, below which it is not odd
 
 
@@ -130,7 +131,7 @@ def _find_odd(offsets: Array, median: Array, objects: Sequence[LandmarkObject], 
     distances = np.linalg.norm(offsets, axis=2)
     size = float(np.linalg.norm(median - median.mean(axis=0), axis=1).mean())
     errors = distances.mean(axis=1)
-    limit = _limit(errors)
+    limit = max(_limit(errors), _CLOSE * size)
     owners = {i: each.name for each in objects for i in each.indices}
     for i in range(len(errors)):
         if found[i]:
@@ -148,6 +149,6 @@ def _find_odd(offsets: Array, median: Array, objects: Sequence[LandmarkObject], 
 
 
 def _limit(values: Array) -> float:
-    """Return what is beyond the usual: so many robust standard deviations above the median, and twice it at least."""
-    middle = float(np.median(values))
-    return max(middle + _ODD * 1.4826 * float(np.median(np.abs(values - middle))), _WORSE * middle)
+    """Return what is beyond the usual: robust standard deviations above the median, and twice the upper quartile."""
+    middle, upper = (float(each) for each in np.quantile(values, (0.5, 0.75)))
+    return max(middle + _ODD * 1.4826 * float(np.median(np.abs(values - middle))), _WORSE * upper)

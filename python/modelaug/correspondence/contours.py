@@ -145,7 +145,7 @@ class Contour:
         after = int(np.argmin(high)) - 1
         before = int(np.argmin(high[::-1]))
         ahead = (self.stops[(top + after) % len(high)] - self.stops[top]) % self.length
-        behind = (self.stops[top] - self.stops[top - before]) % self.length
+        behind = (self.stops[top] - self.stops[(top - before) % len(high)]) % self.length
         return float((self.stops[top] + (ahead - behind) / 2) % self.length)
 
     def ray(self, origin: npt.ArrayLike, direction: npt.ArrayLike) -> float:
