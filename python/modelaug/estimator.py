@@ -123,7 +123,8 @@ class Augmenter:
         TypeError, ValueError
             If nothing is fitted, or `index` is not an integer from 0 to 2^64 - 1.
         """
-        return self._fitted("synthesizer_").draw(index)
+        source: PairSynthesizer = self._fitted("synthesizer_")
+        return source.draw(index)
 
     def sample(self, n: int = 1, *, first: int = 0) -> Pair:
         """Return pairs `first` to ``first + n - 1``, stacked.
@@ -135,7 +136,8 @@ class Augmenter:
         """
         start = _checks.integer("first", first, minimum=0)
         indices = range(start, start + _checks.integer("n", n, minimum=1))
-        return self._fitted("synthesizer_").batch(indices, threads=self.threads)
+        source: PairSynthesizer = self._fitted("synthesizer_")
+        return source.batch(indices, threads=self.threads)
 
     def score(self, cohort: Cohort, y: None = None) -> float:
         """Return how well the model reaches shapes that it was not learned from; higher is better, 0 is best.

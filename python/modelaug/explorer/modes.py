@@ -99,8 +99,9 @@ class ModePairs:
         if model.labels is not None:
             source = np.ascontiguousarray(model.labels)
             for i, displacement in enumerate((fixed, moving)):
-                labels[i] = np.empty_like(source)
-                pull_nearest(source, displacement, labels[i])
+                moved_labels = np.empty_like(source)
+                pull_nearest(source, displacement, moved_labels)
+                labels[i] = moved_labels
         return Pair(
             fixed=model.render(still, fixed),
             moving=model.render(moved, moving),

@@ -171,7 +171,7 @@ def pair_from_subject(subject: torchio.Subject) -> Pair:
 def _axes(pair: Pair) -> int:
     if not isinstance(pair, Pair):
         raise TypeError(f"pair is a {type(pair).__name__}; pass a Pair, as of a source's draw")
-    d = pair.landmarks_fixed.shape[-1]
+    d: int = pair.landmarks_fixed.shape[-1]
     if pair.flow.ndim != d + 1:
         raise ValueError(f"pair has a flow of shape {pair.flow.shape}, a batch; pass its pairs one by one")
     return d
