@@ -103,3 +103,34 @@ def test_wrong_arguments(scans: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", images=np.zeros((3, 9, 9)), labels=np.zeros((2, 9, 9), int))
     assert "images" in fails("landmarks", tmp_path / "bare.npz", "-o", out)
     assert not out.exists()
+
+
+def test_a_folder_of_scans_of_other_tools(scans: Path, tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    pytest.importorskip("SimpleITK")
+    source = Cohort.load(scans)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    affine = np.diag([-source.spacing[1], -source.spacing[0], 1.0, 1.0])
+    for name, image, labels in zip(source.names, source.images, source.labels, strict=True):
+        for ending, array in (("", image[0]), ("_labels", labels.astype(np.int16))):
+            nibabel.save(nibabel.Nifti1Image(array.T[..., None], affine), folder / f"{name}{ending}.nii.gz")
+    (folder / "cohort.toml").write_text("[preparation]\npercentiles = [1, 99]\n")
+    succeeds("landmarks", folder, "-o", tmp_path / "it.npz", "--recipe", "hearts")
+    made = Cohort.load(tmp_path / "it.npz")
+    expected = landmarks_from_labels(source.labels, hearts(), spacing=source.spacing)
+    np.testing.assert_allclose(made.landmarks, expected.landmarks, atol=1e-4)
+    assert made.objects == source.objects
+    assert (made.images.min(), made.images.max()) == (0, 1)
+    steps = made.preparation[source.names[0]]
+    assert [each["step"] for each in steps][-2:] == ["intensities", "landmarks"]
+
+    # And once more from the file that was made, which keeps what was done.
+    succeeds("landmarks", tmp_path / "it.npz", "-o", tmp_path / "again.npz", "--recipe", "hearts")
+    again = Cohort.load(tmp_path / "again.npz")
+    np.testing.assert_array_equal(again.landmarks, made.landmarks)
+    assert again.preparation[source.names[0]] == [*steps, {"step": "landmarks", "recipe": "hearts"}]
+
+    (folder / f"{source.names[1]}_labels.nii.gz").unlink()
+    message = fails("landmarks", folder, "-o", tmp_path / "it.npz", "--recipe", "hearts")
+    assert source.names[1] in message

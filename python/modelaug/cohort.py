@@ -266,7 +266,7 @@ class Cohort:
             objects=_parse_objects(str(arrays["objects"]), path) if "objects" in arrays else None,
             spacing=arrays.get("spacing"),
             names=arrays["names"].tolist() if "names" in arrays else None,
-            preparation=_parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else None,
+            preparation=parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else None,
         )
 
 
@@ -279,7 +279,8 @@ def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(copy)
 
 
-def _parse_preparation(text: str, path: str | Path) -> dict[str, Any]:
+def parse_preparation(text: str, path: str | Path) -> dict[str, Any]:
+    """Return the ``preparation`` that a file holds as JSON, or raise ValueError."""
     try:
         return dict(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:

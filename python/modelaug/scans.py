@@ -14,7 +14,7 @@ from modelaug import _checks
 from modelaug.cohort import Cohort, LandmarkObject
 from modelaug.io.geometry import Geometry
 
-__all__ = ["Scan", "cohort_from_scans"]
+__all__ = ["Scan", "check_common_grid", "cohort_from_scans"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,7 @@ _EXTRAS: Final = {
     "panel": "explore",
     "SimpleITK": "io",
     "nibabel": "io",
+    "tomli": "io",
     "dask": "distributed",
     "distributed": "distributed",
 }

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from modelaug import Cohort, ModelFileError
+from modelaug import ModelFileError
 from modelaug.cli._console import err, output_file, print_table
+from modelaug.cohort import parse_preparation
 from modelaug.correspondence import (
     RECIPES,
     Correspondence,
@@ -21,7 +22,9 @@ from modelaug.correspondence import (
     landmarks_from_labels,
     read_recipe,
 )
+from modelaug.io import Geometry, read_scans
 from modelaug.io.archives import read_archive
+from modelaug.scans import Scan, check_common_grid, cohort_from_scans
 
 __all__ = ["landmarks"]
 
@@ -29,7 +32,10 @@ _COLUMNS = ("subject", "point", "row", "column")
 
 
 def landmarks(
-    scans: Annotated[Path, typer.Argument(help="Images with label maps, .npz.", show_default=False)],
+    scans: Annotated[
+        Path,
+        typer.Argument(help="Images with label maps: a folder, its cohort.toml, or .npz.", show_default=False),
+    ],
     cohort: Annotated[Path, typer.Option("--out", "-o", help="Where to write the cohort, .npz.", show_default=False)],
     recipe: Annotated[
         str,
@@ -49,24 +55,22 @@ def landmarks(
     output_file(cohort, ".npz")
     if figure is not None:
         output_file(figure, ".png", ".pdf", ".svg")
-    arrays = read_scans(scans)
-    images, labels, names = arrays["images"], arrays["labels"], arrays["names"]
-    chosen, remarks = _recipe(recipe, labels, arrays.get("spacing"))
+    given = read_labelled(scans)
+    labels = np.stack([each.labels for each in given if each.labels is not None])
+    spacing, names = given[0].geometry.spacing, [each.name for each in given]
+    chosen, remarks = _recipe(recipe, labels, spacing)
     found = landmarks_from_labels(
         labels,
         chosen,
-        spacing=arrays.get("spacing"),
+        spacing=spacing,
         names=names,
         points=None if points is None else read_points(points, names),
         skip=skip,
     )
-    made = Cohort(
-        images[found.subjects],
-        found.landmarks,
-        labels=labels[found.subjects],
+    step = {"step": "landmarks", "recipe": recipe}
+    made = cohort_from_scans(
+        [given[i].after(step, landmarks=placed) for i, placed in zip(found.subjects, found.landmarks, strict=True)],
         objects=found.objects,
-        spacing=arrays.get("spacing"),
-        names=[names[i] for i in found.subjects],
     )
     made.save(cohort)
     if figure is not None:
@@ -78,25 +82,38 @@ def landmarks(
         err.print(line)
 
 
-def read_scans(path: Path) -> dict[str, Any]:
-    """Return the arrays ``images`` (n, *grid) or (n, c, *grid), ``labels`` (n, *grid) and maybe ``spacing`` of a file,
-    and the subjects' ``names``, a list.
+def read_labelled(path: Path) -> list[Scan]:
+    """Return the scans of a folder, a ``cohort.toml`` or an ``.npz`` with images and labels, all on one grid.
 
     Raises
     ------
     ModelFileError
-        If the file cannot be read or lacks images or label maps.
+        If a file cannot be read, or an ``.npz`` lacks images or label maps.
     ValueError
-        If it does not hold one image and one name for each label map.
+        If a subject has no labels, or another grid than the first.
     """
-    arrays: dict[str, Any] = dict(read_archive(path, required=("images", "labels")))
-    n = len(np.atleast_1d(arrays["labels"]))
-    arrays["names"] = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]
-    for name in ("images", "names"):
-        if len(np.atleast_1d(arrays[name])) != n:
-            count = len(np.atleast_1d(arrays[name]))
+    scans = _of_archive(path) if path.suffix.lower() == ".npz" else read_scans(path)
+    for scan in scans:
+        if scan.labels is None:
+            raise ValueError(f"subject {scan.name!r} of {path} has no label map; add a file, see docs/files.md")
+        check_common_grid(scan, scans[0])
+    return scans
+
+
+def _of_archive(path: Path) -> list[Scan]:
+    arrays = read_archive(path, required=("images", "labels"))
+    images, labels = arrays["images"], arrays["labels"]
+    n = len(np.atleast_1d(labels))
+    names = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]
+    for name, count in (("images", len(np.atleast_1d(images))), ("names", len(names))):
+        if count != n:
             raise ValueError(f"{name} in {path} holds {count} subjects but labels {n}; write one of each per subject")
-    return arrays
+    steps = parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else {}
+    geometry = Geometry(arrays.get("spacing", np.ones(labels.ndim - 1)))
+    return [
+        Scan(name, images[i], geometry=geometry, labels=labels[i], steps=steps.get(name, ()))
+        for i, name in enumerate(names)
+    ]
 
 
 def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np.float64]]:
