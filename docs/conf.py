@@ -64,10 +64,12 @@ html_theme = "pydata_sphinx_theme"
 html_title = "modelaug"
 html_copy_source = False
 html_show_sourcelink = False
+# Pages without others below them have wide tables instead of an empty sidebar.
+html_sidebars = {page.stem: [] for page in HERE.glob("*.md")} | {"results/README": []}
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_depth": 3,
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],

@@ -47,6 +47,7 @@ SHORTER = {
         "--steps 300 --width 0.125": "--steps 2 --batch-size 2 --width 0.0625 --threads 1",
         "heart(24, shape=(64, 64))": "heart(18, shape=(48, 48))",
     },
+    "docs/index.md": {"heart(24)": "heart(6, shape=(64, 64))"},
     "README.md": {
         "TrainOptions(steps=2000)": "TrainOptions(steps=2, batch_size=2, validation_pairs=2)",
         "width=0.25": "width=0.0625",
@@ -136,7 +137,9 @@ def test_getting_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert (tmp_path / name).is_file(), f"{name} is said to be written"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/choosing_options.md", "docs/conventions.md", "docs/own_data.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/choosing_options.md", "docs/conventions.md", "docs/own_data.md", "docs/index.md"]
+)
 def test_python_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the python blocks of pages that take a cohort, images and fields for granted."""
     monkeypatch.chdir(tmp_path)
