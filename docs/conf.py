@@ -54,6 +54,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # the page would want the network
     "show_signature": False,
     "plot_gallery": True,
     "abort_on_example_error": True,
