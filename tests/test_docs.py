@@ -49,7 +49,7 @@ SHORTER = {
     },
     "docs/index.md": {"heart(24)": "heart(6, shape=(64, 64))"},
     "README.md": {
-        "TrainOptions(steps=2000)": "TrainOptions(steps=2, batch_size=2, validation_pairs=2)",
+        "recommended_options(steps=2000)": "recommended_options(steps=2, batch_size=2, validation_pairs=2)",
         "width=0.25": "width=0.0625",
     },
 }
