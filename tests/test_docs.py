@@ -25,8 +25,10 @@ pytest.importorskip("PIL")
 
 from typer.testing import CliRunner
 
-from modelaug import phantoms
+from modelaug import AppearanceModel, phantoms
 from modelaug.cli import app
+from modelaug.correspondence import read_recipe
+from modelaug.io.descriptions import read_description
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -138,7 +140,16 @@ def test_getting_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/choosing_options.md", "docs/conventions.md", "docs/own_data.md", "docs/index.md"]
+    "name",
+    [
+        "README.md",
+        "docs/choosing_options.md",
+        "docs/conventions.md",
+        "docs/ecosystem.md",
+        "docs/index.md",
+        "docs/landmarks.md",
+        "docs/own_data.md",
+    ],
 )
 def test_python_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the python blocks of pages that take a cohort, images and fields for granted."""
@@ -154,4 +165,18 @@ def test_python_of_pages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert text
     shell = {language for language, _ in blocks(ROOT / name)} & {"shell"}
     assert not shell, "shell blocks of this page would be run; use another language, or test the page by itself"
+    taken |= {"model": AppearanceModel.fit(hearts)} if name == "docs/ecosystem.md" else {}
     run_page(ROOT / name, taken | {"grid": grid, "displacement": u, "u": u, "v": v})
+
+
+def test_recipes_and_descriptions_of_pages(tmp_path: Path) -> None:
+    """Read every block of TOML as what its page says that it is."""
+    counts = {"docs/landmarks.md": 0, "docs/files.md": 0, "docs/own_data.md": 0}
+    for name in counts:
+        for language, block in blocks(ROOT / name):
+            if language == "toml":
+                path = tmp_path / f"{counts[name]}.toml"
+                path.write_text(block, encoding="utf-8")
+                _ = read_recipe(path) if name == "docs/landmarks.md" else read_description(path)
+                counts[name] += 1
+    assert all(counts.values())

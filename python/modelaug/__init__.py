@@ -65,7 +65,18 @@ __all__ = [
     "warp_points",
 ]
 
-_ON_DEMAND = ("baselines", "comparison", "evaluation", "io", "learning", "plots")
+_ON_DEMAND = (
+    "baselines",
+    "comparison",
+    "correspondence",
+    "evaluation",
+    "explorer",
+    "io",
+    "learning",
+    "plots",
+    "preparation",
+    "scans",
+)
 
 
 def __getattr__(name: str) -> Any:

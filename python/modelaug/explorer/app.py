@@ -138,7 +138,7 @@ class Explorer:
         self._reset.on_click(lambda _: self._to_mean())
         self.facts = pn.pane.HTML("", width=4 * _SIDE)
         self.line = pn.widgets.TextAreaInput(
-            label="The same in Python", value="", rows=2, max_length=10_000, resizable=False, width=4 * _SIDE - 90
+            label="The same in Python", value="", rows=3, max_length=10_000, resizable=False, width=4 * _SIDE - 90
         )
         self._copy = pn.widgets.Button(label="Copy", width=70, align="center")
         self._copy.js_on_click(args={"line": self.line}, code="navigator.clipboard.writeText(line.value)")

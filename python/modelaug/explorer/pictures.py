@@ -61,6 +61,9 @@ class Pictures:
     facts: dict[str, str]
 
 
+_LEAST_RADIUS = 0.1  # pixels; below, full colour would show rounding errors
+
+
 def grey_limits(model: AppearanceModel) -> tuple[float, float]:
     """Return the intensities that become black and white, the same for all pairs of a model.
 
@@ -105,7 +108,7 @@ def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float,
                 _grey(pair.moving, *limits),
                 _grey(warped, *limits),
                 _grey(pair.fixed - warped, -span, span),
-                flow_to_rgb(pair.flow, radius or None),
+                flow_to_rgb(pair.flow, max(radius, _LEAST_RADIUS)),
                 white,
                 determinant_to_rgb(determinant, limit),
                 _magma(pair.weight),
