@@ -54,19 +54,20 @@ def test_the_card_names_the_data_and_whose_licence_applies(model: Path, net: Pat
     assert card["licence"].endswith("whose licence applies")
     options = card["options"]
     assert (options["schedule"], options["ema"], options["augment"], options["precision"]) == (
-        "halvings",
-        None,
+        "cosine",
+        0.998,
         None,
         "32",
     )
+    assert options["learning_rate"] == 2e-3
 
 
 def test_options_of_training(model: Path, tmp_path: Path) -> None:
-    chosen = ["--schedule", "cosine", "--ema", "0.9", "--precision", "bf16-mixed", "--augment", "--seed", "3"]
+    chosen = ["--schedule", "halvings", "--ema", "0", "--precision", "bf16-mixed", "--augment", "--seed", "3"]
     code, _, errors = train(model, "-o", tmp_path / "net", *TINY, *chosen)
     assert code == 0, errors
     options = read_card(tmp_path / "net")["options"]
-    assert (options["schedule"], options["ema"], options["precision"]) == ("cosine", 0.9, "bf16-mixed")
+    assert (options["schedule"], options["ema"], options["precision"]) == ("halvings", None, "bf16-mixed")
     assert options["augment"]["seed"] == 3
     assert options["augment"]["common"]["rotation"] > 0
     code, _, errors = train(model, "-o", tmp_path / "net", *TINY, *chosen, "--no-augment")
