@@ -66,7 +66,8 @@ def jacobian_to_rgb(displacement: npt.ArrayLike, limit: float | None = None) -> 
     displacement : array_like, (2, h, w)
         Pull displacement in pixels, components in array-axis order.
     limit
-        The |log2| of the determinant that is fully saturated, 1 for half and double; by default `jacobian_limit`.
+        The magnitude of the determinant's binary logarithm that is fully saturated, 1 for half and double; by default
+        the largest, see `determinant_limit`.
 
     Returns
     -------
