@@ -145,11 +145,12 @@ def test_bad_input() -> None:
             call()
 
 
-def test_syn_finds_a_shift_in_the_same_convention() -> None:
+@pytest.mark.parametrize("affine", [True, False])
+def test_syn_finds_a_shift_in_the_same_convention(affine: bool) -> None:
     pytest.importorskip("ants")
     image = hearts().images[0, 0]
     shift = np.stack([np.full(image.shape, 3.0), np.full(image.shape, -2.0)]).astype(np.float32)
-    found = register_syn(warp(image, shift), image, spacing=(1.5, 1.0))
+    found = register_syn(warp(image, shift), image, spacing=(1.5, 1.0), affine=affine)
     inside = np.s_[:, 12:-12, 12:-12]
     assert np.abs(found - shift)[inside].mean() < 0.5
 

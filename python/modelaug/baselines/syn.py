@@ -23,8 +23,9 @@ def register_syn(
     *,
     spacing: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
+    affine: bool = True,
 ) -> npt.NDArray[np.float32]:
-    """Return the displacement that pulls a moving image onto a fixed one, by an affine map and then SyN.
+    """Return the displacement that pulls a moving image onto a fixed one, by SyN.
 
     B. Avants, C. Epstein, M. Grossman, J. Gee: Symmetric diffeomorphic image registration with cross-correlation,
     Medical Image Analysis 12 (2008), as ``ants.registration`` does it.
@@ -37,6 +38,9 @@ def register_syn(
         Millimetres per voxel; 1 by default.
     mask : array_like, (*grid), optional
         Where it is positive, the fixed image counts; everywhere by default.
+    affine
+        Whether to look for an affine map first, as is ANTs' default. On images that are aligned already it may go
+        astray.
 
     Returns
     -------
@@ -67,7 +71,9 @@ def register_syn(
         options["mask"] = ants.from_numpy((inside > 0).astype(np.float32), spacing=millimetres.tolist())
     with tempfile.TemporaryDirectory() as folder:
         prefix = str(Path(folder) / "syn")
-        found = ants.registration(*images, "SyN", outprefix=prefix, random_seed=_SEED, **options)
+        found = ants.registration(
+            *images, "SyN" if affine else "SyNOnly", outprefix=prefix, random_seed=_SEED, **options
+        )
         composed = ants.apply_transforms(*images, found["fwdtransforms"], compose=prefix)
         field = ants.image_read(composed).numpy()
     voxels = np.moveaxis(field.reshape(*arrays[0].shape, d), -1, 0) / millimetres.reshape(-1, *[1] * d)

@@ -14,7 +14,7 @@ __all__ = ["compare"]
 
 
 def compare(
-    cohort: Annotated[Path, typer.Argument(help="Cohort file, .npz.", show_default=False)],
+    cohort: Annotated[Path, typer.Argument(help="Cohort: .npz, a folder, or its cohort.toml.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the comparison.", show_default=False)],
     methods: Annotated[
         str | None,

@@ -14,7 +14,9 @@ __all__ = ["fit"]
 
 
 def fit(
-    cohort: Annotated[Path, typer.Argument(help="Images with landmarks, .npz.", show_default=False)],
+    cohort: Annotated[
+        Path, typer.Argument(help="Images with landmarks: .npz, a folder, or its cohort.toml.", show_default=False)
+    ],
     model: Annotated[Path, typer.Option("--out", "-o", help="Where to write the model, .npz.", show_default=False)],
     subjects: Annotated[
         str | None,

@@ -101,7 +101,8 @@ def prepare(method: str, fold: Fold) -> Mapping[str, Register]:
     if method == "VarReg":
         return {method: _variational(fold)}
     if method == "SyN":
-        return {method: functools.partial(register_syn, spacing=fold.training.spacing, mask=fold.mask)}
+        syn = functools.partial(register_syn, spacing=fold.training.spacing, mask=fold.mask)
+        return {method: syn, f"{method}, no affine map": functools.partial(syn, affine=False)}
     from modelaug import learning
 
     network = fold.options.network
