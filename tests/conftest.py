@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import locale
 import os
 import platform
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # "ci" draws the same examples on every machine; "thorough" is for hunting (HYPOTHESIS_PROFILE=thorough).
@@ -30,3 +33,11 @@ def pytest_report_header() -> list[str]:
     versions = ", ".join(f"{name} {_version(name)}" for name in ("modelaug", "numpy", "scipy", "torch"))
     build = ", ".join(f"{key} {value}" for key, value in modelaug.build_config().items())
     return [f"python {platform.python_version()}, {versions}", f"modelaug build: {build}"]
+
+
+@pytest.fixture(autouse=True)
+def _locale_stays() -> Iterator[None]:
+    """Undo what SimpleITK does to the locale when tests write DICOM with it: text would be ASCII from then on."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)

@@ -82,7 +82,7 @@ class TestDictionary:
             source.draw,
             pair_dictionary,
             transforms.ScaleIntensityd(keys=images),
-            transforms.RandGaussianNoised(keys=images, prob=1.0, std=0.1).set_random_state(seed=3),
+            transforms.RandGaussianNoised(keys=images, prob=1.0, std=0.1, sample_std=False).set_random_state(seed=3),
             transforms.ToDeviced(keys=[*images, "ddf"], device="cpu"),
         ]
         cached = data.CacheDataset(range(3), transforms.Compose(steps), num_workers=0, progress=False)
