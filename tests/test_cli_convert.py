@@ -127,7 +127,7 @@ def test_landmarks(tmp_path: Path) -> None:
     succeeds("convert", tmp_path / "b.mrk.json", "-o", tmp_path / "c.fcsv")
     succeeds("convert", tmp_path / "c.fcsv", "-o", tmp_path / "d.csv", *of)
     succeeds("convert", tmp_path / "d.csv", "-o", tmp_path / "e.npy")
-    read, names = io.read_landmarks(tmp_path / "d.csv")
+    read, names = io.read_named_landmarks(tmp_path / "d.csv")
     np.testing.assert_allclose(read, points, atol=1e-5)
     assert names == tuple("abcde")
     np.testing.assert_array_equal(np.load(tmp_path / "e.npy"), read)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelaug import ModelFileError
-from modelaug.io import Geometry, read_landmarks, write_landmarks
+from modelaug.io import Geometry, read_landmarks, read_named_landmarks, write_landmarks
 from tests.examples import one_line, philox, rotation
 
 Points = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ def test_round_trips(
     where = oblique(d, seed, mirrored=mirrored)
     path = tmp_path_factory.mktemp("points") / f"a{ending}"
     write_landmarks(path, points, names=names, geometry=where)
-    read, called = read_landmarks(path, geometry=where)
+    read, called = read_named_landmarks(path, geometry=where)
     assert read.dtype == np.float64
     if ending in (".csv", ".npy"):
         np.testing.assert_array_equal(read, points)
@@ -100,9 +100,9 @@ def test_tables_of_others(tmp_path: Path, text: str, points: list[list[float]] |
     (tmp_path / "a.csv").write_bytes(text.encode())
     if points is None:
         with pytest.raises(ModelFileError, match="no landmarks"):
-            read_landmarks(tmp_path / "a.csv")
+            read_named_landmarks(tmp_path / "a.csv")
         return
-    read, called = read_landmarks(tmp_path / "a.csv")
+    read, called = read_named_landmarks(tmp_path / "a.csv")
     np.testing.assert_array_equal(read, points)
     assert called == names
 
@@ -156,7 +156,7 @@ def test_markups_of_slicer(tmp_path: Path) -> None:
     where = oblique(3, 7)
     for system, units in (("LPS", "mm"), ("RAS", ["mm", "UCUM", "millimeter"])):
         (tmp_path / "a.mrk.json").write_text(json.dumps(slicer(coordinateSystem=system, coordinateUnits=units)))
-        points, names = read_landmarks(tmp_path / "a.mrk.json", geometry=where)
+        points, names = read_named_landmarks(tmp_path / "a.mrk.json", geometry=where)
         sign = [1, 1, 1] if system == "LPS" else [-1, -1, 1]
         np.testing.assert_allclose(in_space(points, where), np.array([[10, -20, 30], [11, -20, 30]]) * sign)
         assert names == ("F-1", "F-2")
@@ -168,7 +168,7 @@ def test_fiducials_of_slicer(tmp_path: Path, system: str, sign: int) -> None:
     for ending in ("\n", "\r\n"):
         text = SLICER_4.format(system=system, x="10.000", y="-20.000").replace("\n", ending)
         (tmp_path / "a.fcsv").write_bytes(text.encode())
-        points, names = read_landmarks(tmp_path / "a.fcsv", geometry=where)
+        points, names = read_named_landmarks(tmp_path / "a.fcsv", geometry=where)
         np.testing.assert_allclose(in_space(points, where), [[10 * sign, -20 * sign, z] for z in (30, 31)])
         assert names == ("F-1", "F, 2")
 
@@ -189,22 +189,22 @@ def test_landmarks_of_a_plane_lose_a_third_coordinate_that_is_constant(tmp_path:
     for control, height in zip(flat["markups"][0]["controlPoints"], (30.0, 30.004), strict=True):
         control["position"] = [10, -20, height]
     (tmp_path / "a.mrk.json").write_text(json.dumps(flat))
-    points, _ = read_landmarks(tmp_path / "a.mrk.json", geometry=Geometry([2.0, 5.0], [0.0, -30.0]))
+    points, _ = read_named_landmarks(tmp_path / "a.mrk.json", geometry=Geometry([2.0, 5.0], [0.0, -30.0]))
     np.testing.assert_allclose(points, [[5, 2], [5, 2]])
     (tmp_path / "a.fcsv").write_text(SLICER_4.format(system="LPS", x="1", y="2"))
     with pytest.raises(ValueError, match=r"from 30 to 31 mm but geometry is that of a plane") as caught:
-        read_landmarks(tmp_path / "a.fcsv", geometry=Geometry([2.0, 5.0]))
+        read_named_landmarks(tmp_path / "a.fcsv", geometry=Geometry([2.0, 5.0]))
     one_line(caught.value)
 
 
 def test_points_of_faces(tmp_path: Path) -> None:
     path = tmp_path / "a.pts"
     path.write_text("version: 1\nn_points:  2\n{\n212.5 499.75\n1 1\n}\n")
-    np.testing.assert_array_equal(read_landmarks(path)[0], [[498.75, 211.5], [0, 0]])
+    np.testing.assert_array_equal(read_named_landmarks(path)[0], [[498.75, 211.5], [0, 0]])
     path.write_text("212.5 499.75\n\n1 1\n")
-    np.testing.assert_array_equal(read_landmarks(path)[0], [[499.75, 212.5], [1, 1]])
+    np.testing.assert_array_equal(read_named_landmarks(path)[0], [[499.75, 212.5], [1, 1]])
     path.write_text("3 2 1\n")
-    np.testing.assert_array_equal(read_landmarks(path)[0], [[1, 2, 3]])
+    np.testing.assert_array_equal(read_named_landmarks(path)[0], [[1, 2, 3]])
     write_landmarks(path, [[498.75, 211.5]])
     assert path.read_text() == "version: 1\nn_points: 1\n{\n212.5 499.75\n}\n"
 
@@ -262,7 +262,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ModelFileError, match=message) as caught:
-        read_landmarks(tmp_path / name, geometry=oblique(3, 0))
+        read_named_landmarks(tmp_path / name, geometry=oblique(3, 0))
     one_line(caught.value)
     assert name in str(caught.value)
 
@@ -270,27 +270,27 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, content: str | bytes, 
 @pytest.mark.parametrize("ending", SUFFIXES)
 def test_missing_files_are_refused(tmp_path: Path, ending: str) -> None:
     with pytest.raises(ModelFileError, match="does not exist"):
-        read_landmarks(tmp_path / f"a{ending}", geometry=oblique(3, 0))
+        read_named_landmarks(tmp_path / f"a{ending}", geometry=oblique(3, 0))
 
 
 def test_arrays_that_are_no_landmarks_are_refused(tmp_path: Path) -> None:
     for array in (np.zeros((3, 4)), np.zeros(3), np.array([["a", "b"]]), np.zeros((0, 2)), np.full((1, 2), np.inf)):
         np.save(tmp_path / "a.npy", array)
         with pytest.raises(ModelFileError, match=r"a\.npy"):
-            read_landmarks(tmp_path / "a.npy")
+            read_named_landmarks(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(ModelFileError, match="cannot be read"):
-        read_landmarks(tmp_path / "a.npy")
+        read_named_landmarks(tmp_path / "a.npy")
 
 
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no known format"):
-        read_landmarks(tmp_path / "a.txt")
+        read_named_landmarks(tmp_path / "a.txt")
     with pytest.raises(ValueError, match="no known format"):
         write_landmarks(tmp_path / "a.json", [[1, 2]])
     for ending in (".mrk.json", ".fcsv"):
         with pytest.raises(ValueError, match="geometry is None"):
-            read_landmarks(tmp_path / f"a{ending}")
+            read_named_landmarks(tmp_path / f"a{ending}")
         with pytest.raises(ValueError, match="geometry is None"):
             write_landmarks(tmp_path / f"a{ending}", [[1, 2]])
         with pytest.raises(ValueError, match="3 dimensions but points 2"):
@@ -305,3 +305,8 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="one string per landmark"):
         write_landmarks(tmp_path / "a.csv", [[1, 2]], names="a")
     assert not list(tmp_path.iterdir())
+
+
+def test_points_alone(tmp_path: Path) -> None:
+    write_landmarks(tmp_path / "a.csv", [[1.5, 2.0], [3.0, 4.25]], names=["base", "apex"])
+    assert read_landmarks(tmp_path / "a.csv").tolist() == [[1.5, 2.0], [3.0, 4.25]]

@@ -13,7 +13,7 @@ pytest.importorskip("SimpleITK")
 pytest.importorskip("PIL")
 
 from modelaug import Cohort, LandmarkObject, ModelFileError
-from modelaug.io import Geometry, read_landmarks, read_scans, write_image, write_landmarks
+from modelaug.io import Geometry, read_named_landmarks, read_scans, write_image, write_landmarks
 from modelaug.io.descriptions import read_description
 from tests.examples import one_line, philox
 from tests.io.test_images import dicom
@@ -223,7 +223,7 @@ def test_everything_a_description_can_say(tmp_path: Path) -> None:
         expected = np.array([0, 1, 70000])[segments(i, grid)[2, 1:11, 0:14]]
         np.testing.assert_array_equal(cohort.labels[i], expected)
         # The files' positions were for voxels of twice the size.
-        landmarks, _ = read_landmarks(
+        landmarks, _ = read_named_landmarks(
             tmp_path / f"{i}.fcsv", geometry=Geometry([5.0, 1.0, 1.0], placed.origin, placed.direction)
         )
         np.testing.assert_allclose(cohort.landmarks[i], landmarks[:, 1:] - [1, 0], atol=1e-5)

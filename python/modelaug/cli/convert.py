@@ -101,7 +101,7 @@ def _convert_landmarks(source: Path, target: Path, geometry: Geometry | None) ->
         raise ValueError(f"{physical[0]} is in mm and the other file in voxels; pass their image by --geometry-of")
     # From mm to mm it does not matter where the voxels are.
     placed = geometry or (Geometry(np.ones(3)) if physical else None)
-    points, names = io.read_landmarks(source, geometry=placed)
+    points, names = io.read_named_landmarks(source, geometry=placed)
     io.write_landmarks(target, points, names=names, geometry=placed)
     out.print(f"{target}: {len(points)} landmarks")
 

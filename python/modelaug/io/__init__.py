@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from modelaug.io.geometry import Geometry
     from modelaug.io.images import read_image, write_image
-    from modelaug.io.landmarks import read_landmarks, write_landmarks
+    from modelaug.io.landmarks import read_landmarks, read_named_landmarks, write_landmarks
     from modelaug.io.manifests import read_manifest, verify_shards
     from modelaug.io.scans import read_scans
     from modelaug.io.sharded import ShardedPairs
@@ -39,6 +39,7 @@ __all__ = [
     "read_image",
     "read_landmarks",
     "read_manifest",
+    "read_named_landmarks",
     "read_scans",
     "verify_shards",
     "write_field",
@@ -55,6 +56,7 @@ _MODULES = {
     "read_image": "images",
     "write_image": "images",
     "read_landmarks": "landmarks",
+    "read_named_landmarks": "landmarks",
     "read_scans": "scans",
     "write_landmarks": "landmarks",
     "read_manifest": "manifests",

@@ -21,7 +21,7 @@ from modelaug import _checks
 from modelaug.io.archives import ModelFileError, write_atomically
 from modelaug.io.geometry import Geometry, suffix
 
-__all__ = ["LANDMARK_SUFFIXES", "PHYSICAL_SUFFIXES", "read_landmarks", "write_landmarks"]
+__all__ = ["LANDMARK_SUFFIXES", "PHYSICAL_SUFFIXES", "read_landmarks", "read_named_landmarks", "write_landmarks"]
 
 PHYSICAL_SUFFIXES: Final = (".mrk.json", ".fcsv")
 """Formats of positions in space, in mm."""
@@ -47,8 +47,13 @@ Points = npt.NDArray[np.float64]
 Rows = list[list[str]]
 
 
-def read_landmarks(path: str | Path, *, geometry: Geometry | None = None) -> tuple[Points, tuple[str, ...]]:
-    """Read landmarks.
+def read_landmarks(path: str | Path, *, geometry: Geometry | None = None) -> Points:
+    """Read landmarks, (m, d) float64, in voxels and array-axis order; see `read_named_landmarks`."""
+    return read_named_landmarks(path, geometry=geometry)[0]
+
+
+def read_named_landmarks(path: str | Path, *, geometry: Geometry | None = None) -> tuple[Points, tuple[str, ...]]:
+    """Read landmarks and their names.
 
     Parameters
     ----------
@@ -108,8 +113,8 @@ def write_landmarks(
     Parameters
     ----------
     path
-        As of `read_landmarks`. A ``.csv`` has the columns ``name``, ``row``, ``column`` and, in 3D, ``plane`` after the
-        name; ``.mrk.json`` and ``.fcsv`` are in LPS; ``.pts`` is with its head, counted from 1.
+        As of `read_named_landmarks`. A ``.csv`` has the columns ``name``, ``row``, ``column`` and, in 3D, ``plane``
+        after the name; ``.mrk.json`` and ``.fcsv`` are in LPS; ``.pts`` is with its head, counted from 1.
     points : array_like, (m, d)
         In voxels, components in array-axis order.
     names

@@ -15,7 +15,7 @@ from modelaug.io.archives import ModelFileError
 from modelaug.io.descriptions import DESCRIPTION_NAME, CohortDescription, read_description
 from modelaug.io.geometry import Geometry, in_plane
 from modelaug.io.images import read_labels, read_voxels
-from modelaug.io.landmarks import read_landmarks
+from modelaug.io.landmarks import read_named_landmarks
 from modelaug.io.matching import SubjectFiles, match_folder, match_patterns
 from modelaug.preparation import prepare
 from modelaug.scans import Scan, cohort_from_scans
@@ -135,7 +135,7 @@ def _read_subject(
     points: npt.NDArray[np.float64] | None = None
     called: tuple[str, ...] = ()
     if files.landmarks is not None:
-        points, called = read_landmarks(files.landmarks, geometry=placed)
+        points, called = read_named_landmarks(files.landmarks, geometry=placed)
     if d == 3 and array.shape[-3] == 1:
         array, placed = np.squeeze(array, axis=-3), in_plane(placed)
         labels = labels[0] if labels is not None and labels.shape[:1] == (1,) and labels.ndim == 3 else labels
