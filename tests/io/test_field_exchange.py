@@ -23,7 +23,7 @@ from tests.examples import philox, rotation
 
 Image = npt.NDArray[np.float32]
 GRIDS = [(20, 26), (12, 14, 16)]
-HEARTS = Path("/tmp/data/sunnybrook37.npz")
+HEARTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "sunnybrook37.npz"
 RAS = np.array([-1.0, -1.0, 1.0])
 
 
