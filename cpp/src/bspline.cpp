@@ -80,7 +80,7 @@ Shape<D> doubled(const Shape<D>& cells, const Shape<D>& grid) {
 using Values = std::unique_ptr<double[]>;
 
 Values new_values(index_t count) {
-    return std::make_unique_for_overwrite<double[]>(static_cast<std::size_t>(count));
+    return Values(new double[static_cast<std::size_t>(count)]);
 }
 
 // The same spline on a lattice with twice the cells along every axis with more than one voxel: two-scale relation of

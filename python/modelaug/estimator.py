@@ -63,6 +63,10 @@ class Augmenter:
     True
     """
 
+    model_: AppearanceModel
+    synthesizer_: PairSynthesizer
+    alignment_: Alignment
+
     def __init__(
         self,
         *,
@@ -123,8 +127,8 @@ class Augmenter:
         TypeError, ValueError
             If nothing is fitted, or `index` is not an integer from 0 to 2^64 - 1.
         """
-        source: PairSynthesizer = self._fitted("synthesizer_")
-        return source.draw(index)
+        self._check_fitted()
+        return self.synthesizer_.draw(index)
 
     def sample(self, n: int = 1, *, first: int = 0) -> Pair:
         """Return pairs `first` to ``first + n - 1``, stacked.
@@ -134,10 +138,10 @@ class Augmenter:
         TypeError, ValueError
             If nothing is fitted, `n` is not positive, or `first` is negative.
         """
+        self._check_fitted()
         start = _checks.integer("first", first, minimum=0)
         indices = range(start, start + _checks.integer("n", n, minimum=1))
-        source: PairSynthesizer = self._fitted("synthesizer_")
-        return source.batch(indices, threads=self.threads)
+        return self.synthesizer_.batch(indices, threads=self.threads)
 
     def score(self, cohort: Cohort, y: None = None) -> float:
         """Return how well the model reaches shapes that it was not learned from; higher is better, 0 is best.
@@ -160,14 +164,14 @@ class Augmenter:
         TypeError, ValueError
             If nothing is fitted, or the landmarks or the spacing are others.
         """
-        model: AppearanceModel = self._fitted("model_")
+        self._check_fitted()
+        model = self.model_
         _check_cohort(cohort)
         if cohort.spacing.tolist() != model.spacing.tolist():
             raise ValueError(
                 f"cohort has spacing {cohort.spacing.tolist()}, the model {model.spacing.tolist()}; resample the images"
             )
-        alignment: Alignment = self.alignment_
-        shapes = alignment.align(cohort.landmarks * cohort.spacing) / cohort.spacing
+        shapes = self.alignment_.align(cohort.landmarks * cohort.spacing) / cohort.spacing
         return -quality.generalization(model.shape, shapes, limit=_LIMIT)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -221,10 +225,9 @@ class Augmenter:
         given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
         return f"Augmenter({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
-    def _fitted(self, name: str) -> Any:
-        if not hasattr(self, name):
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_"):
             raise ValueError("nothing is fitted; call fit(cohort) first")
-        return getattr(self, name)
 
 
 _NAMES: Final = (*_KINDS, "seed", "threads")

@@ -78,20 +78,29 @@ class TestDictionary:
         transforms, data = pytest.importorskip("monai.transforms"), pytest.importorskip("monai.data")
         source = SOURCES["plane"]
         images = ["fixed_image", "moving_image"]
+        drawn: list[int] = []
+
+        def draw(index: int) -> Any:
+            drawn.append(index)
+            return pair_dictionary(source.draw(index))
+
         steps = [
-            source.draw,
-            pair_dictionary,
+            transforms.Lambda(draw),
             transforms.ScaleIntensityd(keys=images),
             transforms.RandGaussianNoised(keys=images, prob=1.0, std=0.1, sample_std=False).set_random_state(seed=3),
             transforms.ToDeviced(keys=[*images, "ddf"], device="cpu"),
         ]
         cached = data.CacheDataset(range(3), transforms.Compose(steps), num_workers=0, progress=False)
-        (batch,) = data.DataLoader(cached, batch_size=3, num_workers=0)
+        loader = data.DataLoader(cached, batch_size=3, num_workers=0)
+        (batch,) = loader
         assert batch["fixed_image"].shape == (3, 2, 44, 26)
         np.testing.assert_array_equal(batch["ddf"], source.batch(range(3)).flow)
         clean = transforms.ScaleIntensityd(keys=images)(pair_dictionary(source.draw(2)))
         noise = batch["moving_image"][2] - clean["moving_image"]
         assert 0.08 < float(noise.std()) < 0.12
+        (another,) = loader
+        assert not torch.equal(another["fixed_image"], batch["fixed_image"])
+        assert drawn == [0, 1, 2]
 
 
 class TestSubject:

@@ -41,9 +41,9 @@ def pair_dictionary(pair: Pair) -> dict[str, Tensor]:
     """Return a pair as a dictionary of tensors, as MONAI's dictionary transforms, datasets and `Warp` take it.
 
     Axes and components stay in array-axis order, which is MONAI's, too: ``monai.networks.blocks.Warp()`` of a batch of
-    moving images by ``ddf`` is what `warp` makes of them. A dataset is
-    ``monai.data.Dataset(range(n), [source.draw, pair_dictionary, ...])``, with MONAI's transforms of intensities for
-    the dots.
+    moving images by ``ddf`` is what `warp` makes of them. A data set of pairs 0 to n - 1 is
+    ``monai.data.Dataset(range(n), Compose([source.draw, pair_dictionary, ...]))``, with MONAI's transforms of
+    intensities for the dots.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def pair_from_subject(subject: torchio.Subject) -> Pair:
 def _axes(pair: Pair) -> int:
     if not isinstance(pair, Pair):
         raise TypeError(f"pair is a {type(pair).__name__}; pass a Pair, as of a source's draw")
-    d: int = pair.landmarks_fixed.shape[-1]
+    d = int(pair.landmarks_fixed.shape[-1])
     if pair.flow.ndim != d + 1:
         raise ValueError(f"pair has a flow of shape {pair.flow.shape}, a batch; pass its pairs one by one")
     return d
