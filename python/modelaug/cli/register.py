@@ -12,7 +12,8 @@ import typer
 from modelaug import io, jacobian_determinant, warp
 from modelaug._checks import thread_count
 from modelaug.cli._console import ThreadsOption, out, output_file
-from modelaug.io.geometry import ITK_SUFFIXES
+from modelaug.io.fields import field_of_volume
+from modelaug.io.geometry import ITK_SUFFIXES, in_plane, is_single_plane
 from modelaug.io.images import PICTURE_SUFFIXES
 
 __all__ = ["register"]
@@ -50,13 +51,24 @@ def register(
         output_file(warped, ".npy", *PICTURE_SUFFIXES, *ITK_SUFFIXES)
     fixed_image, geometry = io.read_image(fixed)
     moving_image, moving_geometry = io.read_image(moving)
+    # Of volumes with a single plane, as slices often are kept, the plane is registered and written as such a volume.
+    volume = is_single_plane(fixed_image, geometry) and (
+        moving_geometry is None or is_single_plane(moving_image, moving_geometry)
+    )
     net = learning.load_network(network)
     torch.set_num_threads(thread_count(threads))
     started = time.perf_counter()
     displacement = learning.register(net, fixed_image, moving_image)
     seconds = time.perf_counter() - started
 
-    io.write_field(flow, displacement, geometry=geometry, moving=moving_geometry if geometry else None)
+    if volume and flow.name.lower().endswith(ITK_SUFFIXES):
+        io.write_field(flow, field_of_volume(displacement), geometry=geometry, moving=moving_geometry)
+    else:
+        plane, moving_plane = (
+            in_plane(each) if each is not None and len(each.spacing) == 3 else each
+            for each in (geometry, moving_geometry)
+        )
+        io.write_field(flow, displacement, geometry=plane, moving=moving_plane if plane else None)
     lengths = np.hypot(*displacement)
     folds = int((jacobian_determinant(displacement) <= 0).sum())
     out.print(
@@ -67,7 +79,8 @@ def register(
         result = warp(moving_image, displacement, threads=threads)
         if moving.suffix.lower() in PICTURE_SUFFIXES and warped.suffix.lower() in PICTURE_SUFFIXES:
             result = np.rint(result).astype(np.uint8)
-        io.write_image(warped, result, geometry=geometry)
+        written = geometry if volume or geometry is None or len(geometry.spacing) == 2 else in_plane(geometry)
+        io.write_image(warped, result, geometry=written)
         out.print(f"{warped}: the moving image, warped")
     if figure is not None:
         from modelaug import plots

@@ -13,6 +13,7 @@ from modelaug import AppearanceModel, Cohort, ModelFileError, PairOptions, PairS
 from modelaug.cli._console import SeedOption, out, output_file
 from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.archives import read_archive
+from modelaug.io.fields import field_of_plane
 from modelaug.io.geometry import ITK_SUFFIXES, suffix
 from modelaug.io.manifests import MANIFEST, has_manifest
 from modelaug.io.sharded import ShardedPairs
@@ -206,7 +207,7 @@ def _of_training(folder: Path) -> tuple[Figure, str]:
 def _of_field(path: Path, wishes: _Wishes) -> tuple[Figure, str]:
     from modelaug import plots
 
-    displacement, _ = io.read_field(path)
+    displacement = field_of_plane(io.read_field(path)[0])
     if displacement.shape[0] != 2:
         raise ValueError(f"{path} is a field in space, {displacement.shape[1:]}; pictures need fields in the plane")
     if wishes.fixed is None or wishes.moving is None:

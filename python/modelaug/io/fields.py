@@ -36,6 +36,8 @@ __all__ = [
     "displacement_to_flo",
     "displacement_to_itk",
     "encode_flo",
+    "field_of_plane",
+    "field_of_volume",
     "read_field",
     "read_flo",
     "write_field",
@@ -117,6 +119,16 @@ def encode_flo(displacement: npt.ArrayLike) -> bytes:
     interleaved = displacement_to_flo(displacement)
     h, w = interleaved.shape[:2]
     return _FLO_MAGIC + np.array([w, h], dtype="<i4").tobytes() + interleaved.astype("<f4").tobytes()
+
+
+def field_of_volume(displacement: npt.NDArray[np.float32]) -> Field:
+    """Return a field (2, h, w) as that of a volume with a single plane, (3, 1, h, w), which it does not leave."""
+    return np.concatenate([np.zeros_like(displacement[:1]), displacement])[:, None]
+
+
+def field_of_plane(displacement: npt.NDArray[np.float32]) -> Field:
+    """Return what a field (3, 1, h, w) of a volume with a single plane is within it, (2, h, w); others as they are."""
+    return displacement[1:, 0] if len(displacement) == 3 and displacement.shape[1] == 1 else displacement
 
 
 def read_flo(path: str | Path) -> Field:

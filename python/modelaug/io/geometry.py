@@ -23,6 +23,7 @@ __all__ = [
     "NIFTI_SUFFIXES",
     "Geometry",
     "in_plane",
+    "is_single_plane",
     "itk_geometry",
     "itk_image",
     "read_itk",
@@ -111,6 +112,11 @@ def suffix(path: str | Path) -> str:
 def stem(path: str | Path) -> str:
     """Return a path's name without its folder and its ending, see `suffix`."""
     return Path(path).name[: -len(suffix(path)) or None]
+
+
+def is_single_plane(image: npt.NDArray[Any], geometry: Geometry | None) -> bool:
+    """Return whether an image is a volume of a single plane, without channels."""
+    return geometry is not None and len(geometry.spacing) == 3 and image.ndim == 3 and image.shape[0] == 1
 
 
 def in_plane(geometry: Geometry) -> Geometry:
