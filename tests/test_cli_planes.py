@@ -15,7 +15,7 @@ pytest.importorskip("SimpleITK")
 import SimpleITK as sitk
 
 from modelaug import learning, phantoms, warp
-from modelaug.io import Geometry, read_field, write_image
+from modelaug.io import Geometry, read_field, read_image, write_image
 from tests.test_cli import succeeds
 
 HEARTS = phantoms.heart(2, shape=(56, 48))
@@ -49,6 +49,18 @@ def test_slices_that_are_volumes_of_one_plane(tmp_path: Path) -> None:
     written = sitk.ReadImage(str(tmp_path / "w.mha"))
     np.testing.assert_allclose(written.GetOrigin(), images[0].GetOrigin(), atol=1e-5)
     np.testing.assert_allclose(sitk.GetArrayFromImage(written)[0], expected, atol=1e-4)
+    # NIfTI says the same, though ITK takes its field for one in the plane.
+    succeeds(*arguments, "-o", tmp_path / "u.nii.gz")
+    (there, placed), (here, known) = (
+        read_field(tmp_path / f"u{ending}", moving=read_image(files[1])[1]) for ending in (".nii.gz", ".mha")
+    )
+    assert placed is not None
+    assert known is not None
+    np.testing.assert_allclose(there, here, atol=1e-3)
+    np.testing.assert_allclose(there[1:, 0], flat, atol=1e-3)
+    np.testing.assert_allclose(there[0], 0, atol=1e-3)
+    for name in ("spacing", "origin", "direction"):
+        np.testing.assert_allclose(getattr(placed, name), getattr(known, name), atol=1e-5)
     pytest.importorskip("matplotlib")
-    text = succeeds("show", tmp_path / "u.mha", "--fixed", files[0], "--moving", files[1], "-o", tmp_path / "u.png")
+    text = succeeds("show", tmp_path / "u.nii.gz", "--fixed", files[0], "--moving", files[1], "-o", tmp_path / "u.png")
     assert "before and after" in text

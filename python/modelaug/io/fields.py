@@ -319,14 +319,16 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
 
     image = read_itk(path)
     d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
-    if components != d:
+    single_plane = ending in NIFTI_SUFFIXES and (d, components) == (2, 3)
+    if components != d and not single_plane:
         raise ModelFileError(
             f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"
         )
     try:
-        geometry = itk_geometry(image)
-        vectors = sitk.GetArrayFromImage(image)
-        if d == 2 and ending in NIFTI_SUFFIXES:
+        geometry, vectors = itk_geometry(image), sitk.GetArrayFromImage(image)
+        if single_plane:
+            vectors, geometry = _read_single_plane(path)
+        elif d == 2 and ending in NIFTI_SUFFIXES:
             vectors = _undo_garbling(path, vectors)
         return displacement_from_itk(vectors, geometry, moving=moving), geometry
     except ValueError as error:
@@ -349,6 +351,18 @@ def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: G
     # Without the time of writing, the same field gives the same bytes.
     stored = gzip.compress(content, 6, mtime=0) if suffix(path) == ".nii.gz" else content
     write_atomically(path, lambda file: file.write(stored))
+
+
+def _read_single_plane(path: str | Path) -> tuple[npt.NDArray[Any], Geometry]:
+    """Return the vectors (1, h, w, 3) of a volume of one plane in NIfTI, for which ITK's reader has two axes only."""
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    signs = _LPS_TO_RAS if int(image.header["intent_code"]) == _DISPLACEMENT else np.ones(3)
+    vectors = np.asarray(image.dataobj).reshape(*image.shape[:2], 1, 3).transpose(2, 1, 0, 3) * signs
+    axes = np.asarray(image.affine)[:3, :3] * _LPS_TO_RAS[:, None]
+    lengths = np.linalg.norm(axes, axis=0)
+    return vectors, Geometry(lengths[::-1], np.asarray(image.affine)[:3, 3] * _LPS_TO_RAS, axes / lengths)
 
 
 def _undo_garbling(path: str | Path, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
