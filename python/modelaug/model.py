@@ -7,6 +7,7 @@ data augmentation. MICCAI 2017, section 2.1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -239,7 +240,9 @@ class AppearanceModel:
             "texture": normalized.textures.reshape(len(cohort), -1),
         }
         models, reports = {}, {}
-        models["shape"], reports["shape"] = _shape_model(samples["shape"], reference, cohort, shape)
+        models["shape"], reports["shape"] = shape_model(
+            samples["shape"], reference * cohort.spacing, cohort.objects, shape
+        )
         models["texture"], reports["texture"] = _texture_model(samples["texture"], cohort, texture, threads)
         channels = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
         model = cls(
@@ -364,17 +367,16 @@ class AppearanceModel:
             raise ValueError(f"crossings has shape {self.crossings.shape}, not one entry per pair of contours")
 
 
-def _shape_model(
-    shapes: Array, reference: Array, cohort: Cohort, options: ShapeOptions
+def shape_model(
+    shapes: Array, points: Array, objects: Sequence[LandmarkObject], options: ShapeOptions
 ) -> tuple[GaussianModel, dict[str, Any] | None]:
-    """Return the model of aligned shapes (n, m * d), and what locality did."""
+    """Return the model of aligned shapes (n, m * d) whose mean landmarks are `points` in mm, and what locality did."""
     if options.levels == 1:
         return GaussianModel.from_samples(shapes, coverage=options.coverage), None
-    points = reference * cohort.spacing
     if options.distances == "euclidean":
         between = locality.euclidean_distances(points)
     else:
-        between = locality.multi_object_distances(points, cohort.objects)
+        between = locality.multi_object_distances(points, objects)
     distances = locality.expand_distances(between, points.shape[1])
     model, report = locality.fit_localized(
         shapes,

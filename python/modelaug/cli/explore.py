@@ -9,7 +9,7 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, ModelFileError
 from modelaug.cli._console import ThreadsOption, out
-from modelaug.io.archives import read_archive
+from modelaug.cli._files import archive_kind
 
 __all__ = ["explore"]
 
@@ -58,14 +58,9 @@ def open_choice(path: Path, *, threads: int | None = None) -> Any:
     """
     from modelaug.explorer import ModelChoice
 
-    arrays = read_archive(path)
-    if {"images", "landmarks"} <= set(arrays):
-        kind: Any = Cohort
-    elif "header" in arrays:
-        kind = AppearanceModel
-    else:
-        raise ModelFileError(
-            f"{path} holds the arrays {sorted(arrays)}, neither a model nor a cohort; pass one of them"
-        )
+    found, names = archive_kind(path)
+    if found not in ("cohort", "model"):
+        raise ModelFileError(f"{path} holds the arrays {names}, neither a model nor a cohort; pass one of them")
+    kind: Any = Cohort if found == "cohort" else AppearanceModel
     expression = f"modelaug.{kind.__name__}.load({str(path.resolve())!r})"
     return ModelChoice(kind.load(path), expression=expression, threads=threads)

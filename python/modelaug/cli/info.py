@@ -11,7 +11,7 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_determinant
 from modelaug.cli._console import out, print_table
-from modelaug.io.archives import read_archive
+from modelaug.cli._files import archive_kind
 from modelaug.io.geometry import ITK_SUFFIXES, suffix
 from modelaug.io.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
 
@@ -75,14 +75,14 @@ def describe(path: Path) -> tuple[str, dict[str, Any]]:
         raise ModelFileError(f"{path} holds neither a network (net.json) nor pairs ({MANIFEST}); pass another folder")
     if suffix(path) in (".flo", *ITK_SUFFIXES):
         return "displacement field", _field(path)
-    arrays = read_archive(path)
-    if {"images", "landmarks"} <= set(arrays):
+    kind, names = archive_kind(path)
+    if kind == "cohort":
         return "cohort", _cohort(path)
-    if "displacement" in arrays:
+    if kind == "field":
         return "displacement field", _field(path)
-    if "header" in arrays:
+    if kind == "model":
         return "appearance model", _model(path)
-    raise ModelFileError(f"{path} holds the arrays {sorted(arrays)}, which is nothing known; pass another file")
+    raise ModelFileError(f"{path} holds the arrays {names}, which is nothing known; pass another file")
 
 
 def _cohort(path: Path) -> dict[str, Any]:

@@ -64,10 +64,7 @@ def register(
     if volume and flow.name.lower().endswith(ITK_SUFFIXES):
         io.write_field(flow, field_of_volume(displacement), geometry=geometry, moving=moving_geometry)
     else:
-        plane, moving_plane = (
-            in_plane(each) if each is not None and len(each.spacing) == 3 else each
-            for each in (geometry, moving_geometry)
-        )
+        plane, moving_plane = (each and in_plane(each) for each in (geometry, moving_geometry))
         io.write_field(flow, displacement, geometry=plane, moving=moving_plane if plane else None)
     lengths = np.hypot(*displacement)
     folds = int((jacobian_determinant(displacement) <= 0).sum())
@@ -79,7 +76,7 @@ def register(
         result = warp(moving_image, displacement, threads=threads)
         if moving.suffix.lower() in PICTURE_SUFFIXES and warped.suffix.lower() in PICTURE_SUFFIXES:
             result = np.rint(result).astype(np.uint8)
-        written = geometry if volume or geometry is None or len(geometry.spacing) == 2 else in_plane(geometry)
+        written = geometry if volume else geometry and in_plane(geometry)
         io.write_image(warped, result, geometry=written)
         out.print(f"{warped}: the moving image, warped")
     if figure is not None:

@@ -11,8 +11,8 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, ModelFileError, PairOptions, PairSynthesizer, io
 from modelaug.cli._console import SeedOption, out, output_file
+from modelaug.cli._files import archive_kind
 from modelaug.cli._options import PairSettings, parse_pair_options
-from modelaug.io.archives import read_archive
 from modelaug.io.fields import field_of_plane
 from modelaug.io.geometry import ITK_SUFFIXES, suffix
 from modelaug.io.manifests import MANIFEST, has_manifest
@@ -150,14 +150,14 @@ def _figure(thing: Path, wishes: _Wishes) -> tuple[Figure, str]:
         raise ModelFileError(f"{thing} holds neither pairs ({MANIFEST}) nor a training ({_CURVES}); pass another path")
     if suffix(thing) in (".flo", *ITK_SUFFIXES):
         return _of_field(thing, wishes)
-    arrays = read_archive(thing)
-    if {"images", "landmarks"} <= set(arrays):
+    kind, names = archive_kind(thing)
+    if kind == "cohort":
         return _of_cohort(thing, wishes)
-    if "displacement" in arrays:
+    if kind == "field":
         return _of_field(thing, wishes)
-    if "header" in arrays:
+    if kind == "model":
         return _of_model(thing, wishes)
-    raise ModelFileError(f"{thing} holds the arrays {sorted(arrays)}, which is nothing known; pass another file")
+    raise ModelFileError(f"{thing} holds the arrays {names}, which is nothing known; pass another file")
 
 
 def _of_cohort(path: Path, wishes: _Wishes) -> tuple[Figure, str]:

@@ -14,9 +14,9 @@ from modelaug._random import generator
 from modelaug.gaussian import GaussianModel
 from modelaug.model import AppearanceModel
 from modelaug.synthesis import Pair, PairOptions
-from modelaug.synthesis.geometry import GeometrySource, _Coefficients
+from modelaug.synthesis.geometry import Coefficients, GeometrySource
+from modelaug.synthesis.synthesizer import mean_weight
 from modelaug.warping import pull, pull_nearest
-from modelaug.weights import landmark_spacing, weight_map
 
 __all__ = ["ModePairs"]
 
@@ -31,12 +31,12 @@ class _ChosenGeometry(GeometrySource):
 
     chosen: Array = field(default_factory=lambda: np.zeros(0))
 
-    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, np.random.Generator, int, float]]:
+    def _attempts(self, index: int) -> Iterator[tuple[Coefficients, np.random.Generator, int, float]]:
         pose = np.zeros((2, len(self.model.pose.variances)))
         shape = np.stack([np.zeros_like(self.chosen), self.chosen])
         for step in range(_STEPS + 1):
             shrink = 1 - step / _STEPS
-            yield _Coefficients(shrink * shape, pose, None), generator(self.seed, index), step + 1, shrink
+            yield Coefficients(shrink * shape, pose, None), generator(self.seed, index), step + 1, shrink
 
 
 class ModePairs:
@@ -64,10 +64,7 @@ class ModePairs:
             raise TypeError(f"model is {type(model).__name__}; pass an AppearanceModel, fitted or loaded")
         self.model = model
         self.options = replace(_checks.options(options, PairOptions), residual=None, acquisition=None)
-        width = self.options.weight_width
-        if self.options.weight_unit == "spacing":
-            width *= landmark_spacing(model.reference, model.spacing)
-        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
+        self._weight = mean_weight(model, self.options)
 
     def draw(self, shape: Sequence[float] = (), texture: Sequence[float] = ()) -> Pair:
         """Return the pair of the mean and chosen modes.

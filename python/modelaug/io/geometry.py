@@ -120,10 +120,12 @@ def is_single_plane(image: npt.NDArray[Any], geometry: Geometry | None) -> bool:
 
 
 def in_plane(geometry: Geometry) -> Geometry:
-    """Return where the pixels of a volume's plane across its first array axis lie.
+    """Return where the pixels of a volume's plane across its first array axis lie; of a plane, where its own do.
 
     Where the plane is that of x and y in space, they are kept; otherwise it has coordinates of its own, from 0 on.
     """
+    if len(geometry.spacing) == 2:
+        return geometry
     axial = abs(geometry.direction[2, 2]) > 1 - 1e-5
     return Geometry(
         geometry.spacing[1:],

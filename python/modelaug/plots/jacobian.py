@@ -26,10 +26,9 @@ __all__ = [
 ]
 
 _MAP: Final = "RdBu_r"
-_LEAST, _MOST = (
-    0.1,
-    2.0,
-)  # of the limit that is chosen by default, so that neither rounding nor one voxel sets the scale
+# Of the limit that is chosen by default, so that neither rounding nor one voxel sets the scale.
+_LEAST: Final = 0.1
+_MOST: Final = 2.0
 
 
 def determinant_limit(determinant: npt.NDArray[np.floating[Any]]) -> float:

@@ -10,12 +10,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modelaug import _checks, locality, quality
+from modelaug import _checks, quality
 from modelaug._random import generator
-from modelaug.alignment import Alignment, procrustes
+from modelaug.alignment import procrustes
 from modelaug.cohort import Cohort
-from modelaug.gaussian import GaussianModel
-from modelaug.model import ShapeOptions
+from modelaug.model import ShapeOptions, shape_model
 from modelaug.plots.figures import literal
 
 __all__ = ["learning_curves", "plot_learning_curve"]
@@ -79,7 +78,8 @@ def learning_curves(
         for size in numbers:
             for name, options in chosen.items():
                 alignment = procrustes(landmarks[order[:size]], transform=options.transform)
-                model = _shape_model(alignment, cohort, options)
+                samples = alignment.shapes.reshape(len(alignment.shapes), -1)
+                model, _ = shape_model(samples, alignment.mean, cohort.objects, options)
                 unseen = alignment.align(landmarks[order[size:]])
                 curves[name][size][repeat] = quality.generalization(model, unseen)
     return curves
@@ -136,28 +136,6 @@ def _default_kinds() -> dict[str, ShapeOptions]:
         "principal components": ShapeOptions(levels=1, coverage=1.0),
         f"{default.levels} levels of locality (default)": default,
     }
-
-
-def _shape_model(alignment: Alignment, cohort: Cohort, options: ShapeOptions) -> GaussianModel:
-    """Return the model of aligned shapes in mm."""
-    samples = alignment.shapes.reshape(len(alignment.shapes), -1)
-    if options.levels == 1:
-        return GaussianModel.from_samples(samples, coverage=options.coverage)
-    between = (
-        locality.euclidean_distances(alignment.mean)
-        if options.distances == "euclidean"
-        else locality.multi_object_distances(alignment.mean, cohort.objects)
-    )
-    distances = locality.expand_distances(between, alignment.mean.shape[1])
-    return locality.fit_localized(
-        samples,
-        distances,
-        locality.thresholds(distances, options.levels),
-        method=options.method,
-        taper=options.taper,
-        coverage=options.coverage,
-        rescale=options.rescale,
-    ).model
 
 
 def _means(name: str, by_size: Mapping[int, npt.ArrayLike]) -> tuple[list[int], list[float], list[float]]:

@@ -78,7 +78,7 @@ class Geometry:
 
 
 @dataclass(frozen=True, eq=False)
-class _Coefficients:
+class Coefficients:
     """What a geometry is made of: a row for the fixed and one for the moving image each."""
 
     shape: Array
@@ -131,7 +131,7 @@ class GeometrySource:
                 rejected.append(str(reason))
         raise RuntimeError(f"the model's mean pose cannot be rendered ({rejected[-1]}); fit the model again")
 
-    def _attempts(self, index: int) -> Iterator[tuple[_Coefficients, np.random.Generator, int, float]]:
+    def _attempts(self, index: int) -> Iterator[tuple[Coefficients, np.random.Generator, int, float]]:
         """Yield coefficients to try, with the number of the attempt and the shrinkage; in the end, the mean itself."""
         for attempt in range(self.options.max_attempts):
             numbers = generator(self.seed, index, attempt)
@@ -141,10 +141,10 @@ class GeometrySource:
         while shrink > 0.0:
             shrink = shrink / 2 if shrink > 1e-3 else 0.0
             residual = None if drawn.residual is None else shrink * drawn.residual
-            shrunk = _Coefficients(shrink * drawn.shape, shrink * drawn.pose, residual)
+            shrunk = Coefficients(shrink * drawn.shape, shrink * drawn.pose, residual)
             yield shrunk, numbers, self.options.max_attempts, shrink
 
-    def _numbers(self, numbers: np.random.Generator, index: int, attempt: int) -> _Coefficients:
+    def _numbers(self, numbers: np.random.Generator, index: int, attempt: int) -> Coefficients:
         # Always all of them and in this order, before the textures', so that no option changes what another number is.
         shape, pose = (
             numbers.standard_normal((2, len(part.variances))) * np.sqrt(part.variances)
@@ -159,10 +159,10 @@ class GeometrySource:
         if self._nodes is not None:
             optional = generator(self.seed, index, attempt, _RESIDUAL_STREAM)
             residual = optional.uniform(-1.0, 1.0, size=(2, len(self.model.grid), *self._nodes))
-        return _Coefficients(shape, pose, residual)
+        return Coefficients(shape, pose, residual)
 
     def _geometry(
-        self, coefficients: _Coefficients, info: dict[str, Any], numbers: np.random.Generator, out: Field | None
+        self, coefficients: Coefficients, info: dict[str, Any], numbers: np.random.Generator, out: Field | None
     ) -> Geometry:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
@@ -185,7 +185,7 @@ class GeometrySource:
             (landmarks_fixed, landmarks_moving), (fixed, moving), displacements, flow, inside, info, numbers
         )
 
-    def _pose(self, coefficients: _Coefficients, i: int) -> tuple[Array, Array]:
+    def _pose(self, coefficients: Coefficients, i: int) -> tuple[Array, Array]:
         """Return the affine maps (d, d + 1) from the mean frame to image `i` and back, in voxels."""
         if self.options.pose == "none":
             return self._identity, self._identity
@@ -193,7 +193,7 @@ class GeometrySource:
         there, back = pose_matrix(pose, center), inverse_pose(pose, center)
         return np.ascontiguousarray(there * self._millimetres), np.ascontiguousarray(back * self._millimetres)
 
-    def _shape(self, coefficients: _Coefficients, i: int) -> Array:
+    def _shape(self, coefficients: Coefficients, i: int) -> Array:
         """Return the shape (m, d) in voxels of the mean frame that the coefficients of image `i` stand for."""
         return _combine(self.model.shape, coefficients.shape[i]).reshape(self.model.reference.shape)
 
@@ -208,7 +208,7 @@ class GeometrySource:
         return inside
 
     def _render_map(
-        self, drawn: Array, pose: tuple[Array, Array], coefficients: _Coefficients, i: int
+        self, drawn: Array, pose: tuple[Array, Array], coefficients: Coefficients, i: int
     ) -> tuple[Array, LandmarkMap]:
         """Return the landmarks of image `i` and the map that renders it: residual deformation, shape, pose."""
         model, options = self.model, self.options

@@ -28,6 +28,14 @@ _MIXING_STREAM = 2
 _ACQUISITION_STREAM = 3  # and 4 for the moving image
 
 
+def mean_weight(model: AppearanceModel, options: PairOptions) -> Image:
+    """Return the weight (*grid) of the mean frame, as the options say."""
+    width = options.weight_width
+    if options.weight_unit == "spacing":
+        width *= landmark_spacing(model.reference, model.spacing)
+    return weight_map(model.reference, model.objects, model.grid, model.spacing, width)
+
+
 class PairSynthesizer(BatchedSource):
     """Draws pairs from an appearance model; pair i is a pure function of (model, seed, options, i).
 
@@ -76,10 +84,7 @@ class PairSynthesizer(BatchedSource):
         self._acquire = (
             None if acquisition is None else Acquisition(acquisition, model.grid, model.spacing, model.intensities)
         )
-        width = self.options.weight_width
-        if self.options.weight_unit == "spacing":
-            width *= landmark_spacing(model.reference, model.spacing)
-        self._weight = weight_map(model.reference, model.objects, model.grid, model.spacing, width)
+        self._weight = mean_weight(model, self.options)
         self._labels = None if model.labels is None else np.ascontiguousarray(model.labels)
 
     def geometry(self, index: int) -> Geometry:
