@@ -7,7 +7,19 @@ import numpy.typing as npt
 import pytest
 
 from modelaug import Cohort, LandmarkObject
-from modelaug.evaluation import METRICS, contour_distance, jaccard, landmark_error, metric_info, score_registration
+from modelaug.evaluation import (
+    METRICS,
+    contour_distance,
+    dice,
+    hausdorff_distance,
+    jaccard,
+    landmark_error,
+    make_table,
+    metric_info,
+    score_registration,
+    surface_distance,
+    table_markdown,
+)
 from tests.examples import one_line, philox, plane, volume
 
 MM = (2.0, 0.5)
@@ -43,6 +55,9 @@ def test_the_true_displacement_is_perfect() -> None:
         "jaccard",
         "jaccard/1",
         "jaccard/2",
+        "dice",
+        "dice/1",
+        "dice/2",
         "contour_distance",
         "contour_distance/square",
         "contour_distance/line",
@@ -52,6 +67,7 @@ def test_the_true_displacement_is_perfect() -> None:
     }
     assert all(type(value) is float for value in scores.values())
     assert scores["jaccard"] == scores["jaccard/1"] == scores["jaccard/2"] == 1
+    assert scores["dice"] == scores["dice/1"] == scores["dice/2"] == 1
     distances = [value for name, value in scores.items() if "distance" in name or "error" in name]
     assert distances == pytest.approx([0] * 4, abs=1e-9)
     assert scores["folded_percent"] == scores["log_jacobian_sd"] == 0
@@ -74,8 +90,10 @@ def test_direction_units_and_parts() -> None:
     parts = [before["contour_distance/square"], before["contour_distance/line"]]
     assert before["contour_distance"] == pytest.approx(np.mean(parts))
     assert cohort.labels is not None
-    np.testing.assert_allclose(jaccard(*cohort.labels), [before["jaccard/1"], before["jaccard/2"]])
-    assert before["jaccard"] == pytest.approx(np.mean([before["jaccard/1"], before["jaccard/2"]]))
+    for name, measure in (("jaccard", jaccard), ("dice", dice)):
+        parts = [before[f"{name}/1"], before[f"{name}/2"]]
+        np.testing.assert_array_equal(measure(*cohort.labels), parts)
+        assert before[name] == pytest.approx(np.mean(parts))
 
 
 def test_only_the_labels_asked_for_count() -> None:
@@ -83,8 +101,61 @@ def test_only_the_labels_asked_for_count() -> None:
     scores = score_registration(cohort, 0, 1, None, label_ids=[2, 77])
     assert scores["jaccard"] == scores["jaccard/2"]
     assert not {"jaccard/1", "jaccard/77"} & set(scores)
-    assert "jaccard" not in score_registration(cohort, 0, 1, None, label_ids=[77])
-    assert "jaccard" not in score_registration(cohort, 0, 1, None, label_ids=[])
+    for ids in ([77], []):
+        without = score_registration(cohort, 0, 1, None, label_ids=ids, surfaces=True)
+        assert not {"jaccard", "dice", "surface_distance", "hausdorff95"} & set(without)
+
+
+def test_surfaces_are_measured_on_request() -> None:
+    cohort = shifted()
+    assert cohort.labels is not None
+    plain, scores = (score_registration(cohort, 0, 1, None, surfaces=surfaces) for surfaces in (False, True))
+    added = {f"{name}{part}" for name in ("surface_distance", "hausdorff95") for part in ("", "/1", "/2")}
+    assert scores == plain | {name: scores[name] for name in added}
+    assert plain.keys() == scores.keys() - added
+    for name, measure in (("surface_distance", surface_distance), ("hausdorff95", hausdorff_distance)):
+        parts = [scores[f"{name}/1"], scores[f"{name}/2"]]
+        np.testing.assert_array_equal(measure(*cohort.labels, spacing=MM), parts)
+        assert scores[name] == pytest.approx(np.mean(parts))
+    perfect = score_registration(cohort, 0, 1, constant((3, 2), cohort.grid), surfaces=True)
+    assert {perfect[name] for name in added} == {0}
+    assert all(type(perfect[name]) is float for name in added)
+
+
+def test_a_structure_that_a_displacement_loses_is_as_far_as_can_be() -> None:
+    cohort = shifted()
+    far = float(np.hypot(23 * MM[0], 29 * MM[1]))
+    scores = score_registration(cohort, 0, 1, constant((3, 100), cohort.grid), surfaces=True)
+    assert scores["jaccard"] == 0
+    names = [f"{name}{part}" for name in ("surface_distance", "hausdorff95") for part in ("", "/1", "/2")]
+    assert [scores[name] for name in names] == pytest.approx([far] * 6)
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_structure_that_a_subject_lacks_has_no_surface_distance(lacking: int) -> None:
+    cohort = shifted()
+    assert cohort.labels is not None
+    labels = cohort.labels.copy()
+    labels[lacking][labels[lacking] == 2] = 0
+    poorer = Cohort(cohort.images, cohort.landmarks, labels=labels, spacing=MM)
+    scores = score_registration(poorer, 0, 1, None, surfaces=True)
+    assert scores["jaccard/2"] == scores["dice/2"] == 0
+    assert scores["surface_distance"] == scores["surface_distance/1"] < scores["hausdorff95"] == scores["hausdorff95/1"]
+    assert not {"surface_distance/2", "hausdorff95/2"} & set(scores)
+
+
+def test_tables_take_all_metrics() -> None:
+    cohort = shifted()
+    records = [
+        {"method": "none", "fold": 0, "fixed": i, "moving": 1 - i, "seconds": 0.0}
+        | score_registration(cohort, i, 1 - i, None, surfaces=True)
+        for i in (0, 1)
+    ]
+    table = make_table(records, metric="hausdorff95", cohort="scenes")
+    assert table["unit"] == "mm"
+    assert not table["higher_is_better"]
+    head = table_markdown(table).splitlines()[2]
+    assert "| method | hausdorff95 (mm) | jaccard | dice | surface_distance (mm) | contour_distance (mm) |" in head
 
 
 def test_nothing_lies_beyond_the_moving_image() -> None:
@@ -124,12 +195,14 @@ def test_volumes_and_fields_that_vary() -> None:
 
 
 def test_metrics_are_known_by_name() -> None:
-    scores = score_registration(shifted(), 0, 1, None)
+    scores = score_registration(shifted(), 0, 1, None, surfaces=True)
     assert {name.split("/")[0] for name in scores} | {"seconds", "inverse_consistency"} == set(METRICS)
     assert metric_info("jaccard/3").higher_is_better
     assert metric_info("contour_distance/square").unit == "mm"
-    with pytest.raises(ValueError, match="metric is 'dice'; pass one of"):
-        metric_info("dice")
+    assert metric_info("dice/3").higher_is_better
+    assert metric_info("hausdorff95/3").unit == metric_info("surface_distance").unit == "mm"
+    with pytest.raises(ValueError, match="metric is 'hausdorff'; pass one of"):
+        metric_info("hausdorff")
 
 
 def test_bad_arguments_are_refused() -> None:
@@ -146,3 +219,5 @@ def test_bad_arguments_are_refused() -> None:
         one_line(caught.value)
     with pytest.raises(TypeError, match="cohort is a list; pass a Cohort"):
         score_registration([], 0, 1, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="surfaces is 'all'; pass True or False"):
+        score_registration(cohort, 0, 1, None, surfaces="all")  # type: ignore[arg-type]

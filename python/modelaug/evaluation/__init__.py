@@ -17,10 +17,11 @@ from modelaug.evaluation.deformation import (
     log_jacobian_sd,
     mean_end_point_error,
 )
-from modelaug.evaluation.overlap import jaccard, scored_labels
+from modelaug.evaluation.overlap import dice, jaccard, scored_labels
 from modelaug.evaluation.records import read_records, write_records
 from modelaug.evaluation.scoring import METRICS, Metric, metric_info, score_registration
 from modelaug.evaluation.statistics import compare_methods, summarize
+from modelaug.evaluation.surfaces import hausdorff_distance, surface_distance
 from modelaug.evaluation.table import make_table, table_markdown
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "compare_methods",
     "contour_distance",
     "cross_validate",
+    "dice",
     "folded_percentage",
+    "hausdorff_distance",
     "inverse_consistency",
     "jaccard",
     "landmark_error",
@@ -45,6 +48,7 @@ __all__ = [
     "scored_labels",
     "split_folds",
     "summarize",
+    "surface_distance",
     "table_markdown",
     "test_pairs",
     "write_records",

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["jaccard", "scored_labels"]
+__all__ = ["dice", "histogram", "jaccard", "label_maps", "scored_labels", "structure_ids"]
 
 Labels = npt.NDArray[np.integer[Any]]
+Counts = npt.NDArray[np.int64]
 
 _SPAN = 1 << 16  # values that a histogram has a bin for, whatever the number of voxels
 
@@ -47,18 +48,44 @@ def jaccard(
     >>> jaccard([[0, 1, 1]], [[0, 1, 0]], ids=[1, 9])  # 9 is in neither
     array([0.5, nan])
     """
-    a, b = (_label_map(name, labels, (2, 3)) for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)))
-    if a.shape != b.shape:
-        raise ValueError(f"labels_b has shape {b.shape} but labels_a {a.shape}; pass two label maps on one grid")
-    histograms = [_histogram(x) for x in (a[a == b], a, b)]
-    if ids is None:
-        present = np.union1d(histograms[1][0], histograms[2][0])
-        wanted = present[present != 0]
-    else:
-        wanted = _label_ids("ids", ids)
-    both, in_a, in_b = (_counts(*histogram, wanted) for histogram in histograms)
-    union = in_a + in_b - both
-    return np.asarray(np.divide(both, union, out=np.full(len(wanted), np.nan), where=union > 0))
+    both, in_a, in_b = _voxels(labels_a, labels_b, ids)
+    return _share(both, in_a + in_b - both)
+
+
+def dice(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
+    r"""Return the Dice coefficient of each structure in two label maps: :math:`2 |A \cap B| / (|A| + |B|)`.
+
+    It is :math:`2 J / (1 + J)` with J the Jaccard index, so both rank registrations of one structure alike (L. Dice,
+    Measures of the amount of ecologic association between species, Ecology 26, 1945).
+
+    Parameters
+    ----------
+    labels_a, labels_b : array_like of integers, (*grid)
+        Label maps of the same shape, 2D or 3D.
+    ids : array_like of integers, (k,), optional
+        The structures' labels; by default all that occur in either map, ascending, without 0, the background.
+
+    Returns
+    -------
+    ndarray, (k,), float64
+        From 0 to 1: 0 for a structure that is absent from one of the maps, NaN for one absent from both, which means
+        skip (``np.nanmean``).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a map does not hold integers or the shapes differ.
+
+    Examples
+    --------
+    >>> from modelaug.evaluation import dice
+    >>> dice([[0, 1, 1], [2, 2, 0]], [[0, 1, 0], [2, 2, 2]])
+    array([0.66666667, 0.8       ])
+    >>> dice([[0, 1, 1]], [[0, 1, 0]], ids=[1, 9])  # 9 is in neither
+    array([0.66666667,        nan])
+    """
+    both, in_a, in_b = _voxels(labels_a, labels_b, ids)
+    return _share(2 * both, in_a + in_b)
 
 
 def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20) -> Labels:
@@ -90,11 +117,27 @@ def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20
     needed = _checks.number("share", share, above=0.0, maximum=1.0) * len(maps)
     large = []
     for each in maps:
-        present, counts = _histogram(each)
+        present, counts = histogram(each)
         large.append(present[counts >= least])
     values, images = np.unique(np.concatenate(large), return_counts=True)
     # Not one image more for a share such as 0.7, of which 10 times is 7 only up to rounding.
     return np.asarray(values[(images >= needed - 1e-9) & (values != 0)])
+
+
+def label_maps(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike) -> tuple[Labels, Labels]:
+    """Return two label maps, checked to be on one grid."""
+    a, b = (_label_map(name, labels, (2, 3)) for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)))
+    if a.shape != b.shape:
+        raise ValueError(f"labels_b has shape {b.shape} but labels_a {a.shape}; pass two label maps on one grid")
+    return a, b
+
+
+def structure_ids(ids: npt.ArrayLike | None, *present: Labels) -> Labels:
+    """Return the labels asked for; for None all that are present in either of two maps, without 0, the background."""
+    if ids is not None:
+        return _label_ids("ids", ids)
+    values = np.union1d(*present)
+    return np.asarray(values[values != 0])
 
 
 def _label_map(name: str, labels: npt.ArrayLike, axes: tuple[int, ...]) -> Labels:
@@ -114,7 +157,7 @@ def _label_ids(name: str, ids: npt.ArrayLike) -> Labels:
     return array.astype(np.int64) if array.size == 0 else array
 
 
-def _histogram(values: Labels) -> tuple[Labels, npt.NDArray[np.int64]]:
+def histogram(values: Labels) -> tuple[Labels, Counts]:
     """Return the values that occur, ascending, and how often."""
     if values.size == 0:
         return values.ravel(), np.zeros(0, np.int64)
@@ -130,7 +173,7 @@ def _histogram(values: Labels) -> tuple[Labels, npt.NDArray[np.int64]]:
     return np.array([low + int(k) for k in present], values.dtype), counts[present]
 
 
-def _counts(present: Labels, counts: npt.NDArray[np.int64], ids: Labels) -> npt.NDArray[np.int64]:
+def _counts(present: Labels, counts: Counts, ids: Labels) -> Counts:
     """Return how often each of `ids` occurs, given the values that occur."""
     found = np.zeros(len(ids), np.int64)
     if len(present):
@@ -138,3 +181,18 @@ def _counts(present: Labels, counts: npt.NDArray[np.int64], ids: Labels) -> npt.
         hit = present[at] == ids
         found[hit] = counts[at[hit]]
     return found
+
+
+def _voxels(
+    labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None
+) -> tuple[Counts, Counts, Counts]:
+    """Return how many voxels each structure has in both maps at once, in the first, and in the second."""
+    a, b = label_maps(labels_a, labels_b)
+    both, in_a, in_b = (histogram(x) for x in (a[a == b], a, b))
+    wanted = structure_ids(ids, in_a[0], in_b[0])
+    return _counts(*both, wanted), _counts(*in_a, wanted), _counts(*in_b, wanted)
+
+
+def _share(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
+    """Return the quotients, NaN where there is nothing to share."""
+    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))

@@ -12,11 +12,14 @@ from modelaug import _checks
 from modelaug.cohort import Cohort
 from modelaug.evaluation.contours import contour_distance, landmark_error
 from modelaug.evaluation.deformation import folded_percentage, log_jacobian_sd
-from modelaug.evaluation.overlap import jaccard
+from modelaug.evaluation.overlap import Labels, dice, histogram, jaccard, structure_ids
+from modelaug.evaluation.surfaces import average_distance, percentile_distance, surface_distances
 from modelaug.fields import check_field
 from modelaug.warping import warp, warp_points
 
 __all__ = ["METRICS", "Metric", "metric_info", "score_registration"]
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class Metric:
 
 METRICS: Final = {
     "jaccard": Metric("", True),
+    "dice": Metric("", True),
+    "surface_distance": Metric("mm", False),
+    "hausdorff95": Metric("mm", False),
     "contour_distance": Metric("mm", False),
     "landmark_error": Metric("mm", False),
     "folded_percent": Metric("%", False),
@@ -46,7 +52,7 @@ METRICS: Final = {
 }
 """The metrics of a record by name, in the order of tables; those after a slash (``"jaccard/3"``) are parts of them.
 
-Inverse consistency needs both ways, see `score_pairs`."""
+Inverse consistency needs both ways, see `score_pairs`; distances of surfaces are measured on request."""
 
 
 def metric_info(name: str) -> Metric:
@@ -68,6 +74,7 @@ def score_registration(
     displacement: npt.ArrayLike | None,
     *,
     label_ids: npt.ArrayLike | None = None,
+    surfaces: bool = False,
     threads: int | None = None,
 ) -> dict[str, float]:
     """Measure how well a displacement registers one subject of a cohort to another.
@@ -83,16 +90,24 @@ def score_registration(
         before registration.
     label_ids : array_like of integers, optional
         The structures that count, see `scored_labels`; by default all in the cohort's label maps, without 0.
+    surfaces
+        Whether to measure how far the structures' surfaces are apart, too, which takes longer than all the rest.
     threads
         Threads to use; None means all cores.
 
     Returns
     -------
     dict
-        ``"jaccard"``
+        ``"jaccard"``, ``"dice"``
             Mean over the structures of their overlap in the fixed labels and the moving ones pulled by nearest
             neighbour, with nothing beyond the image; ``"jaccard/ID"`` is that of one structure. Structures absent from
-            both are left out.
+            both are left out. See `jaccard` and `dice`.
+        ``"surface_distance"``, ``"hausdorff95"``
+            Only with `surfaces`: mean over the structures of the average distance of their surfaces in these two label
+            maps, and of the 95th percentile of the Hausdorff distance, in mm; ``"hausdorff95/ID"`` is that of one
+            structure. Structures that one of the subjects lacks are left out. One that both have, but of which nothing
+            is pulled into the image, has the length of the grid's diagonal, the largest distance there is: to lose
+            a structure is not rewarded. See `surface_distance` and `hausdorff_distance`.
         ``"contour_distance"``
             Mean over the objects of kind ``"closed"`` and ``"open"``, in mm, of the symmetric distance between the
             contour of the moving subject and that of the fixed one moved by the displacement: landmarks of the fixed
@@ -122,35 +137,48 @@ def score_registration(
             raise ValueError(
                 f"displacement has shape {field.shape}; pass one on the fixed image's grid {cohort.grid}, (d, *grid)"
             )
+    if not isinstance(surfaces, (bool, np.bool_)):
+        raise TypeError(f"surfaces is {surfaces!r}; pass True or False")
     count = _checks.thread_count(threads)
     deviation = log_jacobian_sd(field, threads=count)
+    scores: dict[str, float] = {}
+    if cohort.labels is not None:
+        pair = cohort.labels[fixed], cohort.labels[moving]
+        pulled = warp(pair[1], field, order=0, border="constant", threads=count)
+        ids = structure_ids(label_ids, *(histogram(labels)[0] for labels in pair))
+        for name, measure in (("jaccard", jaccard), ("dice", dice)):
+            scores |= _by_structure(name, ids, measure(pair[0], pulled, ids))
+        if surfaces:
+            scores |= _surfaces(*pair, pulled, ids, cohort.spacing)
     return {
-        **_overlaps(cohort, fixed, moving, field, label_ids, count),
+        **scores,
         **_distances(cohort, fixed, moving, field),
         "folded_percent": folded_percentage(field, threads=count),
         **({"log_jacobian_sd": deviation} if np.isfinite(deviation) else {}),
     }
 
 
-def _overlaps(
-    cohort: Cohort,
-    fixed: int,
-    moving: int,
-    field: npt.NDArray[np.float32],
-    label_ids: npt.ArrayLike | None,
-    threads: int,
-) -> dict[str, float]:
-    if cohort.labels is None:
+def _by_structure(name: str, ids: Labels, values: Array) -> dict[str, float]:
+    """Return the mean of a metric over the structures it is defined for, and each one's."""
+    defined = np.isfinite(values)
+    if not defined.any():
         return {}
-    ids = np.unique(cohort.labels) if label_ids is None else np.asarray(label_ids)
-    ids = ids[ids != 0] if label_ids is None else ids
-    pulled = warp(cohort.labels[moving], field, order=0, border="constant", threads=threads)
-    each = jaccard(cohort.labels[fixed], pulled, ids)
-    present = np.isfinite(each)
-    if not present.any():
-        return {}
-    parts = {f"jaccard/{label}": float(value) for label, value in zip(ids[present], each[present], strict=True)}
-    return {"jaccard": float(each[present].mean()), **parts}
+    parts = {f"{name}/{label}": float(value) for label, value in zip(ids[defined], values[defined], strict=True)}
+    return {name: float(values[defined].mean()), **parts}
+
+
+def _surfaces(fixed: Labels, moving: Labels, pulled: Labels, ids: Labels, spacing: Array) -> dict[str, float]:
+    """Return the distances of the surfaces of those structures that both subjects have."""
+    shared = ids[np.logical_and(*(np.isin(ids, histogram(labels)[0]) for labels in (fixed, moving)))]
+    # Of structures that the displacement has lost the distance is infinite, which no mean over pairs survives.
+    each = surface_distances(fixed, pulled, shared, spacing)
+    diagonal = float(np.linalg.norm((np.array(fixed.shape) - 1) * spacing))
+    average = np.array([average_distance(distances) for distances in each])
+    percentile = np.array([percentile_distance(distances, 95) for distances in each])
+    return {
+        **_by_structure("surface_distance", shared, np.minimum(average, diagonal)),
+        **_by_structure("hausdorff95", shared, np.minimum(percentile, diagonal)),
+    }
 
 
 def _distances(cohort: Cohort, fixed: int, moving: int, field: npt.NDArray[np.float32]) -> dict[str, float]:
