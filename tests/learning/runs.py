@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modelaug.learning import FlowNetS, TrainOptions, multiscale_epe, read_card, scale_intensity, train
+from modelaug.learning import FlowNetS, LossOptions, TrainOptions, multiscale_epe, read_card, scale_intensity, train
 from modelaug.synthesis import Pair, stack_pairs
 from tests.learning.toys import Translations
 
@@ -47,7 +47,11 @@ def check_same(folder: Path, network: FlowNetS, whole: tuple[Path, FlowNetS]) ->
 
 
 ONE = TrainOptions(
-    steps=1, batch_size=2, validation_pairs=1, weight_decay=0, scale_weights=(4, 2, 1, 1, 1), normalize=True
+    steps=1,
+    batch_size=2,
+    validation_pairs=1,
+    weight_decay=0,
+    loss=LossOptions(scale_weights=(4, 2, 1, 1, 1), normalize=True),
 )
 
 

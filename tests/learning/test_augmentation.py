@@ -303,11 +303,12 @@ def test_validation_is_not_augmented(tmp_path: Path) -> None:
 
 def test_noise_of_a_grey_image_is_grey_for_a_network_in_colour() -> None:
     image = torch.rand(1, 1, 20, 20)
-    stacked = network_input(image, image, 3, lambda a, b: vary_intensity(a, b, STRONG, [0]))
-    assert stacked.shape == (1, 6, 20, 20)
-    assert torch.equal(stacked[:, 0], stacked[:, 2])
-    assert not torch.equal(stacked[:, 0], stacked[:, 3])
-    assert estimate_flow(FlowNetS(image_channels=3, width=WIDTH), image, image).shape == (1, 2, 20, 20)
+    network = FlowNetS(image_channels=3, width=WIDTH)
+    fixed, moving = network_input(image, image, network, lambda a, b: vary_intensity(a, b, STRONG, [0]))
+    assert fixed.shape == moving.shape == (1, 3, 20, 20)
+    assert torch.equal(fixed[:, 0], fixed[:, 2])
+    assert not torch.equal(fixed[:, 0], moving[:, 0])
+    assert estimate_flow(network, image, image).shape == (1, 2, 20, 20)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,12 @@ def test_noise_of_a_grey_image_is_grey_for_a_network_in_colour() -> None:
         (lambda: AffineRanges(rotation=-1), ValueError, "rotation is -1"),
         (lambda: AffineRanges(zoom="a"), TypeError, "zoom is 'a'; pass a number"),
         (lambda: AugmentOptions(common=0.1), TypeError, r"common is 0.1; pass AffineRanges\(...\)"),
-        (lambda: AugmentOptions(flips=(0.5,)), ValueError, r"flips is \(0.5,\); pass a probability for rows and one"),
+        (lambda: AugmentOptions(flips=()), ValueError, r"flips is \(\); pass a probability for each axis, or one"),
+        (
+            lambda: draw_maps(AugmentOptions(flips=(0.5, 0.5)), [0], (8, 8, 8)),
+            ValueError,
+            r"flips is \(0.5, 0.5\) for images of shape \(8, 8, 8\); pass one probability or 3",
+        ),
         (lambda: AugmentOptions(flips=(0.5, 2)), ValueError, "flips is 2"),
         (lambda: AugmentOptions(gamma=float("nan")), ValueError, "gamma is nan"),
         (lambda: AugmentOptions(noise=-0.1), ValueError, "noise is -0.1"),
@@ -337,7 +343,7 @@ def test_noise_of_a_grey_image_is_grey_for_a_network_in_colour() -> None:
         (
             lambda: transform_pairs(*pairs((5, 6), b=1)[:3], torch.ones(1, 6, 5), IDENTITY, IDENTITY),
             ValueError,
-            r"weight \(1, 6, 5\); pass \(b, c, h, w\) twice",
+            r"weight \(1, 6, 5\); pass \(b, c, \*grid\) twice",
         ),
         (
             lambda: vary_intensity(*pairs((5, 6))[:2], STRONG, [1]),

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from modelaug.learning import FlowNetS, end_point_error, multiscale_epe, to_flownet
-from modelaug.learning.losses import SCALE_WEIGHTS
+from modelaug.learning.flownet import SCALE_WEIGHTS
 
 Array = npt.NDArray[np.float64]
 
@@ -152,7 +152,7 @@ def test_bad_shapes() -> None:
         multiscale_epe(outputs, flow, scale_weights=(1, 2))
     with pytest.raises(ValueError, match=r"weight has shape \(2, 1, 64, 64\) for flow"):
         multiscale_epe(outputs, flow, weight[:, None])
-    with pytest.raises(ValueError, match=r"flow has shape \(2, 64, 64\); pass \(b, 2, h, w\)"):
+    with pytest.raises(ValueError, match=r"flow has shape \(2, 64, 64\); pass \(b, d, \*grid\)"):
         multiscale_epe(outputs, weight)
     with pytest.raises(ValueError, match=r"outputs\[0\] has shape \(2, 2, 1, 1\), not \(2, 2, 16, 16\)"):
         multiscale_epe(outputs[::-1], flow)

@@ -14,7 +14,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from modelaug.learning import FlowNetS, TrainOptions, recommended_options
+from modelaug.learning import (
+    FlowNetS,
+    LossOptions,
+    PyramidNetwork,
+    RealOptions,
+    TrainOptions,
+    recommended_options,
+)
 from tests.learning.runs import SHORT, Untouchable, run
 
 
@@ -30,8 +37,8 @@ from tests.learning.runs import SHORT, Untouchable, run
         ({"weight_decay": -1}, ValueError, "weight_decay is -1"),
         ({"halvings": (0.5, 1.5)}, ValueError, "halvings is 1.5; pass a finite number at least 0 and at most 1"),
         ({"gradient_clip": 0}, ValueError, "gradient_clip is 0"),
-        ({"scale_weights": (1, 2)}, ValueError, r"scale_weights is \(1, 2\); pass 5 numbers"),
-        ({"scale_weights": (0,) * 5}, ValueError, r"scale_weights is \(0, 0, 0, 0, 0\); pass 5 numbers, not all 0"),
+        ({"loss": 3}, TypeError, r"loss is 3; pass LossOptions\(...\)"),
+        ({"real": {"pairs": 2}}, TypeError, r"real is {'pairs': 2}; pass RealOptions\(...\)"),
         ({"precision": "16"}, ValueError, "precision is '16'; pass one of '32', 'bf16-mixed', '16-mixed'"),
         ({"schedule": "linear"}, ValueError, "schedule is 'linear'; pass one of 'halvings', 'cosine'"),
         ({"warmup": -1}, ValueError, "warmup is -1; pass an integer between 0 and 9"),
@@ -85,14 +92,41 @@ def test_runs_noted_before_an_option_existed_are_recognized(tmp_path: Path, whol
         run(Untouchable(), folder)
 
 
-def test_what_is_recommended_depends_on_the_width_and_gives_way_to_what_is_asked_for() -> None:
-    narrow = recommended_options(3000)
-    assert (narrow.steps, narrow.learning_rate, narrow.schedule, narrow.warmup) == (3000, 2e-3, "cosine", 200)
-    assert recommended_options(3000, 1.0).learning_rate == 1e-4
+def test_what_is_recommended_gives_way_to_what_is_asked_for_and_leaves_the_rest_to_the_network() -> None:
+    options = recommended_options(3000)
+    assert (options.steps, options.learning_rate, options.schedule, options.warmup) == (3000, None, "cosine", 200)
     assert recommended_options(5).warmup == 0
-    asked = recommended_options(3000, 0.25, schedule="halvings", ema=None, warmup=7)
-    assert asked == TrainOptions(3000, learning_rate=2e-3, schedule="halvings", ema=None, warmup=7)
+    asked = recommended_options(3000, schedule="halvings", ema=None, warmup=7, learning_rate=1.0)
+    assert asked == TrainOptions(3000, learning_rate=1.0, schedule="halvings", ema=None, warmup=7)
     with pytest.raises(TypeError, match=r"steps is 2\.5"):
         recommended_options(2.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="width is 0"):
-        recommended_options(10, 0)
+
+
+def test_what_options_leave_open_is_the_networks_own() -> None:
+    narrow, published, pyramid = FlowNetS(width=0.1), FlowNetS(), PyramidNetwork(3)
+    options = recommended_options(10)
+    assert [options.of(each).learning_rate for each in (narrow, published, pyramid)] == [2e-3, 1e-4, 1e-3]
+    assert options.of(narrow).loss == LossOptions(scale_weights=(0.005, 0.01, 0.02, 0.08, 0.32), normalize=False)
+    assert options.of(pyramid).loss == LossOptions(scale_weights=(0.25,) * 4, normalize=True)
+    asked = TrainOptions(10, learning_rate=0.5, loss=LossOptions(scale_weights=(1, 2, 3, 4), normalize=False, folds=1))
+    assert asked.of(pyramid) == asked
+    with pytest.raises(ValueError, match=r"scale_weights is \(1\.0, 2\.0, 3\.0, 4\.0\); pass 5 numbers"):
+        asked.of(narrow)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (LossOptions, {"scale_weights": (0, 0)}, r"scale_weights is \(0, 0\); pass numbers, not all 0"),
+        (LossOptions, {"scale_weights": (1, -1)}, "scale_weights is -1"),
+        (LossOptions, {"overlap": -0.5}, r"overlap is -0\.5"),
+        (LossOptions, {"folds": float("inf")}, "folds is inf"),
+        (RealOptions, {"pairs": 0}, "pairs is 0; pass an integer at least 1"),
+        (RealOptions, {"similarity": "mutual"}, "similarity is 'mutual'; pass one of 'correlation', 'squares'"),
+        (RealOptions, {"radius": 0}, "radius is 0"),
+        (RealOptions, {"smoothness": -1}, "smoothness is -1"),
+    ],
+)
+def test_bad_options_of_losses(kind: type, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments)

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from modelaug.learning import AugmentOptions, FlowNetS, TrainOptions, load_network, read_card
+from modelaug.learning import AugmentOptions, FlowNetS, LossOptions, TrainOptions, load_network, read_card
 from tests.learning.runs import WIDTH, Untouchable, rows, run
 from tests.learning.toys import Translations
 
@@ -29,8 +29,7 @@ OPTIONS = TrainOptions(
     steps=4,
     batch_size=1,
     learning_rate=1e-3,
-    normalize=True,
-    scale_weights=(4, 2, 1, 1, 1),
+    loss=LossOptions(scale_weights=(4, 2, 1, 1, 1), normalize=True),
     validation_pairs=1,
     validate_every=2,
     checkpoint_every=2,

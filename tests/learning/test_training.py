@@ -70,7 +70,7 @@ def test_what_a_run_leaves(whole: tuple[Path, FlowNetS]) -> None:
     assert all(float(row[name]) > 0 for row in lines for name in ("loss", "epe", "seconds_per_step"))
     card = read_card(folder)
     assert card["finished"] is True
-    assert card["options"] == SHORT.as_json()
+    assert card["options"] == SHORT.of(network).as_json()
     assert card["seconds_per_step"] > 0
     assert card["device"] in ("cpu", "mps") or torch.cuda.is_available()
     assert card["versions"]["torch"] == torch.__version__

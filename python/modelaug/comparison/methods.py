@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,17 @@ from modelaug.baselines import (
     register_variational,
 )
 from modelaug.cohort import Cohort
-from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions
+from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions, NetworkOptions
 from modelaug.evaluation import Register, metric_info, no_registration, score_registration
 from modelaug.io.provenance import claim_folder, read_json, write_json
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.resizing import resize_cohort
 from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, ResidualOptions
 
-__all__ = ["Fold", "prepare", "pretrain_network"]
+if TYPE_CHECKING:
+    from modelaug.learning import RegistrationNetwork
+
+__all__ = ["Fold", "new_network", "prepare", "pretrain_network"]
 
 _CANDIDATES: Final = (
     *(VariationalOptions(alpha=alpha, levels=4, match="histogram") for alpha in (0.5, 1.0, 2.0, 3.0)),
@@ -137,13 +140,9 @@ def _train(
     from modelaug import learning
 
     steps, rate = schedule
-    if initial is None:
-        network = learning.FlowNetS(image_channels=channels, width=options.network.width)
-    else:
-        network = learning.load_network(initial)
+    network = new_network(options.network, channels) if initial is None else learning.load_network(initial)
     training = learning.recommended_options(
         steps,
-        options.network.width,
         learning_rate=rate,
         batch_size=options.network.batch_size,
         seed=options.seed if initial is None else None,
@@ -152,6 +151,14 @@ def _train(
         log_every=max(1, steps // 50),
     )
     learning.train(source, network=network, options=training, out=folder, threads=threads)
+
+
+def new_network(options: NetworkOptions, channels: int) -> RegistrationNetwork:
+    """Return an untrained network as the options have it, for images of so many channels."""
+    from modelaug.learning.network import known_network
+
+    kind = known_network(options.kind)
+    return kind.for_images(len(options.grid), image_channels=channels, width=options.width)
 
 
 def _variational(fold: Fold) -> Register:

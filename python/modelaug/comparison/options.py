@@ -42,9 +42,11 @@ class NetworkOptions:
     Parameters
     ----------
     grid
-        Rows and columns at which networks are trained and see the images.
+        Shape at which networks are trained and see the images.
+    kind
+        Name of the architecture, a `modelaug.learning.RegistrationNetwork`.
     width
-        Of `modelaug.learning.FlowNetS`.
+        Factor on the number of its channels.
     pretrain_steps, pretrain_rate
         Steps and learning rate on moving shapes, once for all folds. 0 steps: networks begin with random weights, and
         there is no row "FlowNet (pre-trained)".
@@ -56,7 +58,8 @@ class NetworkOptions:
         Of `modelaug.learning.register`, for the rows called "cascade".
     """
 
-    grid: tuple[int, int] = (128, 128)
+    grid: tuple[int, ...] = (128, 128)
+    kind: str = "FlowNetS"
     width: float = 0.25
     pretrain_steps: int = 6000
     pretrain_rate: float = 2e-3
@@ -66,7 +69,7 @@ class NetworkOptions:
     passes: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", _checks.grid_shape("grid", self.grid, axes=2))
+        object.__setattr__(self, "grid", _checks.grid_shape("grid", self.grid))
         _checks.integer("pretrain_steps", self.pretrain_steps, minimum=0)
         for name in ("steps", "batch_size", "passes"):
             _checks.integer(name, getattr(self, name), minimum=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 from modelaug.cohort import Cohort
-from modelaug.comparison.methods import Fold, prepare, pretrain_network
+from modelaug.comparison.methods import Fold, new_network, prepare, pretrain_network
 from modelaug.comparison.options import CompareOptions
 from modelaug.comparison.report import Example, write_report
 from modelaug.evaluation import (
@@ -99,7 +100,7 @@ def compare(
     Parameters
     ----------
     cohort
-        In 2D, with landmarks and, for overlaps, labels.
+        With landmarks and, for overlaps, labels.
     out
         The folder, made if need be.
     name
@@ -130,8 +131,10 @@ def compare(
     options = options or CompareOptions()
     if threads is not None:
         _checks.thread_count(threads)
-    if len(cohort.grid) != 2:
-        raise ValueError(f"cohort has images of {cohort.grid}; pass images in the plane, the network is 2D")
+    if len(cohort.grid) != len(options.network.grid):
+        raise ValueError(
+            f"cohort has images of {cohort.grid} and networks see {options.network.grid}; pass a grid of as many axes"
+        )
     if options.metric == "jaccard" and cohort.labels is None:
         raise ValueError("cohort has no labels to overlap; pass one that has, or metric='contour_distance'")
     if len(cohort) < 2 * options.folds or len(cohort) - -(-len(cohort) // options.folds) < 2:
@@ -200,15 +203,14 @@ def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str |
     network, digest = None, ""
     if weights is not None:
         from modelaug.learning import load_network, save_network
+        from modelaug.learning.network import architecture_of
         from modelaug.learning.storage import weights_file
 
         network, digest = load_network(weights), file_digest(weights_file(weights))
-        wanted = options.network.width
-        if (network.image_channels, network.width) != (cohort.images.shape[1], wanted):
-            raise ValueError(
-                f"weights are of {network.image_channels} channels and width {network.width:g}; pass a network of "
-                f"{cohort.images.shape[1]} and {wanted:g}"
-            )
+        wanted = architecture_of(new_network(options.network, cohort.images.shape[1]))
+        found = architecture_of(network)
+        if found != wanted:
+            raise ValueError(f"weights are of {_shown(found)}; pass those of {_shown(wanted)}")
     folder.mkdir(parents=True, exist_ok=True)
     given = folder / "cohort.npz"
     if not given.exists():
@@ -222,6 +224,10 @@ def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str |
     if network is not None and not (folder / "pretrained" / "done.json").exists():
         save_network(network, folder / "pretrained")
         write_json(folder / "pretrained" / "done.json", {"seconds": 0.0})
+
+
+def _shown(architecture: Mapping[str, Any]) -> str:
+    return f"{architecture['name']} ({', '.join(f'{k} {v}' for k, v in architecture.items() if k != 'name')})"
 
 
 def _same(a: Cohort, b: Cohort) -> bool:

@@ -20,12 +20,22 @@ from modelaug.learning.augmentation import (
     vary_intensity,
 )
 from modelaug.learning.data import PairDataset, PairStream
-from modelaug.learning.flownet import FlowNetS, from_flownet, initialize, to_flownet
+from modelaug.learning.flownet import FlowNetS, from_flownet, multiscale_epe, to_flownet
 from modelaug.learning.intensity import scale_intensity
 from modelaug.learning.interoperability import pair_dictionary, pair_from_subject, torchio_subject
-from modelaug.learning.losses import end_point_error, multiscale_epe
-from modelaug.learning.options import TrainOptions, recommended_options
-from modelaug.learning.pretrained import adapt_channels, load_flownet
+from modelaug.learning.losses import (
+    diffusion,
+    end_point_error,
+    fold_penalty,
+    local_correlation,
+    mean_squares,
+    multiscale_error,
+    soft_dice,
+)
+from modelaug.learning.network import RegistrationNetwork, SeenImages, adapt_channels, initialize
+from modelaug.learning.options import LossOptions, RealOptions, TrainOptions, recommended_options
+from modelaug.learning.pretrained import load_flownet
+from modelaug.learning.pyramid import PyramidNetwork
 from modelaug.learning.registration import estimate_flow, register
 from modelaug.learning.storage import load_network, read_card, save_network
 from modelaug.learning.training import train
@@ -34,18 +44,28 @@ __all__ = [
     "AffineRanges",
     "AugmentOptions",
     "FlowNetS",
+    "LossOptions",
     "PairDataset",
     "PairStream",
+    "PyramidNetwork",
+    "RealOptions",
+    "RegistrationNetwork",
+    "SeenImages",
     "TrainOptions",
     "adapt_channels",
+    "diffusion",
     "draw_maps",
     "end_point_error",
     "estimate_flow",
+    "fold_penalty",
     "from_flownet",
     "initialize",
     "load_flownet",
     "load_network",
+    "local_correlation",
+    "mean_squares",
     "multiscale_epe",
+    "multiscale_error",
     "pair_dictionary",
     "pair_from_subject",
     "read_card",
@@ -53,6 +73,7 @@ __all__ = [
     "register",
     "save_network",
     "scale_intensity",
+    "soft_dice",
     "to_flownet",
     "torchio_subject",
     "train",

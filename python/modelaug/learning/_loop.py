@@ -7,6 +7,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, cast
 
@@ -17,26 +18,49 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from modelaug.learning.augmentation import draw_maps, transform_pairs, vary_intensity
+from modelaug.learning.augmentation import draw_maps, pull_by_maps, transform_pairs, vary_intensity
 from modelaug.learning.data import PairStream, draw_batch
-from modelaug.learning.flownet import FlowNetS, from_flownet
-from modelaug.learning.losses import FINEST, average_cells, end_point_error, multiscale_epe
+from modelaug.learning.losses import average_cells, end_point_error, fold_penalty, multiscale_error, soft_dice
+from modelaug.learning.network import RegistrationNetwork, SeenImages, network_input
 from modelaug.learning.options import HELD_OUT
+from modelaug.learning.real import RealPairs, alignment_loss
 from modelaug.learning.recorder import Checkpoints, Recorder
-from modelaug.learning.registration import estimate_flow, network_input
+from modelaug.learning.registration import estimate_flow
+from modelaug.learning.sampling import warp_images
 from modelaug.synthesis import PairSource
 
 __all__ = ["fit"]
 
 _INPUTS: Final = ("image1", "image2", "flow", "weight")
+_LABELS: Final = ("labels1", "labels2")
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Pairs of the source as they go through the network.
+
+    Attributes
+    ----------
+    images : tuple of Tensor, (b, c, *grid)
+        Fixed and moving.
+    flow : Tensor, (b, d, *grid)
+    weight : Tensor, (b, *grid)
+    members : tuple of Tensor, (b, k, *grid), or None
+        Memberships of the structures, if their overlap counts.
+    """
+
+    images: tuple[Tensor, Tensor]
+    flow: Tensor
+    weight: Tensor
+    members: tuple[Tensor, ...] | None
 
 
 class _Training(pl.LightningModule):
     """One step: images in, loss out; Adam with the published schedule; pairs drawn as they are needed."""
 
-    def __init__(self, source: PairSource, recorder: Recorder, threads: int) -> None:
+    def __init__(self, source: PairSource, recorder: Recorder, real: RealPairs | None, threads: int) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.real = source, real
         self.network = network = recorder.network.train()
         self.options = options = recorder.options
         self.processes = recorder.processes
@@ -44,11 +68,16 @@ class _Training(pl.LightningModule):
         # A part of the module, so that checkpoints hold it too.
         self.average = None if options.ema is None else _moving_average(network, options.ema)
         self._held_out: list[dict[str, Tensor]] = []
+        self._looked = False
 
     @property
-    def kept(self) -> FlowNetS:
+    def kept(self) -> RegistrationNetwork:
         """The network to be validated and kept: with the averaged weights, where they are averaged."""
-        return self.network if self.average is None else cast("FlowNetS", self.average.module)
+        if self.average is None:
+            return self.network
+        averaged = cast("RegistrationNetwork", self.average.module)
+        averaged.seen = self.network.seen
+        return averaged
 
     def train_dataloader(self) -> PairStream:
         """Return the pairs of the steps that are left."""
@@ -73,32 +102,103 @@ class _Training(pl.LightningModule):
 
     def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Leave behind what the step does not need."""
-        return {name: batch[name] for name in _INPUTS}
+        if not self._looked:
+            self._look(tuple(batch["flow"].shape[2:]))
+        names = (*_INPUTS, *_LABELS) if self.options.loss.overlap > 0 else _INPUTS
+        if not set(names) <= set(batch):
+            raise ValueError("overlap is positive but pairs of source have no labels; pass LossOptions(overlap=0)")
+        return {name: batch[name] for name in names}
+
+    def _look(self, grid: tuple[int, ...]) -> None:
+        """Note at the first batch what the network is trained on, or refuse it."""
+        self.network.check_grid(grid)
+        if self.real is not None and self.real.cohort.grid != grid:
+            raise ValueError(
+                f"real has images of {self.real.cohort.grid} and source pairs of {grid}; pass "
+                f"modelaug.resizing.resize_cohort(real, {grid})"
+            )
+        spacing = getattr(self.source, "spacing", None)
+        self.network.seen = SeenImages(grid, None if spacing is None else tuple(spacing))
+        self._looked = True
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss, and the error in pixels at the finest scale."""
+        """Return the loss, and the error in voxels at the finest scale."""
+        pairs = self._known_pairs(batch)
+        fixed, moving = pairs.images
+        if self.real is not None:
+            images, members = self._real_pairs()
+            # One pass for all pairs.
+            fixed, moving = (torch.cat(each) for each in zip(pairs.images, images, strict=True))
+        outputs = self.network.displacements(fixed, moving)
+        count, grid = len(pairs.flow), pairs.flow.shape[2:]
+        loss = self._loss_of_known(pairs, tuple(each[:count] for each in outputs))
+        if self.real is not None:
+            own = self.network.full_resolution(outputs[0][count:].float(), grid)
+            loss = loss + alignment_loss(images, members, own, self.options.real)
+        with torch.no_grad():
+            side = self.network.scales[0]
+            share = average_cells(pairs.weight[:, None], side)[:, 0]
+            error = end_point_error(outputs[0][:count].float(), average_cells(pairs.flow, side), share)
+        return {"loss": loss, "epe": error}
+
+    def _known_pairs(self, batch: dict[str, Tensor]) -> _Known:
+        """Return the pairs of the source as the network sees them, moved and recoloured if they are to be."""
         image1, image2, flow, weight = (batch[name] for name in _INPUTS)
+        members = None
+        if self.options.loss.overlap > 0:
+            labels = [batch[name] for name in _LABELS]
+            ids = torch.unique(torch.cat([each.flatten() for each in labels]))
+            wanted = ids[ids != 0].reshape(-1, *(1 for _ in labels[0].shape[1:]))
+            members = tuple((each[:, None] == wanted).float() for each in labels)
         change, augment = None, self.options.augment
         if augment is not None:
             first = self._first_pair()
             indices = range(first, first + len(flow))
             if augment.moves:
-                maps = draw_maps(augment, indices, (flow.shape[2], flow.shape[3]))
+                maps = draw_maps(augment, indices, flow.shape[2:])
+                if members is not None:
+                    members = tuple(pull_by_maps(each, at) for each, at in zip(members, maps, strict=True))
                 image1, image2, flow, weight = transform_pairs(image1, image2, flow, weight, *maps)
             change = partial(vary_intensity, options=augment, indices=indices)
-        outputs = self.network(network_input(image1, image2, self.network.image_channels, change))
-        loss = multiscale_epe(
+        return _Known(network_input(image1, image2, self.network, change), flow, weight, members)
+
+    def _real_pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return images and memberships of the step's pairs of real subjects, varied as the others are."""
+        assert self.real is not None
+        count = self.options.real.pairs
+        first = (self.trainer.global_step * self.processes.count + self.processes.rank) * count
+        indices = range(first, first + count)
+        image1, image2, members1, members2 = (each.to(self.device) for each in self.real.batch(indices))
+        change, augment = None, self.options.augment
+        if augment is not None:
+            own = replace(augment, seed=augment.seed + 1)  # else real pair i would move as pair i of the source does
+            if own.moves:
+                maps = draw_maps(own, indices, image1.shape[2:])
+                image1, members1 = (pull_by_maps(each, maps[0]) for each in (image1, members1))
+                image2, members2 = (pull_by_maps(each, maps[1]) for each in (image2, members2))
+            change = partial(vary_intensity, options=own, indices=indices)
+        return network_input(image1, image2, self.network, change), (members1, members2)
+
+    def _loss_of_known(self, pairs: _Known, outputs: tuple[Tensor, ...]) -> Tensor:
+        options = self.options.loss
+        assert options.scale_weights is not None
+        loss = multiscale_error(
             outputs,
-            flow,
-            weight,
-            scale_weights=self.options.scale_weights,
-            normalize=self.options.normalize,
+            pairs.flow,
+            pairs.weight,
+            scales=self.network.scales,
+            scale_weights=options.scale_weights,
+            normalize=bool(options.normalize),
             average=self.processes.mean,
         )
-        with torch.no_grad():
-            share = average_cells(weight[:, None], FINEST)[:, 0]
-            error = end_point_error(from_flownet(outputs[0].float()), average_cells(flow, FINEST), share)
-        return {"loss": loss, "epe": error}
+        loss = loss / self.network.unit
+        if options.overlap > 0 or options.folds > 0:
+            displacement = self.network.full_resolution(outputs[0].float(), pairs.flow.shape[2:])
+            if options.folds > 0:
+                loss = loss + options.folds * fold_penalty(displacement)
+            if pairs.members is not None:
+                loss = loss + options.overlap * soft_dice(pairs.members[0], warp_images(pairs.members[1], displacement))
+        return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient: Lightning's own clipping refuses fused optimizers under mixed precision."""
@@ -116,6 +216,7 @@ class _Training(pl.LightningModule):
         biases = [p for name, p in self.network.named_parameters() if name.endswith("bias")]
         weights = [p for name, p in self.network.named_parameters() if not name.endswith("bias")]
         rate, decay = self.options.learning_rate, self.options.weight_decay
+        assert rate is not None  # `train` has put in the network's
         groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": decay}, {"params": biases}]
         # A fused optimizer would unscale the gradients of half precision itself, after they are clipped.
         optimizer = torch.optim.Adam(groups, lr=rate, fused=self.options.precision != "16-mixed")
@@ -143,7 +244,7 @@ class _Training(pl.LightningModule):
         return error / mass, zero / mass
 
 
-def _moving_average(network: FlowNetS, decay: float) -> AveragedModel:
+def _moving_average(network: RegistrationNetwork, decay: float) -> AveragedModel:
     def average(before: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
         # The first steps count less and less, so that short runs do not keep the weights they began with.
         t = int(count)
@@ -153,7 +254,7 @@ def _moving_average(network: FlowNetS, decay: float) -> AveragedModel:
     return model.requires_grad_(False)
 
 
-def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
+def fit(source: PairSource, recorder: Recorder, *, real: RealPairs | None, threads: int) -> None:
     """Run the loop to its end, from the checkpoint in the recorder's folder if there is one.
 
     Raises
@@ -170,8 +271,8 @@ def fit(source: PairSource, recorder: Recorder, *, threads: int) -> None:
             trainer = _trainer(recorder)
             if trainer.strategy.root_device.type == "cpu":
                 torch.set_num_threads(threads)
-                recorder.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            module = _Training(source, recorder, threads)
+                recorder.network.to(memory_format=recorder.network.memory_format)  # type: ignore[call-overload]
+            module = _Training(source, recorder, real, threads)
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
             recorder.network.load_state_dict(module.kept.state_dict())
     except SIGTERMException:

@@ -9,14 +9,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from modelaug import _checks
 from modelaug._random import generator
 from modelaug.learning.intensity import GREY_MEAN
+from modelaug.learning.sampling import sample_at
 
-__all__ = ["AffineRanges", "AugmentOptions", "draw_maps", "transform_pairs", "vary_intensity"]
+__all__ = ["AffineRanges", "AugmentOptions", "draw_maps", "pull_by_maps", "transform_pairs", "vary_intensity"]
 
 _MAP_STREAM: Final = 0xA06  # of random numbers; no source of pairs uses it
 _INTENSITY_STREAM: Final = 0xA07
@@ -36,7 +37,7 @@ class AffineRanges:
     translation
         As a share of the image's size, along each axis.
     rotation
-        In degrees, in the plane of the pixels.
+        In degrees; in space about a random axis, with voxels taken for cubes.
     zoom
         Natural logarithm of the magnification.
 
@@ -73,7 +74,7 @@ class AugmentOptions:
     relative
         Movement of the second image relative to the first on top of that, in the frame of what the network sees.
     flips
-        Probability of a mirror image along each axis, row and column. 0 by default: anatomy is not symmetric.
+        Probability of a mirror image along each axis, or one for all. 0 by default: anatomy is not symmetric.
     gamma, contrast
         Standard deviation of the log of an image's exponent, and of its contrast about the middle of its range.
     brightness
@@ -93,7 +94,7 @@ class AugmentOptions:
 
     common: AffineRanges = AffineRanges(translation=0.05, rotation=10.0, zoom=0.1)
     relative: AffineRanges = AffineRanges(translation=0.01, rotation=1.0, zoom=0.02)
-    flips: tuple[float, float] = (0.0, 0.0)
+    flips: tuple[float, ...] | float = 0.0
     gamma: float = 0.2
     contrast: float = 0.1
     brightness: float = 0.1
@@ -105,10 +106,11 @@ class AugmentOptions:
         for name in ("common", "relative"):
             if not isinstance(getattr(self, name), AffineRanges):
                 raise TypeError(f"{name} is {getattr(self, name)!r}; pass AffineRanges(...)")
-        flips = tuple(_checks.number("flips", p, minimum=0.0, maximum=1.0) for p in self.flips)
-        if len(flips) != 2:
-            raise ValueError(f"flips is {self.flips}; pass a probability for rows and one for columns")
-        object.__setattr__(self, "flips", flips)
+        given = self.flips if isinstance(self.flips, (tuple, list)) else (self.flips,)
+        flips = tuple(_checks.number("flips", p, minimum=0.0, maximum=1.0) for p in given)
+        if len(flips) not in (1, 2, 3):
+            raise ValueError(f"flips is {self.flips}; pass a probability for each axis, or one for all")
+        object.__setattr__(self, "flips", flips if isinstance(self.flips, (tuple, list)) else flips[0])
         for name in ("gamma", "contrast", "brightness", "shared", "noise"):
             object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=1.0))
         _checks.integer("seed", self.seed, minimum=0)
@@ -116,10 +118,10 @@ class AugmentOptions:
     @property
     def moves(self) -> bool:
         """Whether images are moved at all."""
-        return self.common != AffineRanges() or self.relative != AffineRanges() or any(self.flips)
+        return self.common != AffineRanges() or self.relative != AffineRanges() or bool(np.any(self.flips))
 
 
-def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: tuple[int, int]) -> tuple[Matrices, Matrices]:
+def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: Sequence[int]) -> tuple[Matrices, Matrices]:
     """Draw the maps by which pairs are moved.
 
     Parameters
@@ -129,36 +131,55 @@ def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: tuple[int, 
     indices
         Of the pairs; each pair's maps are a pure function of the options, its index and the grid.
     grid
-        Rows and columns of the images.
+        Shape of the images, in the plane or in space.
 
     Returns
     -------
-    tuple of ndarray, (b, 2, 3), float64
+    tuple of ndarray, (b, d, d + 1), float64
         Pull maps of the first and of the second images, as of `transform_pairs`: ``g2 = g1 r`` with the relative
-        movement r, whose pixels are those that the network sees.
+        movement r, whose voxels are those that the network sees.
+
+    Raises
+    ------
+    ValueError
+        If there are other flips than axes.
     """
-    first, second = np.empty((2, len(indices), 2, 3))
+    d = len(grid)
+    flips = np.atleast_1d(np.asarray(options.flips))
+    if len(flips) not in (1, d):
+        raise ValueError(f"flips is {options.flips} for images of shape {tuple(grid)}; pass one probability or {d}")
+    first, second = np.empty((2, len(indices), d, d + 1))
     for k, index in enumerate(indices):
         rng = generator(options.seed, index, stream=_MAP_STREAM)
-        common, relative = rng.uniform(-1, 1, size=(2, 4))
-        mirror = np.where(rng.random(2) < options.flips, -1.0, 1.0)
-        move = _affine(options.common, common, grid)
-        move[:, :2] *= mirror
-        first[k], second[k] = move, _after(move, _affine(options.relative, relative, grid))
+        common, relative = rng.uniform(-1, 1, size=(2, d + 2))
+        mirror = np.where(rng.random(d) < flips, -1.0, 1.0)
+        axes = rng.standard_normal((2, 3)) if d == 3 else np.zeros((2, 3))
+        move = _affine(options.common, common, grid, axes[0])
+        move[:, :d] *= mirror
+        first[k], second[k] = move, _after(move, _affine(options.relative, relative, grid, axes[1]))
     return first, second
 
 
-def _affine(ranges: AffineRanges, numbers: Matrices, grid: tuple[int, int]) -> Matrices:
-    """Return the pull map (2, 3) that numbers between -1 and 1 stand for."""
-    shift, (angle, zoom) = numbers[:2] * ranges.translation * grid, numbers[2:] * (ranges.rotation, ranges.zoom)
-    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    turn = np.array([[cosine, -sine], [sine, cosine]]) * np.exp(-zoom)
-    return np.column_stack([turn, shift])
+def _affine(ranges: AffineRanges, numbers: Matrices, grid: Sequence[int], axis: Matrices) -> Matrices:
+    """Return the pull map (d, d + 1) that numbers between -1 and 1 stand for, and in space an axis to turn about."""
+    d = len(grid)
+    shift, (angle, zoom) = numbers[:d] * ranges.translation * grid, numbers[d:] * (ranges.rotation, ranges.zoom)
+    radians = np.deg2rad(angle)
+    if d == 2:
+        turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    else:
+        turn = Rotation.from_rotvec(radians * axis / np.linalg.norm(axis)).as_matrix()
+        # Nothing turns into or out of a volume of one plane.
+        flat = [k for k, n in enumerate(grid) if n == 1]
+        if flat:
+            turn[flat], turn[:, flat] = 0.0, 0.0
+            turn[flat, flat] = 1.0
+    return np.column_stack([turn * np.exp(-zoom), shift])
 
 
 def _after(outer: Matrices, inner: Matrices) -> Matrices:
     """Return the map x -> outer(inner(x))."""
-    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+    return np.column_stack([outer[:, :-1] @ inner[:, :-1], outer[:, :-1] @ inner[:, -1] + outer[:, -1]])
 
 
 def transform_pairs(
@@ -170,20 +191,20 @@ def transform_pairs(
 
     .. math:: w'(x) = g_2^{-1}(g_1(x) + w(g_1(x))) - x .
 
-    Flips, rotations, zooms and translations of either image or both are cases of it. Between pixels images, flow and
-    weight are interpolated linearly; beyond the border images are continued by their outermost pixels.
+    Flips, rotations, zooms and translations of either image or both are cases of it. Between voxels images, flow and
+    weight are interpolated linearly; beyond the border images are continued by their outermost voxels.
 
     Parameters
     ----------
-    image1, image2 : Tensor, (b, c, h, w)
-        Fixed and moving images.
-    flow : Tensor, (b, 2, h, w)
-        Pull displacement in pixels, components in array-axis order.
-    weight : Tensor, (b, h, w)
+    image1, image2 : Tensor, (b, c, *grid)
+        Fixed and moving images, 2D or 3D.
+    flow : Tensor, (b, d, *grid)
+        Pull displacement in voxels, components in array-axis order.
+    weight : Tensor, (b, *grid)
         Confidence in the flow.
-    map1, map2 : array_like, (b, 2, 3)
-        The maps in array-axis order about the centre c of the image, ``g(x) = c + map[:, :2] (x - c) + map[:, 2]``,
-        in pixels.
+    map1, map2 : array_like, (b, d, d + 1)
+        The maps in array-axis order about the centre c of the image, ``g(x) = c + map[:, :d] (x - c) + map[:, d]``,
+        in voxels.
 
     Returns
     -------
@@ -196,59 +217,72 @@ def transform_pairs(
     ValueError
         If shapes do not fit, or a map has no inverse.
     """
-    first, second = _checked_maps("map1", map1, len(image1)), _checked_maps("map2", map2, len(image1))
-    b, _, h, w = image1.shape
-    if image2.shape != image1.shape or flow.shape != (b, 2, h, w) or weight.shape != (b, h, w):
+    b, _, *grid = image1.shape
+    d = len(grid)
+    first, second = _checked_maps("map1", map1, b, d), _checked_maps("map2", map2, b, d)
+    if image2.shape != image1.shape or flow.shape != (b, d, *grid) or weight.shape != (b, *grid):
         raise ValueError(
             f"image1 is {tuple(image1.shape)}, image2 {tuple(image2.shape)}, flow {tuple(flow.shape)}, weight "
-            f"{tuple(weight.shape)}; pass (b, c, h, w) twice, (b, 2, h, w) and (b, h, w)"
+            f"{tuple(weight.shape)}; pass (b, c, *grid) twice, (b, d, *grid) and (b, *grid)"
         )
-    inverse = np.linalg.inv(second[:, :, :2])
+    inverse = np.linalg.inv(second[:, :, :d])
     # In these terms nothing cancels: w'(x) = (M2^-1 M1 - 1)(x - c) + M2^-1 (t1 - t2) + M2^-1 w(g1(x)).
-    shift = inverse @ (first[:, :, 2:] - second[:, :, 2:])
-    drift = np.concatenate([inverse @ first[:, :, :2] - np.eye(2), shift], axis=2)
-    x = torch.meshgrid(*(torch.arange(n, device=flow.device) - (n - 1) / 2 for n in (h, w)), indexing="ij")
+    shift = inverse @ (first[:, :, d:] - second[:, :, d:])
+    drift = np.concatenate([inverse @ first[:, :, :d] - np.eye(d), shift], axis=2)
+    x = _about_centre(grid, flow)
     source1 = _apply(first, x)
     pulled = _sample(torch.cat([image1, flow, weight[:, None]], dim=1), source1)
-    image, moved, share = pulled[:, :-3], pulled[:, -3:-1], pulled[:, -1]
-    turned = _apply(np.concatenate([inverse, np.zeros((b, 2, 1))], axis=2), (moved[:, 0], moved[:, 1]))
+    image, moved, share = pulled[:, : -d - 1], pulled[:, -d - 1 : -1], pulled[:, -1]
+    turned = _apply(np.concatenate([inverse, np.zeros((b, d, 1))], axis=2), moved.unbind(1))
     new_flow = _apply(drift, x) + turned
     partner = torch.stack(x) + new_flow
     inside = _inside(source1) & _inside(source1 + moved) & _inside(partner)
     return image.contiguous(), _sample(image2, _apply(second, x)), new_flow, torch.where(inside, share, 0)
 
 
-def _checked_maps(name: str, value: npt.ArrayLike, count: int) -> Matrices:
+def pull_by_maps(values: Tensor, maps: npt.ArrayLike) -> Tensor:
+    """Pull values (b, c, *grid), such as images or memberships of structures, by maps as of `transform_pairs`."""
+    grid = values.shape[2:]
+    checked = _checked_maps("maps", maps, len(values), len(grid))
+    return _sample(values, _apply(checked, _about_centre(grid, values)))
+
+
+def _checked_maps(name: str, value: npt.ArrayLike, count: int, d: int) -> Matrices:
     maps: Matrices = _checks.finite(name, value, ndim=3, dtype=np.float64)
-    if maps.shape != (count, 2, 3):
-        raise ValueError(f"{name} has shape {maps.shape}; pass ({count}, 2, 3), a map per pair")
-    determinants = np.linalg.det(maps[:, :, :2])
+    if maps.shape != (count, d, d + 1):
+        raise ValueError(f"{name} has shape {maps.shape}; pass ({count}, {d}, {d + 1}), a map per pair")
+    determinants = np.linalg.det(maps[:, :, :d])
     if (np.abs(determinants) < 1e-6).any():
         k = int(np.abs(determinants).argmin())
         raise ValueError(f"{name}[{k}] has determinant {determinants[k]:.2g}; pass maps with an inverse")
     return maps
 
 
+def _about_centre(grid: Sequence[int], like: Tensor) -> tuple[Tensor, ...]:
+    """Return the coordinates of the voxels about the centre of the grid, one by one, each (*grid)."""
+    return torch.meshgrid(*(torch.arange(n, device=like.device) - (n - 1) / 2 for n in grid), indexing="ij")
+
+
 def _apply(maps: Matrices, x: Sequence[Tensor]) -> Tensor:
-    """Return maps (b, 2, 3) at points whose coordinates are given one by one, (h, w) or (b, h, w): (b, 2, h, w)."""
+    """Return maps (b, d, d + 1) at points whose coordinates are given one by one, (*grid) or (b, *grid)."""
     # No matrix product: under mixed precision it would be computed in few bits.
-    m = torch.from_numpy(maps).to(x[0].device, x[0].dtype)[..., None, None]
-    return torch.stack([m[:, i, 0] * x[0] + m[:, i, 1] * x[1] + m[:, i, 2] for i in range(2)], dim=1)
+    d = len(x)
+    m = torch.from_numpy(maps).to(x[0].device, x[0].dtype)[(..., *(None,) * d)]
+    rows = [sum((m[:, i, k] * x[k] for k in range(1, d)), m[:, i, 0] * x[0]) + m[:, i, d] for i in range(d)]
+    return torch.stack(rows, dim=1)
 
 
 def _inside(points: Tensor) -> Tensor:
-    """Return where points (b, 2, h, w) about the centre lie within the image: (b, h, w)."""
-    h, w = points.shape[-2:]
-    return (points[:, 0].abs() <= (h - 1) / 2 + _SLACK) & (points[:, 1].abs() <= (w - 1) / 2 + _SLACK)
+    """Return where points (b, d, *grid) about the centre lie within the image: (b, *grid)."""
+    inside = [p.abs() <= (n - 1) / 2 + _SLACK for p, n in zip(points.unbind(1), points.shape[2:], strict=True)]
+    return torch.stack(inside).all(0)
 
 
 def _sample(images: Tensor, points: Tensor) -> Tensor:
-    """Interpolate (b, c, h, w) at points (b, 2, h, w) about the centre, in array-axis order."""
-    h, w = images.shape[-2:]
-    # grid_sample wants (column, row), 1 at the image's edge, half a pixel beyond the last centre.
-    scaled = torch.stack([points[:, 1] * (2 / w), points[:, 0] * (2 / h)], dim=-1)
-    sampled: Tensor = grid_sample(images, scaled, mode="bilinear", padding_mode="border", align_corners=False)
-    return sampled
+    """Interpolate (b, c, *grid) at points (b, d, *grid) about the centre, in array-axis order."""
+    grid = images.shape[2:]
+    centre = torch.tensor([(n - 1) / 2 for n in grid], device=points.device, dtype=points.dtype)
+    return sample_at(images, points + centre.reshape(1, -1, *(1 for _ in grid)))
 
 
 def vary_intensity(
@@ -258,7 +292,7 @@ def vary_intensity(
 
     Parameters
     ----------
-    image1, image2 : Tensor, (b, c, h, w)
+    image1, image2 : Tensor, (b, c, *grid)
         Intensities as `scale_intensity` leaves them; before it, a change of contrast or brightness would have no
         effect.
     options
@@ -268,7 +302,7 @@ def vary_intensity(
 
     Returns
     -------
-    tuple of Tensor, (b, c, h, w)
+    tuple of Tensor, (b, c, *grid)
 
     Raises
     ------
@@ -284,7 +318,8 @@ def vary_intensity(
     for i, image in enumerate((image1, image2)):
         x = image
         gamma, contrast, brightness, noise = (
-            torch.from_numpy(column).to(x.device, x.dtype)[:, None, None, None] for column in numbers[:, i].T.copy()
+            torch.from_numpy(column).to(x.device, x.dtype).reshape(-1, *(1 for _ in x.shape[1:]))
+            for column in numbers[:, i].T.copy()
         )
         if options.gamma > 0:
             grey = x + GREY_MEAN

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from modelaug import _checks
+from modelaug.learning.losses import multiscale_error
+from modelaug.learning.network import SLOPE, RegistrationNetwork, adapted_weight, initialize, uninitialized
 
-__all__ = ["FLOW_UNIT", "FlowNetS", "from_flownet", "initialize", "to_flownet"]
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["FLOW_UNIT", "SCALE_WEIGHTS", "FlowNetS", "from_flownet", "multiscale_epe", "to_flownet"]
 
 FLOW_UNIT: Final = 20.0
 """Full-resolution pixels per unit of the network's output, the same at every scale."""
 
-_SLOPE: Final = 0.1
-_Module = TypeVar("_Module", bound=nn.Module)
+SCALE_WEIGHTS: Final = (0.005, 0.01, 0.02, 0.08, 0.32)
+"""Published weights of the scales 1/4 to 1/64."""
+
+_SCALES: Final = (4, 8, 16, 32, 64)
 
 
 def to_flownet(flow: Tensor) -> Tensor:
@@ -61,7 +69,50 @@ def from_flownet(output: Tensor) -> Tensor:
     return output.flip(-3) * FLOW_UNIT
 
 
-class FlowNetS(nn.Module):
+def multiscale_epe(
+    outputs: Sequence[Tensor],
+    flow: Tensor,
+    weight: Tensor | None = None,
+    *,
+    scale_weights: Sequence[float] = SCALE_WEIGHTS,
+    normalize: bool = False,
+    average: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return FlowNet's training loss: `multiscale_error` of its five outputs, in its units of 20 pixels.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensor, (b, 2, h_s, w_s)
+        (flow2, ..., flow6) in the network's convention, finest first.
+    flow : Tensor, (b, 2, h, w)
+        True displacement in pixels, components in array-axis order.
+    weight : Tensor, (b, h, w), optional
+        Confidence in the flow; 1 everywhere by default.
+    scale_weights
+        As many as outputs.
+    normalize
+        Divide by the sum of the weights instead of by the number of images. The published sums run over four times as
+        many pixels at each finer scale: on images of 256 x 256 the default weights act on them like 4 : 2 : 1 : 1 : 1
+        on means, so pass ``scale_weights=(4, 2, 1, 1, 1)`` to keep the balance.
+    average
+        As of `multiscale_error`.
+
+    Returns
+    -------
+    Tensor, scalar float32
+
+    Raises
+    ------
+    ValueError
+        If shapes or the number of scale weights do not fit.
+    """
+    found = [from_flownet(each.float()) for each in outputs]
+    scales = _SCALES[: len(found)]
+    options: dict[str, Any] = {"scale_weights": scale_weights, "normalize": normalize, "average": average}
+    return multiscale_error(found, flow, weight, scales=scales, **options) / FLOW_UNIT
+
+
+class FlowNetS(RegistrationNetwork):
     """FlowNet-S, the "simple" network of Dosovitskiy et al., FlowNet (ICCV 2015), fig. 2.
 
     An encoder of ten convolutions over both images stacked, and a decoder that predicts the displacement at five scales
@@ -102,6 +153,13 @@ class FlowNetS(nn.Module):
     >>> sum(p.numel() for p in FlowNetS(image_channels=3).parameters())
     38675536
     """
+
+    ndim = 2
+    unit = FLOW_UNIT
+    scales = _SCALES
+    scale_weights = SCALE_WEIGHTS
+    normalize = False
+    memory_format = torch.channels_last
 
     def __init__(
         self,
@@ -149,14 +207,21 @@ class FlowNetS(nn.Module):
         self.upsampled_flow4_to_3 = _doubling(2, 2, bias=False)
         self.upsampled_flow3_to_2 = _doubling(2, 2, bias=False)
 
-        initialize(self, seed)
+        self.initialize(seed)
+
+    @classmethod
+    def for_images(cls, ndim: int, *, image_channels: int = 1, width: float | None = None) -> Self:
+        """Return a new network, a quarter as wide as the published one by default; see `RegistrationNetwork`."""
+        if ndim != 2:
+            raise ValueError(f"ndim is {ndim} and FlowNetS takes images in the plane; use PyramidNetwork")
+        return cls(image_channels=image_channels, width=0.25 if width is None else width)
 
     def _convolution(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-        convolution = _uninitialized(
+        convolution = uninitialized(
             nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=not self.batch_norm
         )
         normalization = [nn.BatchNorm2d(outputs)] if self.batch_norm else []
-        return nn.Sequential(convolution, *normalization, nn.LeakyReLU(_SLOPE, inplace=True))
+        return nn.Sequential(convolution, *normalization, nn.LeakyReLU(SLOPE, inplace=True))
 
     @property
     def architecture(self) -> dict[str, int | float | bool]:
@@ -167,6 +232,29 @@ class FlowNetS(nn.Module):
             "batch_norm": self.batch_norm,
             "decoder_bias": self.decoder_bias,
         }
+
+    @property
+    def learning_rate(self) -> float:  # type: ignore[override]
+        """2e-3 up to half the published width, best of 1e-3, 2e-3 and 4e-3 at a quarter; the published 1e-4 beyond."""
+        return 2e-3 if self.width <= 0.5 else 1e-4
+
+    def initialize(self, seed: int) -> None:
+        """Draw all weights anew; see `initialize`."""
+        initialize(self, seed)
+
+    def displacements(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
+        """Predict displacements in pixels at all scales, in evaluation mode at the finest alone."""
+        outputs = self(torch.cat([fixed, moving], dim=1))
+        return tuple(from_flownet(each.float()) for each in (outputs if self.training else (outputs,)))
+
+    def adapted(self, image_channels: int) -> Self:
+        """Return the same network for images of another number of channels, see `adapt_channels`."""
+        network = copy.deepcopy(self)
+        convolution: Any = network.conv1[0]
+        weight = adapted_weight(convolution.weight, image_channels, images=2)
+        convolution.weight = nn.Parameter(weight, requires_grad=convolution.weight.requires_grad)
+        convolution.in_channels, network.image_channels = 2 * image_channels, image_channels
+        return network
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Predict the displacement from the fixed to the moving image.
@@ -201,49 +289,19 @@ class FlowNetS(nn.Module):
         return (flow2, flow3, flow4, flow5, flow6) if self.training else flow2
 
 
-def _uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
-    """Make a module without drawing weights for it from torch's global generator."""
-    module: _Module = skip_init(kind, *args, **options)  # type: ignore[no-untyped-call]
-    return module
-
-
 def _doubling(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
-    return _uninitialized(nn.ConvTranspose2d, inputs, outputs, 4, stride=2, padding=1, bias=bias)
+    return uninitialized(nn.ConvTranspose2d, inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
 
 def _deconvolution(inputs: int, outputs: int, *, bias: bool) -> nn.Sequential:
-    return nn.Sequential(_doubling(inputs, outputs, bias=bias), nn.LeakyReLU(_SLOPE, inplace=True))
+    return nn.Sequential(_doubling(inputs, outputs, bias=bias), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def _flow_prediction(inputs: int, *, bias: bool) -> nn.Conv2d:
-    return _uninitialized(nn.Conv2d, inputs, 2, 3, padding=1, bias=bias)
+    return uninitialized(nn.Conv2d, inputs, 2, 3, padding=1, bias=bias)
 
 
 def _join(skip: Tensor, features: Tensor, flow: Tensor) -> Tensor:
     """Stack along the channels; doubling an odd size overshoots by one, which is cut off."""
     h, w = skip.shape[-2:]
     return torch.cat((skip, features[..., :h, :w], flow[..., :h, :w]), dim=1)
-
-
-def initialize(network: nn.Module, seed: int) -> None:
-    """Draw the weights of all convolutions anew, Kaiming normal for slope 0.1; biases 0, normalisation to identity.
-
-    Parameters
-    ----------
-    network
-        Changed in place.
-    seed
-        Non-negative; the same seed gives the same weights. torch's global generator is not touched.
-    """
-    generator = torch.Generator().manual_seed(_checks.integer("seed", seed, minimum=0, maximum=2**63 - 1))
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                # Drawn on the CPU, so that a seed means the same on every device.
-                weight = torch.empty(module.weight.shape)
-                nn.init.kaiming_normal_(weight, a=_SLOPE, generator=generator)
-                module.weight.copy_(weight)
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()

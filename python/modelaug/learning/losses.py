@@ -1,59 +1,62 @@
-"""End-point errors: the training loss at five scales, and the error in pixels."""
+"""Losses of displacements, in any dimension: against the truth, and against the images and labels they should align."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, avg_pool3d
 
-from modelaug.learning.flownet import to_flownet
+from modelaug.learning.sampling import window
 
-__all__ = ["FINEST", "SCALE_WEIGHTS", "average_cells", "end_point_error", "multiscale_epe"]
+__all__ = [
+    "average_cells",
+    "diffusion",
+    "end_point_error",
+    "fold_penalty",
+    "local_correlation",
+    "mean_squares",
+    "multiscale_error",
+    "soft_dice",
+]
 
-SCALE_WEIGHTS: Final = (0.005, 0.01, 0.02, 0.08, 0.32)
-"""Published weights of the scales 1/4 to 1/64."""
-
-FINEST: Final = 4
-"""Side in pixels of a cell of the finest scale; each coarser one doubles it."""
+_TINY = 1e-6
 
 
-def multiscale_epe(
-    outputs: Sequence[Tensor],
+def multiscale_error(
+    displacements: Sequence[Tensor],
     flow: Tensor,
     weight: Tensor | None = None,
     *,
-    scale_weights: Sequence[float] = SCALE_WEIGHTS,
-    normalize: bool = False,
+    scales: Sequence[int],
+    scale_weights: Sequence[float],
+    normalize: bool = True,
     average: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    r"""Return the weighted end-point error of a network's outputs, summed over its scales.
+    r"""Return the weighted end-point error of displacements at several scales, summed over these.
 
-    The flow and the weight map are averaged over the area of each of an output's pixels, a square of 4, 8, ..., 64
-    pixels cut off at the image's lower and right borders, and the loss is
+    The flow and the weight map are averaged over the area of each of a scale's cells, squares or cubes of voxels that
+    are cut off at the image's far borders, and the loss is
 
-    .. math:: \sum_s \frac{a_s}{b} \sum_x w_s(x) \, \lVert o_s(x) - f_s(x) \rVert_2
+    .. math:: \sum_s \frac{a_s}{b} \sum_x w_s(x) \, \lVert u_s(x) - f_s(x) \rVert_2
 
-    with a_s the scale's weight and b the number of images, in the network's units of 20 pixels, as in the published
-    training of FlowNet. Its gradient is 0 where the error is.
+    with a_s the scale's weight and b the number of images. Its gradient is 0 where the error is.
 
     Parameters
     ----------
-    outputs : sequence of Tensor, (b, 2, h_s, w_s)
-        (flow2, ..., flow6) in the network's convention, finest first.
-    flow : Tensor, (b, 2, h, w)
-        True displacement in pixels, components in array-axis order.
-    weight : Tensor, (b, h, w), optional
+    displacements : sequence of Tensor, (b, d, *cells)
+        In voxels of the images, components in array-axis order, as of `RegistrationNetwork.displacements`.
+    flow : Tensor, (b, d, *grid)
+        True displacement in voxels, components in array-axis order.
+    weight : Tensor, (b, *grid), optional
         Confidence in the flow; 1 everywhere by default.
+    scales
+        Side in voxels of the cells of each of the displacements.
     scale_weights
-        a_s, as many as outputs.
+        a_s, as many.
     normalize
-        Divide the inner sum by the sum of the weights :math:`\sum_x w_s(x)` over the batch instead of by b. The
-        published sums run over four times as many pixels at each finer scale: on images of 256 x 256 the default
-        weights act on them like 4 : 2 : 1 : 1 : 1 on means, so pass ``scale_weights=(4, 2, 1, 1, 1)`` to keep the
-        balance.
+        Divide the inner sum by the sum of the weights :math:`\sum_x w_s(x)` over the batch instead of by b.
     average
         Given this batch's sum of the weights by which `normalize` divides, returns what to divide by instead: where
         processes train together, the mean over them, so that the mean of their losses is that of one batch.
@@ -65,16 +68,18 @@ def multiscale_epe(
     Raises
     ------
     ValueError
-        If shapes or the number of scale weights do not fit.
+        If shapes or numbers do not fit.
     """
-    if len(scale_weights) != len(outputs):
-        raise ValueError(f"scale_weights holds {len(scale_weights)} numbers for {len(outputs)} outputs; pass as many")
+    if not len(scale_weights) == len(displacements) == len(scales):
+        raise ValueError(
+            f"scale_weights holds {len(scale_weights)} numbers for {len(displacements)} outputs; pass as many"
+        )
     _check_flow(flow, weight)
-    target = to_flownet(flow.float())
+    target = flow.float()
     confidence = torch.ones_like(target[:, :1]) if weight is None else weight.float()[:, None]
     loss = target.new_zeros(())
-    for level, (factor, output) in enumerate(zip(scale_weights, outputs, strict=True)):
-        expected = average_cells(target, FINEST << level)
+    for level, (side, factor, output) in enumerate(zip(scales, scale_weights, displacements, strict=True)):
+        expected = average_cells(target, side)
         if output.shape != expected.shape:
             raise ValueError(
                 f"outputs[{level}] has shape {tuple(output.shape)}, not {tuple(expected.shape)}; pass what the network "
@@ -82,7 +87,7 @@ def multiscale_epe(
             )
         # vector_norm's gradient at 0 is 0, unlike that of the square root of a sum of squares.
         error = torch.linalg.vector_norm(output.float() - expected, dim=1, keepdim=True)
-        share = average_cells(confidence, FINEST << level)
+        share = average_cells(confidence, side)
         loss = loss + factor * (share * error).sum() / (_mass(share, average) if normalize else len(output))
     return loss
 
@@ -93,32 +98,36 @@ def _mass(share: Tensor, average: Callable[[Tensor], Tensor] | None) -> Tensor:
 
 
 def average_cells(values: Tensor, side: int) -> Tensor:
-    """Average over square cells of `side` pixels from the first row and column on, as the network's outputs lie.
+    """Average over cells of `side` voxels from the first row and column on, as networks' outputs lie.
 
     Parameters
     ----------
-    values : Tensor, (b, c, h, w)
-        Any h and w; the cells at the far borders average the pixels they have.
+    values : Tensor, (b, c, *grid)
+        2D or 3D, any size; the cells at the far borders average the voxels they have.
     side
-        Side of a cell in pixels.
+        Side of a cell in voxels.
 
     Returns
     -------
-    Tensor, (b, c, ceil(h / side), ceil(w / side))
+    Tensor, (b, c, *cells)
+        ``ceil(n / side)`` cells along an axis of n voxels.
     """
-    cells: Tensor = avg_pool2d(values, side, ceil_mode=True)
+    if side == 1:
+        return values
+    pool = avg_pool2d if values.ndim == 4 else avg_pool3d
+    cells: Tensor = pool(values, side, ceil_mode=True)
     return cells
 
 
 def end_point_error(estimate: Tensor, flow: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return the mean distance between estimated and true displacement in pixels.
+    """Return the mean distance between estimated and true displacement in voxels.
 
     Parameters
     ----------
-    estimate, flow : Tensor, (b, 2, h, w)
-        Displacements in pixels, components in the same order.
-    weight : Tensor, (b, h, w), optional
-        Weight of each pixel in the mean; 1 everywhere by default.
+    estimate, flow : Tensor, (b, d, *grid)
+        Displacements in voxels, components in the same order.
+    weight : Tensor, (b, *grid), optional
+        Weight of each voxel in the mean; 1 everywhere by default.
 
     Returns
     -------
@@ -140,7 +149,122 @@ def end_point_error(estimate: Tensor, flow: Tensor, weight: Tensor | None = None
 
 
 def _check_flow(flow: Tensor, weight: Tensor | None) -> None:
-    if flow.ndim != 4 or flow.shape[1] != 2:
-        raise ValueError(f"flow has shape {tuple(flow.shape)}; pass (b, 2, h, w)")
+    d = flow.ndim - 2
+    if d not in (2, 3) or flow.shape[1] != d:
+        raise ValueError(f"flow has shape {tuple(flow.shape)}; pass (b, d, *grid), e.g. (b, 2, h, w)")
     if weight is not None and weight.shape != (len(flow), *flow.shape[2:]):
-        raise ValueError(f"weight has shape {tuple(weight.shape)} for flow {tuple(flow.shape)}; pass (b, h, w)")
+        raise ValueError(f"weight has shape {tuple(weight.shape)} for flow {tuple(flow.shape)}; pass (b, *grid)")
+
+
+def soft_dice(a: Tensor, b: Tensor) -> Tensor:
+    """Return 1 minus the mean Dice overlap of structures whose memberships are between 0 and 1.
+
+    ``2 |A B| / (|A| + |B|)`` for each structure of each image, with sums over voxels; structures that are absent from
+    both images of a pair do not count. Milletari, Navab, Ahmadi: V-Net (3DV 2016), with plain sums as denominator.
+
+    Parameters
+    ----------
+    a, b : Tensor, (b, k, *grid)
+        Memberships of k structures.
+
+    Returns
+    -------
+    Tensor, scalar
+        0 if there is no structure at all.
+    """
+    axes = tuple(range(2, a.ndim))
+    both, either = (a * b).sum(axes), a.sum(axes) + b.sum(axes)
+    present = either > _TINY
+    overlap = torch.where(present, 2 * both / either.clamp_min(_TINY), 0)
+    count = present.sum()
+    return torch.where(count > 0, 1 - overlap.sum() / count.clamp_min(1), 0)
+
+
+def mean_squares(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean squared difference of images of one shape."""
+    return (a - b).square().mean()
+
+
+def local_correlation(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Return 1 minus the mean squared correlation of images within windows around each voxel.
+
+    Parameters
+    ----------
+    a, b : Tensor, (b, c, *grid)
+        2D or 3D, any range of intensities; a window in which an image is constant counts as uncorrelated.
+    radius
+        Of the windows, squares or cubes of ``2 * radius + 1`` voxels that end at the image's border.
+
+    Returns
+    -------
+    Tensor, scalar
+        Between 0 and 1. Avants, Epstein, Grossman, Gee: Symmetric diffeomorphic image registration with
+        cross-correlation (Medical Image Analysis 2008), sec. 2.3.
+    """
+    sums = _window_means(torch.cat([a, b, a * a, b * b, a * b], dim=1), radius)
+    mean_a, mean_b, square_a, square_b, product = sums.chunk(5, dim=1)
+    variance_a = (square_a - mean_a.square()).clamp_min(0)
+    variance_b = (square_b - mean_b.square()).clamp_min(0)
+    covariance = product - mean_a * mean_b
+    # Far below the contrast of images scaled to 0 to 1, far above the rounding of differences of means.
+    return 1 - (covariance.square() / (variance_a * variance_b + 1e-5)).mean()
+
+
+def _window_means(values: Tensor, radius: int) -> Tensor:
+    """Return the means over windows that end at the border, axis by axis."""
+    d = values.ndim - 2
+    pool = avg_pool2d if d == 2 else avg_pool3d
+    for axis in range(d):
+        kernel, padding = [1] * d, [0] * d
+        # No window is wider than the image, of which a pooling kernel would complain.
+        padding[axis] = min(radius, values.shape[2 + axis] - 1)
+        kernel[axis] = 2 * padding[axis] + 1
+        values = pool(values, kernel, stride=1, padding=padding, count_include_pad=False)
+    return values
+
+
+def diffusion(displacement: Tensor) -> Tensor:
+    """Return the mean over voxels of the squared gradient of a displacement, by differences of neighbours.
+
+    Parameters
+    ----------
+    displacement : Tensor, (b, d, *grid)
+        In voxels.
+
+    Returns
+    -------
+    Tensor, scalar
+        Sum over axes and components; an axis of one voxel has no gradient.
+    """
+    total = displacement.new_zeros(())
+    for axis in range(2, displacement.ndim):
+        if displacement.shape[axis] > 1:
+            total = total + displacement.diff(dim=axis).square().sum(1).mean()
+    return total
+
+
+def fold_penalty(displacement: Tensor, least: float = 0.1) -> Tensor:
+    """Return the mean over voxels of what the Jacobian determinant of x + u(x) lacks to a least value.
+
+    Parameters
+    ----------
+    displacement : Tensor, (b, d, *grid)
+        In voxels, components in array-axis order.
+    least
+        Determinant from which nothing is lacking.
+
+    Returns
+    -------
+    Tensor, scalar
+        Determinants are those of differences between each voxel and its next neighbours, at all voxels that have one
+        along every axis; an axis of one voxel is left out.
+    """
+    grid = displacement.shape[2:]
+    axes = [k for k, n in enumerate(grid) if n > 1]
+    if not axes:
+        return displacement.new_zeros(())
+    inside = [n - 1 if n > 1 else n for n in grid]
+    columns = [window(displacement.diff(dim=2 + k), [0] * len(grid), inside)[:, axes] for k in axes]
+    matrix = torch.stack(columns, dim=-1).movedim(1, -2)  # (b, *inside, component, axis)
+    determinant: Tensor = torch.linalg.det(matrix + torch.eye(len(axes), device=matrix.device, dtype=matrix.dtype))
+    return (least - determinant).clamp_min(0).mean()

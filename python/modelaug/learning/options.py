@@ -6,16 +6,90 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from modelaug import _checks
 from modelaug.learning.augmentation import AugmentOptions
-from modelaug.learning.losses import SCALE_WEIGHTS
 
-__all__ = ["HELD_OUT", "TrainOptions", "recommended_options"]
+if TYPE_CHECKING:
+    from modelaug.learning.network import RegistrationNetwork
+
+__all__ = ["HELD_OUT", "LossOptions", "RealOptions", "TrainOptions", "recommended_options"]
 
 HELD_OUT: Final = 2**40
 """Validation uses the pairs just below this index, which no training reaches."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What pairs of known flow are trained for: the end-point error at several scales, and more if wanted.
+
+    Parameters
+    ----------
+    scale_weights, normalize
+        As of `multiscale_error`; None means the network's own.
+    overlap
+        Weight of the Dice overlap of the labels that the pairs carry, see `soft_dice`.
+    folds
+        Weight of `fold_penalty` of the displacement at full resolution.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has the wrong type or is out of range.
+    """
+
+    scale_weights: tuple[float, ...] | None = None
+    normalize: bool | None = None
+    overlap: float = 0.0
+    folds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale_weights is not None:
+            weights = tuple(_checks.number("scale_weights", a, minimum=0.0) for a in self.scale_weights)
+            if sum(weights) == 0:
+                raise ValueError(f"scale_weights is {self.scale_weights}; pass numbers, not all 0")
+            object.__setattr__(self, "scale_weights", weights)
+        for name in ("overlap", "folds"):
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
+
+
+@dataclass(frozen=True)
+class RealOptions:
+    """How a cohort's own images take part in training: pairs of its subjects, whose flow nobody knows.
+
+    Parameters
+    ----------
+    pairs
+        Of each step, besides those of the source.
+    similarity
+        ``"correlation"``, `local_correlation`, or ``"squares"``, `mean_squares`, of the fixed and the warped moving
+        image, intensities as the network sees them.
+    radius
+        Of the windows of the local correlation, in voxels.
+    similarity_weight, overlap, smoothness
+        Weights of the similarity, of the overlap of the cohort's labels, see `soft_dice`, and of `diffusion`. The
+        unit is that of the end-point error in voxels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has the wrong type or is out of range.
+    """
+
+    pairs: int = 4
+    similarity: Literal["correlation", "squares"] = "correlation"
+    radius: int = 3
+    similarity_weight: float = 1.0
+    overlap: float = 1.0
+    smoothness: float = 1.0
+
+    def __post_init__(self) -> None:
+        _checks.integer("pairs", self.pairs, minimum=1)
+        _checks.choice("similarity", self.similarity, ("correlation", "squares"))
+        _checks.integer("radius", self.radius, minimum=1)
+        for name in ("similarity_weight", "overlap", "smoothness"):
+            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
 
 
 @dataclass(frozen=True)
@@ -29,8 +103,8 @@ class TrainOptions:
     batch_size
         Pairs per step, in each process if several train together.
     learning_rate
-        Rate of Adam at the beginning. 1e-4 is the published rate at full width; for smaller networks and shorter
-        trainings see `recommended_options`.
+        Rate of Adam at the beginning. 1e-4 is the published rate of FlowNet-S; None means the network's own, which is
+        meant for some thousand steps.
     schedule
         ``"halvings"`` of the rate, as published, or ``"cosine"``: along half a cosine from `learning_rate` down to 0
         (Loshchilov and Hutter, SGDR, ICLR 2017).
@@ -48,8 +122,10 @@ class TrainOptions:
         Largest norm of the gradient; None means no limit.
     augment
         How pairs are varied in training, on the device; held-out pairs are not. None: not at all.
-    scale_weights, normalize
-        As of `multiscale_epe`.
+    loss
+        What the pairs of the source are trained for.
+    real
+        How the images of a cohort take part, if `train` is given one.
     precision
         ``"32"``, or for arithmetic in the network ``"bf16-mixed"``, bfloat16, or ``"16-mixed"``, half precision with
         scaled gradients, for GPUs without bfloat16.
@@ -71,7 +147,7 @@ class TrainOptions:
 
     steps: int
     batch_size: int = 8
-    learning_rate: float = 1e-4
+    learning_rate: float | None = 1e-4
     schedule: Literal["halvings", "cosine"] = "halvings"
     halvings: tuple[float, ...] = (1 / 3, 1 / 2, 2 / 3)
     warmup: int = 0
@@ -79,8 +155,8 @@ class TrainOptions:
     weight_decay: float = 4e-4
     gradient_clip: float | None = None
     augment: AugmentOptions | None = None
-    scale_weights: tuple[float, ...] = SCALE_WEIGHTS
-    normalize: bool = False
+    loss: LossOptions = LossOptions()
+    real: RealOptions = RealOptions()
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     seed: int | None = None
     validation_pairs: int = 64
@@ -94,7 +170,8 @@ class TrainOptions:
             _checks.integer(name, getattr(self, name), minimum=1)
         if self.steps * self.batch_size > HELD_OUT - self.validation_pairs:
             raise ValueError(f"steps is {self.steps}; pass fewer, so that training leaves out the validation pairs")
-        _checks.number("learning_rate", self.learning_rate, above=0.0)
+        if self.learning_rate is not None:
+            _checks.number("learning_rate", self.learning_rate, above=0.0)
         _checks.choice("schedule", self.schedule, ("halvings", "cosine"))
         _checks.integer("warmup", self.warmup, minimum=0, maximum=self.steps - 1)
         if self.ema is not None:
@@ -108,20 +185,36 @@ class TrainOptions:
             _checks.integer("seed", self.seed, minimum=0)
         fractions = tuple(_checks.number("halvings", f, minimum=0.0, maximum=1.0) for f in self.halvings)
         object.__setattr__(self, "halvings", fractions)
-        weights = tuple(_checks.number("scale_weights", a, minimum=0.0) for a in self.scale_weights)
-        if len(weights) != len(SCALE_WEIGHTS) or sum(weights) == 0:
-            raise ValueError(f"scale_weights is {self.scale_weights}; pass {len(SCALE_WEIGHTS)} numbers, not all 0")
-        object.__setattr__(self, "scale_weights", weights)
+        for name, kind in (("loss", LossOptions), ("real", RealOptions)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is {getattr(self, name)!r}; pass {kind.__name__}(...)")
         _checks.choice("precision", self.precision, ("32", "bf16-mixed", "16-mixed"))
         _checks.choice("keep", self.keep, ("best", "last"))
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted from 0."""
+        """Return the learning rate of step `step`, counted from 0; the network's own has to be put in, see `of`."""
+        assert self.learning_rate is not None
         share = min(1.0, (step + 1) / (self.warmup + 1))
         if self.schedule == "cosine":
             passed = max(0, step - self.warmup) / (self.steps - self.warmup)
             return self.learning_rate * share * (1 + math.cos(math.pi * passed)) / 2
         return self.learning_rate * share * 0.5 ** sum(step >= f * self.steps for f in self.halvings)
+
+    def of(self, network: RegistrationNetwork) -> TrainOptions:
+        """Return the options with the network's own values where they say None for that.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many scale weights as the network has scales.
+        """
+        weights = network.scale_weights if self.loss.scale_weights is None else self.loss.scale_weights
+        if len(weights) != len(network.scales):
+            raise ValueError(f"scale_weights is {weights}; pass {len(network.scales)} numbers, a weight for each scale")
+        normalize = network.normalize if self.loss.normalize is None else self.loss.normalize
+        rate = network.learning_rate if self.learning_rate is None else self.learning_rate
+        loss = dataclasses.replace(self.loss, scale_weights=weights, normalize=normalize)
+        return dataclasses.replace(self, learning_rate=rate, loss=loss)
 
     def as_json(self) -> dict[str, Any]:
         """Return the options in the form in which they are noted in files."""
@@ -129,17 +222,15 @@ class TrainOptions:
         return options
 
 
-def recommended_options(steps: int, width: float = 0.25, **changes: Any) -> TrainOptions:
+def recommended_options(steps: int, **changes: Any) -> TrainOptions:
     """Return how to train for a few thousand steps: a cosine after a short warm-up, and averaged weights.
+
+    The rate is the network's own, `RegistrationNetwork.learning_rate`.
 
     Parameters
     ----------
     steps
         Optimizer steps in all.
-    width
-        Of the `modelaug.learning.FlowNetS` that is trained. Up to half the published width the rate is 2e-3, which of
-        1e-3, 2e-3 and 4e-3 was best at a quarter on real hearts (docs/learning.md); wider networks get the published
-        1e-4.
     **changes
         Other values of `TrainOptions`, which take the place of these.
 
@@ -150,12 +241,11 @@ def recommended_options(steps: int, width: float = 0.25, **changes: Any) -> Trai
     Raises
     ------
     TypeError, ValueError
-        As `TrainOptions`, or if `width` is not positive.
+        As `TrainOptions`.
     """
     _checks.integer("steps", steps, minimum=1)
-    narrow = _checks.number("width", width, above=0.0) <= 0.5
     recipe: dict[str, Any] = {
-        "learning_rate": 2e-3 if narrow else 1e-4,
+        "learning_rate": None,
         "schedule": "cosine",
         "warmup": min(200, steps // 10),
         "ema": 0.998,

@@ -16,7 +16,6 @@ Such weights know no medical images: they are where `train` starts from. Their l
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 import warnings
@@ -26,13 +25,14 @@ from typing import Any, Final
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from modelaug import _checks
 from modelaug.io.archives import ModelFileError
 from modelaug.learning.flownet import FLOW_UNIT, FlowNetS
+from modelaug.learning.network import adapt_channels
 
-__all__ = ["adapt_channels", "load_flownet"]
+__all__ = ["load_flownet"]
 
 _LOG = logging.getLogger("modelaug.learning")
 
@@ -107,46 +107,6 @@ def load_flownet(path: str | Path, *, image_channels: int = 1) -> FlowNetS:
         f", names without {prefix!r}" if prefix else "",
     )
     return (network if found == channels else adapt_channels(network, channels)).eval()
-
-
-def adapt_channels(network: FlowNetS, image_channels: int) -> FlowNetS:
-    """Return the same network for images of another number of channels.
-
-    To one channel, the slices of the first convolution are summed over each image's channels: the new network makes of
-    a grey image what the old one makes of the image repeated. From one channel to c, the slice is repeated and divided
-    by c: the new network makes of an image with c channels what the old one makes of their mean. Both hold up to the
-    rounding of sums.
-
-    Parameters
-    ----------
-    network
-        Not changed; the result has its device, type and mode.
-    image_channels
-        Channels of each of the two images.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the number is no number of channels, or if neither it nor the network's is 1.
-    """
-    wanted = _checks.integer("image_channels", image_channels, minimum=1, maximum=64)
-    given = network.image_channels
-    adapted = copy.deepcopy(network)
-    if wanted == given:
-        return adapted
-    if 1 not in (given, wanted):
-        raise ValueError(
-            f"image_channels is {wanted} and the network takes {given}; pass 1 or {given}, or adapt it to 1 in between"
-        )
-    convolution = adapted.conv1[0]
-    assert isinstance(convolution, nn.Conv2d)
-    weight = convolution.weight.detach()
-    slices = weight.reshape(len(weight), 2, given, *weight.shape[2:]).sum(2, keepdim=True) / wanted
-    slices = slices.expand(-1, -1, wanted, -1, -1).flatten(1, 2).contiguous()
-    convolution.weight = nn.Parameter(slices, requires_grad=convolution.weight.requires_grad)
-    convolution.in_channels = 2 * wanted
-    adapted.image_channels = wanted
-    return adapted
 
 
 def _read(path: Path) -> tuple[Mapping[Any, Any], Any]:

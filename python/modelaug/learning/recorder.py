@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import logging
 import math
@@ -21,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.learning.network import SeenImages, architecture_of
 from modelaug.learning.run import Run
 from modelaug.learning.storage import save_network
 
@@ -58,8 +60,9 @@ class Recorder(pl.Callback):
         """Return everything that a resumed run needs, as numbers and strings."""
         self._sums["seconds"] += self._lap()
         return {
-            "architecture": self.network.architecture,
+            "architecture": architecture_of(self.network),
             **self.run.identity(),
+            "images": None if self.network.seen is None else dataclasses.asdict(self.network.seen),
             "rows": self._rows,
             "sums": {name: float(value) for name, value in self._sums.items()},
             "metrics": self._metrics,
@@ -70,6 +73,8 @@ class Recorder(pl.Callback):
         """Continue from a checkpoint."""
         self._rows, self._metrics, self._clock = state_dict["rows"], state_dict["metrics"], state_dict["clock"]
         self._sums = state_dict["sums"]
+        seen = state_dict.get("images")
+        self.network.seen = None if seen is None else SeenImages(**seen)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what begins, and put the log in order."""

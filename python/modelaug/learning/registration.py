@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from modelaug import _checks
 from modelaug.fields import compose, invert
-from modelaug.learning.flownet import FlowNetS, from_flownet
-from modelaug.learning.intensity import scale_intensity
+from modelaug.learning.network import RegistrationNetwork, network_input
 from modelaug.resizing import resize_field, resize_image
 from modelaug.warping import warp
 
@@ -22,7 +20,7 @@ __all__ = ["estimate_flow", "network_input", "register"]
 
 
 def register(
-    network: FlowNetS,
+    network: RegistrationNetwork,
     fixed: npt.ArrayLike,
     moving: npt.ArrayLike,
     *,
@@ -64,11 +62,13 @@ def register(
         range.
     """
     count = _checks.integer("passes", passes, minimum=1)
+    d = network.ndim
     images = []
     for name, image in (("fixed", fixed), ("moving", moving)):
-        array = _checks.finite(name, image, ndim=(2, 3), dtype=np.float32)
-        channels = array if array.ndim == 3 else array[None]
-        if (channels.min(axis=(1, 2)) == channels.max(axis=(1, 2))).all():
+        array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
+        channels = array if array.ndim == d + 1 else array[None]
+        flat = channels.reshape(len(channels), -1)
+        if (flat.min(axis=1) == flat.max(axis=1)).all():
             raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
         images.append(channels)
     if images[0].shape != images[1].shape:
@@ -77,7 +77,7 @@ def register(
         )
     own = images[0].shape[1:]
     if grid is not None:
-        images = [resize_image(image, _checks.grid_shape("grid", grid, axes=2)) for image in images]
+        images = [resize_image(image, _checks.grid_shape("grid", grid, axes=d)) for image in images]
     field = _estimate(network, images[0], images[1], symmetric)
     for _ in range(count - 1):
         warped = warp(images[1], field, threads=1)
@@ -86,7 +86,7 @@ def register(
 
 
 def _estimate(
-    network: FlowNetS, fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32], symmetric: bool
+    network: RegistrationNetwork, fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32], symmetric: bool
 ) -> npt.NDArray[np.float32]:
     """Estimate the displacement (2, h, w) of images (c, h, w), the mean of both ways if `symmetric`."""
     there, back = (np.stack(pair) for pair in ((fixed, moving), (moving, fixed)))
@@ -98,7 +98,7 @@ def _estimate(
     return np.asarray((flows[0] + invert(flows[1], threads=1)) / 2, np.float32)
 
 
-def estimate_flow(network: FlowNetS, fixed: Tensor, moving: Tensor) -> Tensor:
+def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -> Tensor:
     """Estimate displacements for a batch of image pairs, without gradients.
 
     Parameters
@@ -119,52 +119,11 @@ def estimate_flow(network: FlowNetS, fixed: Tensor, moving: Tensor) -> Tensor:
         If the shapes or the number of channels do not fit.
     """
     weight = next(network.parameters())
-    h, w = fixed.shape[-2:]
+    grid = fixed.shape[2:]
     with torch.no_grad(), _evaluating(network):
-        images = network_input(fixed.to(weight.device), moving.to(weight.device), network.image_channels)
-        output = network(images.to(weight.dtype))
-        # A pixel of the output is a square of 4 x 4 pixels, so it is the pixels' edges that agree, not their centres.
-        flow = interpolate(from_flownet(output.float()), scale_factor=4, mode="bilinear", align_corners=False)
-    return flow[..., :h, :w].contiguous()
-
-
-def network_input(
-    fixed: Tensor,
-    moving: Tensor,
-    image_channels: int,
-    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-) -> Tensor:
-    """Scale the intensities of both images and stack them.
-
-    Parameters
-    ----------
-    fixed, moving : Tensor, (b, c, h, w)
-        Intensities on any scale.
-    image_channels
-        Channels the network takes per image; one channel is repeated where it takes more.
-    change
-        What becomes of the images once their intensities are scaled; nothing by default.
-
-    Returns
-    -------
-    Tensor, (b, 2 * image_channels, h, w), float32
-
-    Raises
-    ------
-    ValueError
-        If the shapes or the number of channels do not fit.
-    """
-    if fixed.ndim != 4 or fixed.shape != moving.shape:
-        raise ValueError(
-            f"moving has shape {tuple(moving.shape)} and fixed {tuple(fixed.shape)}; pass both (b, c, h, w)"
-        )
-    b, c, h, w = fixed.shape
-    if c not in (1, image_channels):
-        raise ValueError(f"fixed has {c} channels but the network takes {image_channels}; pass grey images")
-    scaled = scale_intensity(fixed), scale_intensity(moving)
-    if change is not None:
-        scaled = change(*scaled)
-    return torch.cat([image.expand(b, image_channels, h, w) for image in scaled], dim=1)
+        images = network_input(fixed.to(weight.device), moving.to(weight.device), network)
+        output = network.displacements(*(image.to(weight.dtype) for image in images))[0]
+        return network.full_resolution(output.float(), grid).contiguous()
 
 
 @contextmanager

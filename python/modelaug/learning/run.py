@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelaug.io.provenance import refuse_other
-from modelaug.learning.flownet import FlowNetS
+from modelaug.learning.network import RegistrationNetwork, architecture_of, known_network
 from modelaug.learning.options import TrainOptions
 from modelaug.learning.processes import Processes
 
@@ -33,17 +33,25 @@ class Run:
         Those that train together; they see other batches than fewer would.
     about
         What the pairs come from, in the form in which it comes back from a JSON file; None if that is not known.
+    real
+        Hash of the real subjects that take part, if there are any.
     """
 
-    network: FlowNetS
+    network: RegistrationNetwork
     options: TrainOptions
     folder: Path
     processes: Processes
     about: Mapping[str, Any] | None = None
+    real: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what the run notes about itself in its files, beside the architecture."""
-        return {"options": self.options.as_json(), "processes": self.processes.count, "source": self.about}
+        return {
+            "options": self.options.as_json(),
+            "processes": self.processes.count,
+            "source": self.about,
+            "real": self.real,
+        }
 
     def check_same(self, noted: Mapping[str, Any]) -> None:
         """Refuse to continue a run of another network, with other options, processes or, where it is noted, pairs.
@@ -52,21 +60,21 @@ class Run:
         ----------
         noted
             What the run noted about itself: ``architecture``, and what `identity` returns. Options that did not exist
-            when it was noted had what is now the default, networks had no biases in the decoder, and there was one
-            process.
+            when it was noted had what is now the default, as had arguments of the network; there was one process.
 
         Raises
         ------
         ValueError
             If something differs.
         """
-        before, now = noted.get("architecture") or {}, noted.get("options") or {}
         fields = dataclasses.fields(self.options)
         defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
-        assumed = {**json.loads(json.dumps(defaults)), "processes": noted.get("processes", 1)}
-        architecture = {"decoder_bias": False, **{k: v for k, v in before.items() if k != "name"}}
-        old = {**architecture, **assumed, **now}
-        new = {**self.network.architecture, **self.options.as_json(), "processes": self.processes.count}
+        assumed = json.loads(json.dumps(defaults, default=dataclasses.asdict))
+        options = {**assumed, **_grouped(noted.get("options") or {}, self.options)}
+        others = {"processes": noted.get("processes", 1), "real": noted.get("real")}
+        old = {**_architecture(noted.get("architecture") or {}), **options, **others}
+        now = {"processes": self.processes.count, "real": self.real}
+        new = {**architecture_of(self.network), **self.options.as_json(), **now}
         for name in {**new, **old}:
             if old.get(name, ...) != new.get(name, ...):
                 raise ValueError(
@@ -75,3 +83,21 @@ class Run:
                 )
         if self.about is not None and noted.get("source") is not None:
             refuse_other(self.folder, noted["source"], self.about)
+
+
+def _architecture(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a noted architecture with the arguments that did not exist when it was noted."""
+    arguments = dict(noted)
+    try:
+        return architecture_of(known_network(arguments.pop("name", "FlowNetS"))(**arguments))
+    except (TypeError, ValueError):
+        return dict(noted)  # of something else, which the comparison will say
+
+
+def _grouped(noted: Mapping[str, Any], now: TrainOptions) -> dict[str, Any]:
+    """Return noted options with those of the loss in their group, where they have not always been."""
+    options = dict(noted)
+    if "loss" not in options:
+        old = {name: options.pop(name) for name in ("scale_weights", "normalize") if name in options}
+        options["loss"] = {**json.loads(json.dumps(dataclasses.asdict(type(now.loss)()))), **old}
+    return options

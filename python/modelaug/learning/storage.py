@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from modelaug.io.archives import ModelFileError, write_atomically
-from modelaug.learning.flownet import FlowNetS
+from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
 
 __all__ = ["load_network", "read_card", "save_network", "weights_file", "write_card"]
 
@@ -21,7 +22,7 @@ _VERSION: Final = 1
 _WEIGHTS: Final = "net.safetensors"
 
 
-def save_network(network: FlowNetS, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
+def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
     """Write a network's weights and card, each under a temporary name until it is complete.
 
     Parameters
@@ -47,9 +48,11 @@ def save_network(network: FlowNetS, path: str | Path, card: Mapping[str, Any] | 
     return weights
 
 
-def write_card(network: FlowNetS, path: str | Path, card: Mapping[str, Any]) -> None:
+def write_card(network: RegistrationNetwork, path: str | Path, card: Mapping[str, Any]) -> None:
     """Write the card of a network whose weights are at `path` already; arguments as of `save_network`."""
-    header = {"format": _FORMAT, "version": _VERSION, "architecture": {"name": "FlowNetS", **network.architecture}}
+    header = {"format": _FORMAT, "version": _VERSION, "architecture": architecture_of(network)}
+    if network.seen is not None:
+        header["images"] = dataclasses.asdict(network.seen)
     text = json.dumps({**header, **card, **header}, indent=2, allow_nan=False) + "\n"
     write_atomically(weights_file(path).with_suffix(".json"), lambda file: file.write(text.encode()))
 
@@ -81,7 +84,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
-def load_network(path: str | Path) -> FlowNetS:
+def load_network(path: str | Path) -> RegistrationNetwork:
     """Read a network that `save_network` or training wrote.
 
     Parameters
@@ -91,8 +94,8 @@ def load_network(path: str | Path) -> FlowNetS:
 
     Returns
     -------
-    FlowNetS
-        On the CPU, in evaluation mode.
+    RegistrationNetwork
+        On the CPU, in evaluation mode; its ``seen`` says at which grid it was trained, if the card does.
 
     Raises
     ------
@@ -101,14 +104,15 @@ def load_network(path: str | Path) -> FlowNetS:
         unpickled.
     """
     weights = weights_file(path)
-    architecture = dict(read_card(weights)["architecture"])
+    card = read_card(weights)
+    architecture = dict(card["architecture"])
     try:
-        if architecture.pop("name", None) != "FlowNetS":
-            raise ValueError("it is no FlowNetS")
-        network = FlowNetS(**architecture)
+        network = known_network(architecture.pop("name", None))(**architecture)
+        if card.get("images") is not None:
+            network.seen = SeenImages(**card["images"])
     except (TypeError, ValueError) as error:
         raise ModelFileError(
-            f"{weights.with_suffix('.json')} names no known architecture ({error}); copy it anew"
+            f"{weights.with_suffix('.json')} describes no known network ({error}); copy it anew, or update modelaug"
         ) from error
     try:
         tensors = load(weights.read_bytes())

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from modelaug import _checks
+from modelaug.cohort import Cohort
 from modelaug.io.provenance import as_json
-from modelaug.learning.flownet import FlowNetS, initialize
+from modelaug.learning.network import RegistrationNetwork
 from modelaug.learning.options import HELD_OUT, TrainOptions
 from modelaug.learning.processes import connect
+from modelaug.learning.real import RealPairs
 from modelaug.learning.run import Run
 from modelaug.learning.storage import read_card, write_card
 from modelaug.synthesis import PairSource
@@ -26,9 +28,10 @@ _LOG = logging.getLogger("modelaug.learning")
 def train(
     source: PairSource,
     *,
-    network: FlowNetS,
+    network: RegistrationNetwork,
     options: TrainOptions,
     out: str | Path,
+    real: Cohort | None = None,
     resume: bool = True,
     progress: bool = True,
     threads: int | None = None,
@@ -36,9 +39,9 @@ def train(
 ) -> Path:
     """Train a network on pairs drawn from a source as they are needed.
 
-    Step k trains on the pairs ``k * batch_size`` onwards, each used once. The loss is `multiscale_epe`; validation
-    measures the end-point error in pixels at full resolution on held-out pairs of the same source. On a machine with a
-    GPU that is used.
+    Step k trains on the pairs ``k * batch_size`` onwards, each used once. The loss is `multiscale_error`, and what
+    ``options.loss`` adds to it; validation measures the end-point error in voxels at full resolution on held-out pairs
+    of the same source. On a machine with a GPU that is used.
 
     The folder gets ``metrics.csv``, one line per `log_every` steps and validation; ``last.ckpt``, from which an
     interrupted run resumes with the same pairs and optimizer state, so that with the same threads on one machine the
@@ -64,6 +67,10 @@ def train(
         How to train.
     out
         Folder for the results, made if need be.
+    real
+        Training subjects whose own images take part: in every step also pairs of two of them, which should look alike,
+        with overlapping labels if they have any, by a smooth displacement, see `RealOptions`. On the grid of the
+        source's pairs, see `modelaug.resizing.resize_cohort`.
     resume
         Continue what `out` holds; a finished run returns at once. False starts anew and overwrites.
     progress
@@ -95,7 +102,9 @@ def train(
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
     if options.precision == "16-mixed" and not torch.cuda.is_available():
         raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
+    options = options.of(network)
     note = None if about is None else as_json("about", about)
+    pairs = None if real is None else RealPairs(real, seed=options.seed or 0)
     given = None if threads is None else _checks.thread_count(threads)
     folder = Path(out)
     processes = connect()
@@ -106,7 +115,7 @@ def train(
         for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
             (folder / name).unlink(missing_ok=True)
     processes.wait()
-    run = Run(network, options, folder, processes, note)
+    run = Run(network, options, folder, processes, note, None if pairs is None else pairs.digest())
     if not _finished(run):
         processes.wait()  # until all have looked, nobody writes
         # Lightning takes seconds to import and only training needs it.
@@ -115,9 +124,9 @@ def train(
 
         folder.mkdir(parents=True, exist_ok=True)
         if options.seed is not None and not (folder / "last.ckpt").exists():
-            initialize(network, options.seed)
+            network.initialize(options.seed)
         recorder = Recorder(run, progress=progress)
-        fit(source, recorder, threads=count)
+        fit(source, recorder, real=pairs, threads=count)
         if processes.rank == 0:
             write_card(network, folder, recorder.card(finished=True))
         network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]

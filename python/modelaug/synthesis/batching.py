@@ -35,6 +35,12 @@ class BatchedSource(ABC):
     def _fill(self, index: int, out: Pair) -> dict[str, Any]:
         """Draw pair `index` into arrays; return its info."""
 
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Millimetres per voxel along each axis, in array-axis order; None if pairs come from nothing real."""
+        origin = getattr(self, self._origin, None)
+        return None if origin is None else tuple(float(each) for each in origin.spacing)
+
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 

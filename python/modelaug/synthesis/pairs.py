@@ -48,7 +48,8 @@ class PairSource(Protocol):
 
     A source that also has ``batch(indices, threads=None)``, a stacked `Pair`, is asked for batches; one that has
     ``layout()`` and ``batch(indices, threads=None, out=None)`` as well, as `PairSynthesizer`, fills the arrays they are
-    trained from.
+    trained from. Where it has ``spacing``, millimetres per voxel along each axis, networks remember what they were
+    trained at.
     """
 
     def draw(self, index: int) -> Pair:

@@ -1,0 +1,318 @@
+"""What training, storage and registration ask of a network, whatever its architecture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from modelaug import _checks
+from modelaug.learning.intensity import scale_intensity
+from modelaug.learning.sampling import upsample
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = [
+    "SLOPE",
+    "RegistrationNetwork",
+    "SeenImages",
+    "adapt_channels",
+    "adapted_weight",
+    "architecture_of",
+    "initialize",
+    "known_network",
+    "network_input",
+    "uninitialized",
+]
+
+SLOPE: Final = 0.1
+"""Of the leaky rectifiers of all networks, and so of their initial weights."""
+
+_CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_Module = TypeVar("_Module", bound=nn.Module)
+_Network = TypeVar("_Network", bound="RegistrationNetwork")
+_KNOWN: Final[dict[str, type[RegistrationNetwork]]] = {}
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """The images that a network was trained on.
+
+    Parameters
+    ----------
+    grid
+        Their shape.
+    spacing
+        Millimetres per voxel along each axis, in array-axis order; None if that is not known.
+    """
+
+    grid: tuple[int, ...]
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        grid = _checks.grid_shape("grid", self.grid)
+        object.__setattr__(self, "grid", grid)
+        if self.spacing is not None:
+            lengths = _checks.spacing("spacing", self.spacing, len(grid))
+            object.__setattr__(self, "spacing", tuple(lengths.tolist()))
+
+
+class RegistrationNetwork(nn.Module, ABC):
+    """A network that turns a fixed and a moving image into the displacement between them.
+
+    A subclass is known to `load_network` by its name as soon as it is defined.
+
+    Attributes
+    ----------
+    ndim
+        Axes of the images, 2 or 3.
+    image_channels
+        Channels of each of the two images.
+    unit
+        Voxels per unit in which the loss measures displacements.
+    scale_weights
+        Weights of the scales in the loss, by default.
+    normalize
+        Whether the loss takes means over voxels rather than sums, by default.
+    learning_rate
+        Rate for some thousand steps from random weights, by default.
+    memory_format
+        Of the weights in training on the CPU.
+    seen
+        The images it was trained on, if it was.
+    """
+
+    ndim: int
+    image_channels: int
+    unit: float = 1.0
+    scale_weights: tuple[float, ...]
+    normalize: bool = True
+    learning_rate: float = 1e-3
+    memory_format: torch.memory_format = torch.contiguous_format
+    seen: SeenImages | None = None
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.name = cls.__name__
+        _KNOWN[cls.__name__] = cls
+
+    @classmethod
+    @abstractmethod
+    def for_images(cls, ndim: int, *, image_channels: int = 1, width: float | None = None) -> Self:
+        """Return a new network for images of so many axes and channels.
+
+        Parameters
+        ----------
+        ndim
+            2 or 3.
+        image_channels
+            Channels of each image.
+        width
+            Factor on the number of channels of the hidden layers; None means what is recommended.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such network.
+        """
+
+    @property
+    @abstractmethod
+    def architecture(self) -> dict[str, Any]:
+        """Arguments, as for JSON, that make a network of the same layers."""
+
+    @property
+    @abstractmethod
+    def scales(self) -> tuple[int, ...]:
+        """Sides in voxels of the cells of what `displacements` returns, the finest first."""
+
+    @abstractmethod
+    def displacements(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
+        """Predict the displacement that pulls moving images onto fixed ones, at several scales.
+
+        Parameters
+        ----------
+        fixed, moving : Tensor, (b, image_channels, *grid)
+            Intensities as `scale_intensity` leaves them.
+
+        Returns
+        -------
+        tuple of Tensor, (b, ndim, *cells)
+            In voxels of the images at every scale, components in array-axis order, the finest first; in evaluation mode
+            perhaps the finest alone. Cells are squares or cubes of voxels from the first row and column on, cut off at
+            the far borders: ``ceil(n / scale)`` of them along an axis of n voxels.
+        """
+
+    @abstractmethod
+    def initialize(self, seed: int) -> None:
+        """Draw all weights anew; the same seed gives the same weights. torch's global generator is not touched."""
+
+    def both_ways(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the finest displacements from the fixed to the moving images, and back."""
+        flows = self.displacements(torch.cat([fixed, moving]), torch.cat([moving, fixed]))[0]
+        there, back = flows.chunk(2)
+        return there, back
+
+    def full_resolution(self, finest: Tensor, grid: Sequence[int]) -> Tensor:
+        """Return a displacement of the finest scale at every voxel of a grid, (b, ndim, *grid)."""
+        return upsample(finest, self.scales[0], grid)
+
+    def check_grid(self, grid: Sequence[int]) -> None:
+        """Raise ValueError, with a remedy, if the network cannot take images of this shape."""
+        if len(grid) != self.ndim:
+            raise ValueError(
+                f"images have shape {tuple(grid)} and the network takes {self.ndim} axes; pass images in "
+                f"{'the plane' if self.ndim == 2 else 'space'}, or a {len(grid)}D network"
+            )
+
+    @abstractmethod
+    def adapted(self, image_channels: int) -> Self:
+        """Return the same network for images of another number of channels, see `adapt_channels`."""
+
+
+def adapt_channels(network: _Network, image_channels: int) -> _Network:
+    """Return the same network for images of another number of channels.
+
+    To one channel, the slices of the first convolution are summed over each image's channels: the new network makes of
+    a grey image what the old one makes of the image repeated. From one channel to c, the slice is repeated and divided
+    by c: the new network makes of an image with c channels what the old one makes of their mean. Both hold up to the
+    rounding of sums.
+
+    Parameters
+    ----------
+    network
+        Not changed; the result has its device, type and mode.
+    image_channels
+        Channels of each of the two images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number is no number of channels, or if neither it nor the network's is 1.
+    """
+    return network.adapted(image_channels)
+
+
+def known_network(name: str) -> type[RegistrationNetwork]:
+    """Return the class of a network by its name, or raise ValueError."""
+    if name not in _KNOWN:
+        raise ValueError(f"architecture is {name!r}; pass one of {', '.join(sorted(_KNOWN))}")
+    return _KNOWN[name]
+
+
+def architecture_of(network: RegistrationNetwork) -> dict[str, Any]:
+    """Return what to note of a network's architecture: its name, and the arguments that make it."""
+    return {"name": network.name, **network.architecture}
+
+
+def initialize(network: nn.Module, seed: int) -> None:
+    """Draw the weights of all convolutions anew, Kaiming normal for slope 0.1; biases 0, normalisation to identity.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    seed
+        Non-negative; the same seed gives the same weights. torch's global generator is not touched.
+    """
+    generator = torch.Generator().manual_seed(_checks.integer("seed", seed, minimum=0, maximum=2**63 - 1))
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, _CONVOLUTIONS):
+                # Drawn on the CPU, so that a seed means the same on every device.
+                weight = torch.empty(module.weight.shape)
+                nn.init.kaiming_normal_(weight, a=SLOPE, generator=generator)
+                module.weight.copy_(weight)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+
+
+def uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
+    """Make a module without drawing weights for it from torch's global generator."""
+    module: _Module = skip_init(kind, *args, **options)  # type: ignore[no-untyped-call]
+    return module
+
+
+def adapted_weight(weight: Tensor, image_channels: int, *, images: int) -> Tensor:
+    """Return the weight of a first convolution for images of another number of channels, as `adapt_channels` says.
+
+    Parameters
+    ----------
+    weight : Tensor, (outputs, images * given, *kernel)
+        Not changed.
+    image_channels
+        Of each image.
+    images
+        How many images are stacked along the channels.
+
+    Returns
+    -------
+    Tensor, (outputs, images * image_channels, *kernel)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number is no number of channels, or if neither it nor the given one is 1.
+    """
+    wanted = _checks.integer("image_channels", image_channels, minimum=1, maximum=64)
+    given = weight.shape[1] // images
+    if wanted == given:
+        return weight.detach().clone()
+    if 1 not in (given, wanted):
+        raise ValueError(
+            f"image_channels is {wanted} and the network takes {given}; pass 1 or {given}, or adapt it to 1 in between"
+        )
+    kernel = weight.shape[2:]
+    slices = weight.detach().reshape(len(weight), images, given, *kernel).sum(2, keepdim=True) / wanted
+    return slices.expand(-1, -1, wanted, *(-1 for _ in kernel)).flatten(1, 2).contiguous()
+
+
+def network_input(
+    fixed: Tensor,
+    moving: Tensor,
+    network: RegistrationNetwork,
+    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return both images as a network takes them: intensities scaled, one channel repeated where it takes more.
+
+    Parameters
+    ----------
+    fixed, moving : Tensor, (b, c, *grid)
+        Intensities on any scale.
+    network
+        Which is to see them.
+    change
+        What becomes of the images once their intensities are scaled; nothing by default.
+
+    Returns
+    -------
+    tuple of Tensor, (b, image_channels, *grid), float32
+
+    Raises
+    ------
+    ValueError
+        If the shapes, the axes or the number of channels do not fit.
+    """
+    d, channels = network.ndim, network.image_channels
+    if fixed.ndim != d + 2 or fixed.shape != moving.shape:
+        raise ValueError(
+            f"moving has shape {tuple(moving.shape)} and fixed {tuple(fixed.shape)}; pass both (b, c, *grid) with {d} "
+            "axes of one grid"
+        )
+    if fixed.shape[1] not in (1, channels):
+        raise ValueError(f"fixed has {fixed.shape[1]} channels but the network takes {channels}; pass grey images")
+    scaled = scale_intensity(fixed, ndim=d), scale_intensity(moving, ndim=d)
+    if change is not None:
+        scaled = change(*scaled)
+    first, second = (image.expand(-1, channels, *fixed.shape[2:]) for image in scaled)
+    return first, second

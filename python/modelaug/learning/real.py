@@ -1,0 +1,120 @@
+"""A cohort's own images in training: pairs whose flow nobody knows, judged by what they and their labels look like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from modelaug import _checks
+from modelaug._random import generator
+from modelaug.cohort import Cohort
+from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
+from modelaug.learning.options import RealOptions
+from modelaug.learning.sampling import warp_images
+
+__all__ = ["RealPairs", "alignment_loss"]
+
+_PAIR_STREAM: Final = 0xA0A  # of random numbers; no source of pairs uses it
+
+
+class RealPairs:
+    """Ordered pairs of a cohort's different subjects; pair i is a pure function of (cohort, seed, i).
+
+    Parameters
+    ----------
+    cohort
+        Training subjects, at least 2.
+    seed
+        Non-negative integer.
+
+    Attributes
+    ----------
+    label_ids : tuple of int
+        The structures whose overlap counts: all labels but 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or there are fewer than 2 subjects.
+    """
+
+    def __init__(self, cohort: Cohort, *, seed: int = 0) -> None:
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"real is {type(cohort).__name__}; pass a Cohort")
+        if len(cohort) < 2:
+            raise ValueError(f"real has {len(cohort)} subject; pass a cohort of at least 2")
+        flat = cohort.images.reshape(len(cohort), -1)
+        constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
+        if len(constant):
+            raise ValueError(f"image of {cohort.names[constant[0]]!r} in real is constant; leave the subject out")
+        self.cohort = cohort
+        self.seed = _checks.integer("seed", seed, minimum=0)
+        labels = np.zeros(0, int) if cohort.labels is None else np.unique(cohort.labels)
+        self.label_ids = tuple(int(label) for label in labels if label != 0)
+
+    def subjects(self, index: int) -> tuple[int, int]:
+        """Return the fixed and the moving subject of a pair."""
+        fixed, moving = generator(self.seed, index, stream=_PAIR_STREAM).choice(len(self.cohort), 2, replace=False)
+        return int(fixed), int(moving)
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return fixed and moving images (b, c, *grid) and the memberships (b, k, *grid) of their k structures."""
+        pairs = np.array([self.subjects(index) for index in indices])
+        images = [torch.from_numpy(self.cohort.images[side]) for side in pairs.T]
+        members = [torch.from_numpy(self._memberships(side)) for side in pairs.T]
+        return images[0], images[1], members[0], members[1]
+
+    def digest(self) -> str:
+        """Return a hash of the images and labels, by which a run is recognised."""
+        total = hashlib.sha256(repr(self.cohort.images.shape).encode())
+        for array in (self.cohort.images, self.cohort.labels):
+            if array is not None:
+                total.update(np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()
+
+    def _memberships(self, subjects: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        if self.cohort.labels is None or not self.label_ids:
+            return np.zeros((len(subjects), 0, *self.cohort.grid), np.float32)
+        return memberships(self.cohort.labels[subjects], self.label_ids)
+
+
+def memberships(labels: npt.NDArray[np.integer[Any]], ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return where each structure is, (b, k, *grid), in label maps (b, *grid): 1 inside, 0 outside."""
+    wanted = np.array(ids, labels.dtype).reshape(-1, *(1 for _ in labels.shape[1:]))
+    return np.asarray(labels[:, None] == wanted, np.float32)
+
+
+def alignment_loss(
+    images: tuple[Tensor, Tensor], members: tuple[Tensor, Tensor], displacement: Tensor, options: RealOptions
+) -> Tensor:
+    """Return how badly displacements align images and structures, and how uneven they are.
+
+    Parameters
+    ----------
+    images : tuple of Tensor, (b, c, *grid)
+        Fixed and moving, intensities as the network sees them.
+    members : tuple of Tensor, (b, k, *grid)
+        Memberships of the structures of both; k may be 0.
+    displacement : Tensor, (b, d, *grid)
+        In voxels.
+    options
+        Weights of the parts.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    c = images[0].shape[1]
+    warped = warp_images(torch.cat([images[1], members[1]], dim=1), displacement)
+    if options.similarity == "squares":
+        likeness = mean_squares(images[0], warped[:, :c])
+    else:
+        likeness = local_correlation(images[0], warped[:, :c], options.radius)
+    loss = options.similarity_weight * likeness + options.smoothness * diffusion(displacement)
+    return loss + options.overlap * soft_dice(members[0], warped[:, c:]) if members[0].shape[1] else loss

@@ -1,0 +1,132 @@
+"""Images and fields of a batch through displacements, with gradients: what `modelaug.warp` does, in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate
+
+__all__ = ["compose_fields", "integrate", "sample_at", "upsample", "voxel_grid", "warp_images", "window"]
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def voxel_grid(grid: Sequence[int], like: Tensor) -> Tensor:
+    """Return the coordinates of a grid's voxels, (1, d, *grid), of the type and on the device of `like`."""
+    axes = [torch.arange(n, device=like.device, dtype=like.dtype) for n in grid]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def sample_at(images: Tensor, points: Tensor, *, nearest: bool = False) -> Tensor:
+    """Interpolate images linearly at points; beyond the outermost voxels' centres the border continues.
+
+    Parameters
+    ----------
+    images : Tensor, (b, c, *grid)
+        2D or 3D.
+    points : Tensor, (b, d, *out_grid)
+        Voxels, components in array-axis order.
+    nearest
+        Take the nearest voxel's value instead.
+
+    Returns
+    -------
+    Tensor, (b, c, *out_grid)
+        Float32 where autocasting or either argument is less precise.
+    """
+    grid = images.shape[2:]
+    # grid_sample wants (x, y[, z]), where -1 and 1 are the outer edges of the first and last voxel.
+    scaled = torch.stack([(points[:, k] * 2 + 1) / grid[k] - 1 for k in reversed(range(len(grid)))], dim=-1)
+    mode = "nearest" if nearest else "bilinear"
+    sampled: Tensor = grid_sample(
+        images.to(scaled.dtype), scaled, mode=mode, padding_mode="border", align_corners=False
+    )
+    return sampled
+
+
+def warp_images(images: Tensor, displacement: Tensor, *, nearest: bool = False) -> Tensor:
+    """Pull images through displacements, ``out(x) = image(x + u(x))``, see `sample_at`.
+
+    Parameters
+    ----------
+    images : Tensor, (b, c, *grid)
+        2D or 3D.
+    displacement : Tensor, (b, d, *grid)
+        In voxels, components in array-axis order.
+    nearest
+        Take the nearest voxel's value.
+
+    Returns
+    -------
+    Tensor, (b, c, *grid)
+    """
+    field = displacement.float()
+    return sample_at(images, voxel_grid(field.shape[2:], field) + field, nearest=nearest)
+
+
+def compose_fields(u: Tensor, v: Tensor) -> Tensor:
+    """Return ``w(x) = v(x) + u(x + v(x))``: to warp by u and then by v is to warp once by w.
+
+    Parameters
+    ----------
+    u, v : Tensor, (b, d, *grid)
+        Displacements in voxels, components in array-axis order.
+
+    Returns
+    -------
+    Tensor, (b, d, *grid), float32
+    """
+    return v.float() + warp_images(u.float(), v)
+
+
+def integrate(velocity: Tensor, squarings: int) -> Tensor:
+    """Return the displacement of the flow along a stationary velocity for one unit of time, by scaling and squaring.
+
+    Parameters
+    ----------
+    velocity : Tensor, (b, d, *grid)
+        In voxels per unit of time.
+    squarings
+        How often the map of a short time, ``2^-squarings``, is composed with itself.
+
+    Returns
+    -------
+    Tensor, (b, d, *grid), float32
+    """
+    displacement = velocity.float() * 0.5**squarings
+    for _ in range(squarings):
+        displacement = compose_fields(displacement, displacement)
+    return displacement
+
+
+def upsample(values: Tensor, factor: int, grid: Sequence[int]) -> Tensor:
+    """Return values of cells at the voxels, or smaller cells, of which they are made up.
+
+    Parameters
+    ----------
+    values : Tensor, (b, c, *cells)
+        2D or 3D.
+    factor
+        Side of a cell. The cells' edges agree with those of the voxels, from the first on, not their centres.
+    grid
+        Shape to return; at most `factor` times that of the cells.
+
+    Returns
+    -------
+    Tensor, (b, c, *grid)
+        Linear between the cells' centres.
+    """
+    if factor == 1:
+        return values
+    mode = _MODES[values.ndim - 2]
+    fine: Tensor = interpolate(values, scale_factor=factor, mode=mode, align_corners=False)
+    return window(fine, [0] * len(grid), grid)
+
+
+def window(values: Tensor, start: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Return the part (..., *shape) of values (..., *grid) that begins at a voxel, as a view."""
+    part: tuple[Any, ...] = (..., *(slice(s, s + n) for s, n in zip(start, shape, strict=True)))
+    return values[part]
