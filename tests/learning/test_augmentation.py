@@ -32,7 +32,7 @@ from modelaug.learning import (
     transform_pairs,
     vary_intensity,
 )
-from modelaug.learning.registration import network_input
+from modelaug.learning.network import network_input
 from tests.learning.runs import ONE, SHORT, WIDTH, rows, run
 from tests.learning.toys import Translations
 

@@ -140,7 +140,7 @@ HOLE[3, 4] = np.nan
         (GOOD, np.zeros((1, 20, 20)), ValueError, r"moving is constant \(0\)"),
         (GOOD, HOLE, ValueError, r"moving\[3, 4\] is nan"),
         (GOOD, GOOD[:, :19], ValueError, r"moving has shape \(20, 19\) and fixed \(20, 20\); resample"),
-        (GOOD, np.stack([GOOD, GOOD]), ValueError, r"moving has shape \(2, 20, 20\) and fixed \(20, 20\)"),
+        (GOOD, np.stack([GOOD, GOOD]), ValueError, "moving has 2 channels and fixed 1; pass images of"),
         (np.stack([GOOD] * 3), np.stack([GOOD] * 3), ValueError, "fixed has 3 channels but the network takes 1"),
         (GOOD[0], GOOD[0], ValueError, r"fixed has shape \(20,\)"),
         (GOOD[None, None], GOOD, ValueError, r"fixed has shape \(1, 1, 20, 20\)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,17 @@ import torch
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug.fields import compose, invert
+from modelaug.fields import check_field, compose, invert
+from modelaug.io.geometry import Geometry
+from modelaug.learning.frames import Frame, overlay, smoothed
 from modelaug.learning.network import RegistrationNetwork, network_input
-from modelaug.resizing import resize_field, resize_image
+from modelaug.registration.variational import VariationalOptions
 from modelaug.warping import warp
 
-__all__ = ["estimate_flow", "network_input", "register"]
+__all__ = ["estimate_flow", "register"]
+
+Field = npt.NDArray[np.float32]
+Image = npt.NDArray[np.float32]
 
 
 def register(
@@ -27,75 +33,158 @@ def register(
     grid: Sequence[int] | None = None,
     passes: int = 1,
     symmetric: bool = False,
+    refine: VariationalOptions | bool | None = None,
+    mask: npt.ArrayLike | None = None,
+    geometry: Geometry | None = None,
+    moving_geometry: Geometry | None = None,
+    initial: npt.ArrayLike | None = None,
 ) -> npt.NDArray[np.float32]:
     """Estimate the displacement that pulls a moving image onto a fixed one.
 
-    Intensities are scaled as in training (`scale_intensity`). By default the images are neither resampled nor padded,
-    whatever their size: from their first row and column on, each pixel of the output covers a square of 4 x 4 of
-    theirs, as in training.
+    The network sees both images at the grid, and if that is known the spacing, at which it was trained; what it finds
+    is brought back to the fixed image's own grid. Intensities are scaled as in training (`scale_intensity`).
 
     Parameters
     ----------
     network
         Runs where its weights are, in evaluation mode, and is left as it was.
-    fixed, moving : array_like, (h, w) or (c, h, w)
-        Images of the same shape, any size and intensity range. Grey images are repeated for a network that takes
-        colour.
+    fixed, moving : array_like, (*grid) or (c, *grid)
+        Images in the plane or in space, as the network takes them, of any size and intensity range. Grey images are
+        repeated for a network that takes colour. Without geometries they have the same shape.
     grid
-        Rows and columns at which the network sees the images: those it was trained at, if the images have others; the
-        displacement is brought back to their own grid. By default it sees them as they are.
+        Shape at which the network sees the images; by default that of its training, and as they are for a network that
+        does not know it.
     passes
         How often the network is applied: every time after the first to the moving image warped by what was found so
         far, the displacements being composed.
     symmetric
         Register both ways in every pass and take the mean of the displacement and of the inverse of its counterpart.
+    refine
+        Go on from what the network found by `modelaug.registration.refine`, with these options; its own if True.
+    mask : array_like, (*grid), optional
+        For that, weights from 0 to 1 on the fixed grid.
+    geometry, moving_geometry
+        Where the voxels of the two images lie; that of the fixed image is taken for both if only it is given. Then the
+        network's voxels have the spacing of its training, and the two images may have different grids.
+    initial : array_like, (d, *grid), optional
+        Displacement to begin with, as of `modelaug.registration.register_affine`; by default what lies in the same
+        place.
 
     Returns
     -------
-    ndarray, (2, h, w), float32
-        Pull displacement in pixels on the fixed grid, components in array-axis order: ``fixed(x) ~ moving(x + u(x))``.
+    ndarray, (d, *grid), float32
+        Pull displacement in voxels on the fixed grid, components in array-axis order: ``fixed(x) ~ moving(x + u(x))``,
+        where x is a voxel of the fixed image and x + u(x) one of the moving image, also if their grids differ.
+        `modelaug.warp` and `modelaug.io.write_field` take it as it is.
 
     Raises
     ------
     TypeError, ValueError
-        If an image holds no finite numbers or is constant, if shapes or channels do not fit, or an option is out of
-        range.
+        If an image holds no finite numbers or is constant, if shapes, channels or geometries do not fit, or an option
+        is out of range.
     """
     count = _checks.integer("passes", passes, minimum=1)
     d = network.ndim
-    images = []
-    for name, image in (("fixed", fixed), ("moving", moving)):
-        array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
-        channels = array if array.ndim == d + 1 else array[None]
-        flat = channels.reshape(len(channels), -1)
-        if (flat.min(axis=1) == flat.max(axis=1)).all():
-            raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
-        images.append(channels)
-    if images[0].shape != images[1].shape:
-        raise ValueError(
-            f"moving has shape {np.shape(moving)} and fixed {np.shape(fixed)}; resample them to one grid, same channels"
-        )
-    own = images[0].shape[1:]
-    if grid is not None:
-        images = [resize_image(image, _checks.grid_shape("grid", grid, axes=d)) for image in images]
-    field = _estimate(network, images[0], images[1], symmetric)
+    target, source = (_channels(name, each, d) for name, each in (("fixed", fixed), ("moving", moving)))
+    own = target.shape[1:]
+    shape = None if grid is None else _checks.grid_shape("grid", grid, axes=d)
+    start = _start(target, source, geometry, moving_geometry, initial)
+    if start is not None:
+        source = _pulled(source, *start)
+    frame = Frame.of(own, network.seen, shape, geometry)
+    network.check_grid(frame.grid)
+    images = frame.see(target), frame.see(source)
+    field = _estimate(network, *images, symmetric)
     for _ in range(count - 1):
         warped = warp(images[1], field, threads=1)
         field = compose(field, _estimate(network, images[0], warped, symmetric), threads=1)
-    return resize_field(field, own)
+    field = frame.bring_back(field)
+    if refine:
+        from modelaug.registration.refinement import refine as refine_displacement
+
+        options = None if refine is True else refine
+        spacing = None if geometry is None else geometry.spacing
+        field = refine_displacement(target, source, field, options=options, mask=mask, spacing=spacing, threads=1)
+    return field if start is None else compose(start[0], field, threads=1)
 
 
-def _estimate(
-    network: RegistrationNetwork, fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32], symmetric: bool
-) -> npt.NDArray[np.float32]:
-    """Estimate the displacement (2, h, w) of images (c, h, w), the mean of both ways if `symmetric`."""
-    there, back = (np.stack(pair) for pair in ((fixed, moving), (moving, fixed)))
-    count = 2 if symmetric else 1
-    batch = (torch.from_numpy(images[:count]) for images in (there, back))
-    flows: npt.NDArray[np.float32] = estimate_flow(network, *batch).cpu().numpy()
+def _channels(name: str, image: npt.ArrayLike, d: int) -> Image:
+    """Return an image as (c, *grid), or raise one line that says what is wrong."""
+    array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
+    channels = array if array.ndim == d + 1 else array[None]
+    flat = channels.reshape(len(channels), -1)
+    if (flat.min(axis=1) == flat.max(axis=1)).all():
+        raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
+    return channels
+
+
+def _start(
+    fixed: Image,
+    moving: Image,
+    geometry: Geometry | None,
+    moving_geometry: Geometry | None,
+    initial: npt.ArrayLike | None,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None] | None:
+    """Return the displacement to begin with and the moving voxels per fixed one along each axis, if there is any."""
+    own, d = fixed.shape[1:], fixed.ndim - 1
+    for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry)):
+        if each is not None and len(each.spacing) != d:
+            raise ValueError(f"{name} has {len(each.spacing)} axes and the images {d}; pass that of the image's grid")
+    if moving_geometry is not None and geometry is None:
+        raise ValueError("moving_geometry is given without geometry; pass both")
+    if len(fixed) != len(moving):
+        raise ValueError(f"moving has {len(moving)} channels and fixed {len(fixed)}; pass images of the same channels")
+    if initial is None and (moving_geometry is None or _coincide(fixed, moving, geometry, moving_geometry)):
+        if fixed.shape != moving.shape:
+            raise ValueError(
+                f"moving has shape {moving.shape[1:]} and fixed {own}; resample them to one grid, or pass geometries"
+            )
+        return None
+    steps, displacement = None, np.zeros(0)
+    if geometry is not None and moving_geometry is not None:
+        displacement, steps = overlay(own, geometry, moving.shape[1:], moving_geometry, check=initial is None)
+    if initial is not None:
+        displacement = check_field("initial", initial).astype(np.float64)
+        if displacement.shape[1:] != own:
+            raise ValueError(f"initial has shape {displacement.shape}; pass a displacement on the fixed grid {own}")
+    return displacement, steps
+
+
+def _coincide(fixed: Image, moving: Image, geometry: Geometry | None, moving_geometry: Geometry | None) -> bool:
+    """Return whether both images lie on one grid in space, up to the precision of files."""
+    if geometry is None or moving_geometry is None or fixed.shape != moving.shape:
+        return False
+    last = np.array(fixed.shape[1:]) - 1.0
+    corners = np.vstack([np.zeros(len(last)), last, np.diag(last)])
+    return bool(np.abs(moving_geometry.to_voxels(geometry.to_space(corners)) - corners).max() < 1e-3)
+
+
+def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None) -> Image:
+    """Return an image on the fixed grid, smoothed first where the fixed image has the larger voxels."""
+    source = image if steps is None else smoothed(image, steps)
+    pulled = np.stack(
+        [warp(each, displacement, border="constant", fill=float(each.min()), threads=1) for each in source]
+    )
+    flat = pulled.reshape(len(pulled), -1)
+    if (flat.min(axis=1) == flat.max(axis=1)).all():
+        raise ValueError(
+            "moving shows nothing where fixed lies; register them affinely first, or check their origins and directions"
+        )
+    return pulled
+
+
+def _estimate(network: RegistrationNetwork, fixed: Image, moving: Image, symmetric: bool) -> Field:
+    """Estimate the displacement (d, *grid) of images (c, *grid), the mean of both ways if `symmetric`."""
+    batch = [torch.from_numpy(image[None]) for image in (fixed, moving)]
     if not symmetric:
-        return np.asarray(flows[0])
-    return np.asarray((flows[0] + invert(flows[1], threads=1)) / 2, np.float32)
+        found: Field = estimate_flow(network, *batch)[0].cpu().numpy()
+        return found
+    with _inference(network) as weight:
+        images = network_input(batch[0].to(weight.device), batch[1].to(weight.device), network)
+        both = network.both_ways(*(image.to(weight.dtype) for image in images))
+        ways = [network.full_resolution(u.float(), fixed.shape[1:])[0] for u in both]
+    there, back = (u.cpu().numpy() for u in ways)
+    return np.asarray((there + invert(back, threads=1)) / 2, np.float32)
 
 
 def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -> Tensor:
@@ -105,33 +194,34 @@ def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -
     ----------
     network
         Runs where its weights are, in evaluation mode, and is left as it was.
-    fixed, moving : Tensor, (b, c, h, w)
+    fixed, moving : Tensor, (b, c, *grid)
         Intensities on any scale, on any device.
 
     Returns
     -------
-    Tensor, (b, 2, h, w), float32
-        Pull displacement in pixels on the fixed grid, components in array-axis order, on the network's device.
+    Tensor, (b, d, *grid), float32
+        Pull displacement in voxels on the fixed grid, components in array-axis order, on the network's device.
 
     Raises
     ------
     ValueError
         If the shapes or the number of channels do not fit.
     """
-    weight = next(network.parameters())
     grid = fixed.shape[2:]
-    with torch.no_grad(), _evaluating(network):
+    with _inference(network) as weight:
         images = network_input(fixed.to(weight.device), moving.to(weight.device), network)
         output = network.displacements(*(image.to(weight.dtype) for image in images))[0]
         return network.full_resolution(output.float(), grid).contiguous()
 
 
 @contextmanager
-def _evaluating(network: torch.nn.Module) -> Iterator[None]:
+def _inference(network: RegistrationNetwork) -> Iterator[Tensor]:
+    """Give one of the network's weights, with the network in evaluation mode and without gradients, and restore it."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
-        yield
+        with torch.no_grad():
+            yield next(network.parameters())
     finally:
         for module, training in modes:
             module.training = training

@@ -1,0 +1,154 @@
+"""Between an image's own grid and the grid that a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from modelaug.io.geometry import Geometry
+from modelaug.learning.network import SeenImages
+from modelaug.resizing import resize_field, resize_image
+from modelaug.warping import warp
+
+__all__ = ["Frame", "overlay"]
+
+Field = npt.NDArray[np.float32]
+Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The network's grid, laid over an image so that their centres coincide and their axes are parallel.
+
+    Attributes
+    ----------
+    own : tuple of int
+        Shape of the image's grid.
+    grid : tuple of int
+        Shape of the network's.
+    ratio : ndarray, (d,)
+        Voxels of the image per voxel of the network, along each axis.
+    """
+
+    own: tuple[int, ...]
+    grid: tuple[int, ...]
+    ratio: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, own: tuple[int, ...], seen: SeenImages | None, grid: tuple[int, ...] | None, geometry: Geometry | None
+    ) -> Frame:
+        """Return the frame for an image.
+
+        Parameters
+        ----------
+        own
+            Shape of its grid.
+        seen
+            What the network was trained on, if that is known.
+        grid
+            Shape that is asked for; that of the training by default, or the image's own.
+        geometry
+            Where the image lies. With it, and a network that knows the spacing of its training, the frame has that
+            spacing; otherwise it has the image's extent.
+        """
+        shape = grid or (own if seen is None else seen.grid)
+        ratio: npt.NDArray[np.float64] = np.array(own, np.float64) / np.array(shape)
+        if geometry is not None and seen is not None and seen.spacing is not None:
+            # Another grid than that of the training has its extent.
+            spacing = np.array(seen.spacing) * np.array(seen.grid) / np.array(shape)
+            found = spacing / geometry.spacing
+            # Files keep spacings in single precision.
+            ratio = np.where(np.isclose(found, ratio, rtol=1e-4), ratio, found)
+        return cls(own, tuple(shape), ratio)
+
+    @property
+    def _same_extent(self) -> bool:
+        return np.array_equal(self.ratio, np.array(self.own, np.float64) / np.array(self.grid))
+
+    @property
+    def _start(self) -> npt.NDArray[np.float64]:
+        """Voxel of the image at which the frame's first voxel lies."""
+        return (np.array(self.own) - 1 - (np.array(self.grid) - 1) * self.ratio) / 2
+
+    def see(self, image: Image) -> Image:
+        """Return an image (c, *own) as the network sees it, (c, *grid), filled up with its smallest values.
+
+        Where voxels of the frame are larger, the image is smoothed first, as `modelaug.preparation.resample` does it.
+        """
+        if self._same_extent:
+            return resize_image(image, self.grid)
+        smooth = smoothed(image, self.ratio)
+        offsets = self._offsets(self.grid, self._start, self.ratio)
+        seen = [warp(each, offsets, border="constant", fill=float(each.min()), threads=1) for each in smooth]
+        return np.stack(seen)
+
+    def bring_back(self, displacement: Field) -> Field:
+        """Return a displacement (d, *grid) in the frame's voxels on the image's grid, in its voxels, (d, *own).
+
+        Beyond the frame its border continues.
+        """
+        if self._same_extent:
+            return resize_field(displacement, self.own)
+        offsets = self._offsets(self.own, -self._start / self.ratio, 1 / self.ratio)
+        scale = self.ratio.reshape(-1, *(1 for _ in self.own))
+        return np.asarray(warp(displacement, offsets, threads=1) * scale, np.float32)
+
+    def _offsets(
+        self, grid: tuple[int, ...], start: npt.NDArray[np.float64], step: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return ``start + step * x - x`` for the voxels x of a grid, (d, *grid)."""
+        index = np.indices(grid, np.float64)
+        each = (-1, *(1 for _ in grid))
+        return start.reshape(each) + (step - 1).reshape(each) * index
+
+
+def smoothed(image: Image, ratio: npt.NDArray[np.float64]) -> Image:
+    """Return channels (c, *grid) smoothed against aliasing by steps of `ratio` voxels along each axis."""
+    deviations = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
+    return np.stack([scipy.ndimage.gaussian_filter(each, deviations, mode="nearest") for each in image])
+
+
+def overlay(
+    grid: Sequence[int], fixed: Geometry, shape: Sequence[int], moving: Geometry, *, check: bool = True
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return which voxel of a moving image lies in space where each voxel of a fixed one does.
+
+    Parameters
+    ----------
+    grid
+        Shape of the fixed image.
+    fixed, moving
+        Where the two lie.
+    shape
+        Shape of the moving image.
+    check
+        Refuse images that are nowhere in the same place.
+
+    Returns
+    -------
+    displacement : ndarray, (d, *grid), float64
+        From the fixed voxel to the moving one.
+    steps : ndarray, (d,)
+        Voxels of the moving image, along each of its axes, per voxel of the fixed one.
+
+    Raises
+    ------
+    ValueError
+        If they are, and `check`.
+    """
+    index = np.indices(tuple(grid), np.float64)
+    points = index.reshape(len(grid), -1).T
+    found = moving.to_voxels(fixed.to_space(points))
+    inside = ((found >= -0.5) & (found <= np.array(shape) - 0.5)).all(axis=1)
+    if check and not inside.any():
+        raise ValueError(
+            "moving does not overlap fixed in space; register them affinely first, or check origins and directions"
+        )
+    corners = moving.to_voxels(fixed.to_space(np.vstack([np.zeros(len(grid)), np.eye(len(grid))])))
+    steps = np.abs(corners[1:] - corners[0]).max(axis=0)
+    return np.asarray(found.T.reshape(index.shape) - index), steps
