@@ -79,4 +79,18 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
 def test_help_says_whose_the_weights_are() -> None:
     code, text, _ = pretrain("--help")
     assert code == 0
-    assert "a file of yours" in " ".join(text.replace("│", " ").split())
+    assert "Weights of a PyramidNetwork made in this way come with modelaug" in " ".join(text.replace("│", " ").split())
+
+
+def test_in_space(tmp_path: Path) -> None:
+    from modelaug import learning
+
+    arguments = ["--ndim", "3", "--size", "16", "--steps", "1", "--width", "0.1", "--threads", "1"]
+    code, _, errors = pretrain("-o", tmp_path, *arguments)
+    assert code == 0, errors
+    network = learning.load_network(tmp_path)
+    assert (network.ndim, network.seen) == (3, learning.SeenImages((16, 16, 16)))
+    assert learning.read_card(tmp_path)["options"]["batch_size"] == 2
+    code, _, errors = pretrain("-o", tmp_path / "plane", *arguments, "--network", "FlowNetS")
+    assert code == 2
+    assert "FlowNetS is for the plane; use PyramidNetwork" in errors

@@ -17,8 +17,9 @@ pytest.importorskip("lightning")
 import torch
 from typer.testing import CliRunner
 
+from modelaug import phantoms
 from modelaug.cli import app
-from modelaug.learning import load_network, read_card
+from modelaug.learning import PyramidNetwork, SeenImages, load_network, read_card, shipped_network
 from tests.examples import heart_model
 
 TINY = ["--steps", "2", "--batch-size", "1", "--width", "0.0625", "--threads", "1"]
@@ -59,7 +60,52 @@ def test_the_card_names_the_data_and_whose_licence_applies(model: Path, net: Pat
         None,
         "32",
     )
-    assert options["learning_rate"] == 2e-3
+    assert options["learning_rate"] == 1e-3
+    assert card["architecture"]["name"] == "PyramidNetwork"
+    assert card["images"] == {"grid": list(heart_model().grid), "spacing": heart_model().spacing.tolist()}
+    assert card["real"] is None
+
+
+def test_the_papers_network(model: Path, tmp_path: Path) -> None:
+    code, _, errors = train(model, "-o", tmp_path, *TINY, "--network", "FlowNetS")
+    assert code == 0, errors
+    card = read_card(tmp_path)
+    assert card["architecture"]["name"] == "FlowNetS"
+    assert card["options"]["learning_rate"] == 2e-3
+    assert load_network(tmp_path).seen == SeenImages(heart_model().grid, tuple(heart_model().spacing))
+
+
+def test_real_subjects_take_part(model: Path, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort.npz"
+    phantoms.heart(3, shape=(64, 64), seed=5).save(cohort)
+    code, _, errors = train(model, "-o", tmp_path / "net", *TINY, "--real", cohort)
+    assert code == 0, errors
+    card = read_card(tmp_path / "net")
+    assert len(card["real"]) == 64
+    assert card["options"]["real"]["pairs"] == 1
+    code, _, errors = train(model, "-o", tmp_path / "net", *TINY)
+    assert code == 2
+    assert "holds a run with real" in errors
+
+
+def test_the_weights_that_come_with_the_package_are_where_training_begins(model: Path, tmp_path: Path) -> None:
+    still = ["--steps", "1", "--batch-size", "1", "--threads", "1", "--learning-rate", "1e-12"]
+    begun = shipped_network(2).state_dict()
+    for k, arguments in enumerate(([], ["--weights", "shipped"])):
+        code, _, errors = train(model, "-o", tmp_path / f"{k}", *still, *arguments)
+        assert code == 0, errors
+        assert len(read_card(tmp_path / f"{k}")["source"]["weights_sha256"]) == 64
+        for name, tensor in load_network(tmp_path / f"{k}").state_dict().items():
+            torch.testing.assert_close(tensor, begun[name], rtol=0, atol=1e-8)
+    code, _, errors = train(model, "-o", tmp_path / "none", *still, "--weights", "none", "--seed", "4")
+    assert code == 0, errors
+    assert "weights_sha256" not in read_card(tmp_path / "none")["source"]
+    expected = PyramidNetwork(2, seed=4).state_dict()
+    for name, tensor in load_network(tmp_path / "none").state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-8)
+    code, _, errors = train(model, "-o", tmp_path / "narrow", *TINY, "--weights", "shipped")
+    assert code == 2
+    assert "--weights is shipped, a network of width 1.0, not 0.0625; pass --width 1.0" in errors
 
 
 def test_options_of_training(model: Path, tmp_path: Path) -> None:
@@ -99,6 +145,8 @@ def test_bad_arguments_are_refused(model: Path, net: Path, tmp_path: Path) -> No
         (["--precision", "8"], "precision is '8'; pass one of '32', 'bf16-mixed', '16-mixed'"),
         (["--weights", tmp_path / "none"], "none/net.json does not exist"),
         (["--weights", net, "--width", "0.125"], "a network of width 0.0625, not 0.125; pass --width 0.0625"),
+        (["--weights", net, "--network", "FlowNetS"], "a network of name PyramidNetwork, not FlowNetS; pass --network"),
+        (["--network", "UNet"], "architecture is 'UNet'; pass one of FlowNetS, PyramidNetwork"),
     ):
         code, text, errors = train(model, "-o", out, *TINY, *arguments)
         assert code == 2

@@ -70,7 +70,25 @@ def moving_masked() -> BatchedSource:
     return MovingShapes((31, 33), options=MovingShapesOptions(patterns=4, acquisition=None, occluded="masked"))
 
 
-SOURCES = [random_plane, random_volume, random_unlabelled, labels_plane, labels_volume, moving, moving_masked]
+def moving_volume() -> BatchedSource:
+    return MovingShapes((18, 24, 21), seed=2, options=MovingShapesOptions(patterns=2, channels=2))
+
+
+def moving_slice() -> BatchedSource:
+    return MovingShapes((1, 40, 28), seed=2, options=MovingShapesOptions(patterns=4, occluded="masked"))
+
+
+SOURCES = [
+    random_plane,
+    random_volume,
+    random_unlabelled,
+    labels_plane,
+    labels_volume,
+    moving,
+    moving_masked,
+    moving_volume,
+    moving_slice,
+]
 
 
 def same_bits(a: Pair, b: Pair) -> None:

@@ -155,7 +155,7 @@ def test_bad_options_are_refused_in_one_line(kind: Any, options: dict[str, Any])
         (lambda: LabelShapes(unlabelled()), "cohort has no labels; "),
         (lambda: LabelShapes(plane(), options=RandomOptions()), "options is RandomOptions"),  # type: ignore[arg-type]
         (lambda: MovingShapes(40), "grid is 40; "),  # type: ignore[arg-type]
-        (lambda: MovingShapes((4, 4, 4)), r"grid is \(4, 4, 4\); "),
+        (lambda: MovingShapes((4, 4, 4, 4)), r"grid is \(4, 4, 4, 4\); "),
         (lambda: MovingShapes((4, 0)), r"grid is \(4, 0\); "),
         (lambda: MovingShapes((9, 9), options=3), "options is 3; "),  # type: ignore[arg-type]
         (lambda: MovingShapes((9, 9), seed=0.5), "seed is 0.5; "),  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from modelaug.baselines.label_shapes import LabelShapes, LabelShapesOptions
 from modelaug.baselines.moving_shapes import Motion, MovingShapes, MovingShapesOptions
 from modelaug.baselines.random_deformations import RandomDeformations, RandomOptions
 from modelaug.baselines.registered_pairs import RegisteredPairs
-from modelaug.baselines.syn import register_syn
-from modelaug.baselines.variational import (
+from modelaug.registration.syn import register_syn
+from modelaug.registration.variational import (
     VariationalOptions,
     choose_options,
     region_of_interest,

@@ -1,50 +1,89 @@
-"""Random outlines in the plane: smooth star-shaped curves and convex polygons, some with a hole."""
+"""Random outlines in the plane and in space: smooth star-shaped ones and convex ones with corners, some with a hole."""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import scipy
+
+from modelaug.baselines.affine import random_rotation
 
 __all__ = ["Outline", "draw_outline"]
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
+_AXES: Final = 3  # that the waves of a body run along
+_WAVES: Final = np.array([[0, 1, 0, 0, 0], [-1, 0, 2, 0, 0], [0, -3, 0, 4, 0], [1, 0, -8, 0, 8]], dtype=np.float64)
+"""cos(k t), k = 1 to 4, as polynomials of cos(t), lowest power first: Chebyshev's."""
+
+_DIRECTIONS: Final = 1000  # in which it is looked up how far a body comes
+_MARGIN: Final = 1.03  # on that, for what is between them
+
+
+class Extent(Protocol):
+    """A convex set about the origin that holds an outline."""
+
+    def span(self, linear: Array) -> tuple[Array, Array]:
+        """Return the lowest and highest coordinates, (d,) each, of what a matrix (d, d) makes of the set."""
+        ...
+
 
 class Outline(Protocol):
-    """A closed outline about the origin.
-
-    Attributes
-    ----------
-    reach : float
-        No point inside is farther from the origin.
-    """
+    """A closed curve or surface about the origin, scaled so that lengths are voxels."""
 
     @property
-    def reach(self) -> float:
-        """Return the radius of a disc that holds everything inside."""
+    def extent(self) -> Extent:
+        """Return a set that holds everything inside."""
         ...
 
-    def level(self, rows: Image, columns: Image) -> Image:
-        """Return about the distance to the outline at points, negative inside; exactly 0 on it."""
+    def level(self, points: Image) -> Image:
+        """Return about the distance to the outline at points (d, *shape), negative inside; exactly 0 on it."""
         ...
 
 
-def draw_outline(rng: np.random.Generator, radius: float, holes: float) -> Outline:
-    """Draw an outline of about `radius`, with a hole with the probability `holes`."""
+def draw_outline(rng: np.random.Generator, d: int, radius: float, holes: float) -> Outline:
+    """Draw an outline of about `radius` in d dimensions, with a hole with the probability `holes`."""
     smooth, hollow = rng.random() < 0.6, rng.random() < holes
-    outline: Outline = _draw_curve(rng, radius) if smooth else _draw_polygon(rng, radius)
-    hole = _draw_curve(rng, rng.uniform(0.25, 0.45) * radius)
+    outline = _draw_star(rng, d, radius) if smooth else _draw_convex(rng, d, radius)
+    if d == 3 and not hollow:
+        return outline
+    # In the plane the hole is always drawn, for the numbers that come after it.
+    hole = _draw_star(rng, d, rng.uniform(0.25, 0.45) * radius)
     return _Ring(outline, hole) if hollow else outline
 
 
 @dataclass(frozen=True, eq=False)
+class _Ball:
+    """All points that are no farther than `reach` from the origin."""
+
+    reach: float
+
+    def span(self, linear: Array) -> tuple[Array, Array]:
+        reach = self.reach * np.sqrt((linear**2).sum(axis=1))
+        return -reach, reach
+
+
+@dataclass(frozen=True, eq=False)
+class _Hull:
+    """The convex hull of points (h, d)."""
+
+    points: Array
+
+    def span(self, linear: Array) -> tuple[Array, Array]:
+        moved = self.points @ linear.T
+        return moved.min(axis=0), moved.max(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
 class _Curve:
-    """r(t) = radius (1 + Re sum over k of c[k] exp(i k t)) about the origin of stretched coordinates.
+    """r(t) = radius (1 + Re sum over k of c[k] exp(i k t)) about the origin of stretched coordinates of the plane.
 
     Attributes
     ----------
@@ -53,51 +92,90 @@ class _Curve:
         c[1], c[2], ...
     stretch : ndarray, (2, 2)
         Turns points into stretched coordinates.
-    reach : float
+    extent
     """
 
     radius: float
     harmonics: npt.NDArray[np.complex64]
     stretch: Array
-    reach: float
+    extent: Extent
 
-    def level(self, rows: Image, columns: Image) -> Image:
-        (a, b), (c, d) = self.stretch.astype(np.float32)
-        points = np.empty(rows.shape, dtype=np.complex64)
-        points.real = a * rows + b * columns
-        points.imag = c * rows + d * columns
-        distance = np.abs(points)
-        points /= np.maximum(distance, np.float32(1e-6))
-        wave = np.full_like(points, self.harmonics[-1])
+    def level(self, points: Image) -> Image:
+        directions = np.empty(points.shape[1:], dtype=np.complex64)
+        directions.real, directions.imag = _linear(self.stretch, points)
+        distance = np.abs(directions)
+        directions /= np.maximum(distance, np.float32(1e-6))
+        wave = np.full_like(directions, self.harmonics[-1])
         for harmonic in self.harmonics[-2::-1]:
-            wave *= points
+            wave *= directions
             wave += harmonic
-        wave *= points
+        wave *= directions
         level: Image = distance - np.float32(self.radius) * (1 + wave.real)
         return level
 
 
 @dataclass(frozen=True, eq=False)
-class _Polygon:
-    """The points p with ``normals @ p <= offsets``.
+class _Body:
+    """r(n) = radius (1 + sum over j and k of c[j, k] (a_j . n)^k) in the directions n of stretched coordinates.
+
+    The polynomials of each a_j . n are sums of cos(k t) at the angle t from the axis a_j, as harmonics of the plane.
 
     Attributes
     ----------
-    normals : ndarray, (s, 2)
+    radius : float
+    axes : ndarray, (j, 3)
+        Unit vectors a_j.
+    waves : ndarray, (j, k)
+        c[j, 0], c[j, 1], ...; all 0 for an ellipsoid.
+    stretch : ndarray, (3, 3)
+        Turns points into stretched coordinates.
+    extent
+    """
+
+    radius: float
+    axes: Array
+    waves: Array
+    stretch: Array
+    extent: Extent
+
+    def level(self, points: Image) -> Image:
+        stretched = _linear(self.stretch, points)
+        distance = np.sqrt(functools.reduce(np.add, [part * part for part in stretched]))
+        radius = np.full_like(distance, self.radius)
+        if self.waves.any():
+            inverse = 1 / np.maximum(distance, np.float32(1e-6))
+            for cosine, series in zip(_linear(self.axes, stretched), self.waves, strict=True):
+                cosine *= inverse
+                # Horner's rule in place; numpy's makes new arrays at each step.
+                wave = np.full_like(cosine, self.radius * series[-1])
+                for coefficient in (self.radius * series[-2::-1]).astype(np.float32):
+                    wave *= cosine
+                    wave += coefficient
+                radius += wave
+        return np.asarray(distance - radius)
+
+
+@dataclass(frozen=True, eq=False)
+class _Convex:
+    """The points p with ``normals @ p <= offsets``: a polygon or a polyhedron.
+
+    Attributes
+    ----------
+    normals : ndarray, (s, d)
         Unit vectors.
     offsets : ndarray, (s,)
-    reach : float
+    extent
     """
 
     normals: Array
     offsets: Array
-    reach: float
+    extent: Extent
 
-    def level(self, rows: Image, columns: Image) -> Image:
-        sides = np.column_stack([self.normals, self.offsets]).astype(np.float32)
-        level = np.full(rows.shape, -np.inf, dtype=np.float32)
-        for down, right, offset in sides:
-            np.maximum(level, down * rows + right * columns - offset, out=level)
+    def level(self, points: Image) -> Image:
+        level = np.full(points.shape[1:], -np.inf, dtype=np.float32)
+        for height, offset in zip(_linear(self.normals, points), self.offsets.astype(np.float32), strict=True):
+            height -= offset
+            np.maximum(level, height, out=level)
         return level
 
 
@@ -109,41 +187,96 @@ class _Ring:
     hole: Outline
 
     @property
-    def reach(self) -> float:
-        return self.outer.reach
+    def extent(self) -> Extent:
+        return self.outer.extent
 
-    def level(self, rows: Image, columns: Image) -> Image:
-        return np.maximum(self.outer.level(rows, columns), -self.hole.level(rows, columns))
+    def level(self, points: Image) -> Image:
+        return np.maximum(self.outer.level(points), -self.hole.level(points))
 
 
-def _draw_stretch(rng: np.random.Generator) -> tuple[Array, float]:
-    """Return a random stretch of determinant 1 along a random direction, and the largest factor of its inverse."""
-    factor, angle = rng.uniform(-0.5, 0.5), rng.uniform(0.0, math.pi)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return np.exp([[factor], [-factor]]) * turn, math.exp(abs(factor))
+def _linear(matrix: Array, points: Image | Sequence[Image]) -> list[Image]:
+    """Return the rows of a matrix (k, d) times points (d, *shape), one array for each."""
+    return [
+        functools.reduce(np.add, [factor * part for factor, part in zip(row, points, strict=True)])
+        for row in matrix.astype(np.float32)
+    ]
+
+
+def _draw_stretch(rng: np.random.Generator, d: int) -> tuple[Array, float]:
+    """Return a stretch (d, d) of determinant 1 along random directions, and the largest factor of its inverse."""
+    drawn = rng.uniform(-0.5, 0.5, size=d - 1)
+    logs = np.append(drawn, -drawn.sum())
+    turn = random_rotation(rng, d, largest=math.pi)
+    return np.exp(logs)[:, None] * turn, math.exp(-logs.min())
+
+
+def _draw_star(rng: np.random.Generator, d: int, radius: float) -> Outline:
+    """Return a smooth outline: an ellipse or ellipsoid, or one with waves that stay away from the origin."""
+    return _draw_curve(rng, radius) if d == 2 else _draw_body(rng, radius)
 
 
 def _draw_curve(rng: np.random.Generator, radius: float) -> _Curve:
-    """Return an ellipse, or a curve of up to six harmonics that stays away from the origin."""
+    """Return an ellipse, or a curve of up to six harmonics."""
     orders = np.arange(1, 7)
     drawn = (rng.standard_normal(6) + 1j * rng.standard_normal(6)) / orders
     total = rng.uniform(0.0, 0.6) if rng.random() < 0.75 else 0.0
     harmonics = total * drawn / np.abs(drawn).sum()
-    stretch, longest = _draw_stretch(rng)
-    return _Curve(radius, harmonics.astype(np.complex64), stretch, radius * (1 + total) * longest)
+    stretch, longest = _draw_stretch(rng, 2)
+    return _Curve(radius, harmonics.astype(np.complex64), stretch, _Ball(radius * (1 + total) * longest))
 
 
-def _draw_polygon(rng: np.random.Generator, radius: float) -> _Polygon:
-    """Return a convex polygon with three to seven sides."""
-    sides = int(rng.integers(3, 8))
-    jitter = 0.05 if sides == 3 else 0.15
-    angles = (np.arange(sides) + rng.uniform(-jitter, jitter, size=sides)) * (2 * math.pi / sides)
-    normals = np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    offsets = radius * rng.uniform(0.6, 1.0, size=sides)
+def _draw_body(rng: np.random.Generator, radius: float) -> _Body:
+    """Return an ellipsoid, or a body whose radius has waves of up to the fourth order."""
+    axes = rng.standard_normal((_AXES, 3))
+    axes /= np.sqrt((axes**2).sum(axis=1, keepdims=True))
+    waves = rng.standard_normal((_AXES, len(_WAVES))) / np.sqrt(np.arange(1, len(_WAVES) + 1)) @ _WAVES
+    total = rng.uniform(0.1, 0.6) if rng.random() < 0.75 else 0.0
+    stretch, _ = _draw_stretch(rng, 3)
+    directions = _spiral(_DIRECTIONS)
+    heights = np.polynomial.polynomial.polyval(axes @ directions.T, waves.T[:, :, None], tensor=False).sum(axis=0)
+    factor = total / np.abs(heights).max()
+    surface = radius * (1 + factor * heights)[:, None] * directions
+    hull = _Hull(_MARGIN * np.linalg.solve(stretch, surface.T).T)
+    return _Body(radius, axes, factor * waves, stretch, hull)
+
+
+def _draw_convex(rng: np.random.Generator, d: int, radius: float) -> _Convex:
+    """Return a convex polygon with three to seven sides, or a polyhedron with up to twelve."""
+    normals, gap = _draw_sides(rng) if d == 2 else (_draw_faces(rng), 0.0)
+    offsets = radius * rng.uniform(0.6, 1.0, size=len(normals))
+    stretch, longest = _draw_stretch(rng, d)
     # In some direction between two normals lies the farthest corner.
-    gap = float(np.diff(angles, append=angles[0] + 2 * math.pi).max())
-    stretch, longest = _draw_stretch(rng)
     reach = float(offsets.max()) / math.cos(gap / 2) * longest
     normals = normals @ stretch
     lengths = np.sqrt((normals**2).sum(axis=1))
-    return _Polygon(normals / lengths[:, None], offsets / lengths, reach)
+    normals, offsets = normals / lengths[:, None], offsets / lengths
+    if d == 2:
+        return _Convex(normals, offsets, _Ball(reach))
+    sides = np.column_stack([normals, -offsets])
+    return _Convex(normals, offsets, _Hull(scipy.spatial.HalfspaceIntersection(sides, np.zeros(d)).intersections))
+
+
+def _draw_sides(rng: np.random.Generator) -> tuple[Array, float]:
+    """Return the normals (s, 2) of a polygon's sides, in order, and the largest angle between two of them."""
+    sides = int(rng.integers(3, 8))
+    jitter = 0.05 if sides == 3 else 0.15
+    angles = (np.arange(sides) + rng.uniform(-jitter, jitter, size=sides)) * (2 * math.pi / sides)
+    gap = float(np.diff(angles, append=angles[0] + 2 * math.pi).max())
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1), gap
+
+
+def _draw_faces(rng: np.random.Generator) -> Array:
+    """Return the normals (s, 3) of a polyhedron's six to twelve faces, all around."""
+    regular = _spiral(int(rng.integers(6, 13)))
+    # Turned by less than 7 degrees: even of six, one is within 70 degrees of any direction, so that no corner is far.
+    normals = regular + rng.uniform(-0.07, 0.07, size=regular.shape)
+    return np.asarray(normals / np.sqrt((normals**2).sum(axis=1, keepdims=True)))
+
+
+@functools.cache
+def _spiral(count: int) -> Array:
+    """Return unit vectors (count, 3) all around: along a spiral from pole to pole, turned by the golden angle each."""
+    steps = np.arange(count) + 0.5
+    height, turn = 1 - 2 * steps / count, steps * math.pi * (3 - math.sqrt(5))
+    ring = np.sqrt(1 - height**2)
+    return np.stack([height, ring * np.cos(turn), ring * np.sin(turn)], axis=1)

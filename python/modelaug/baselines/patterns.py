@@ -1,7 +1,8 @@
-"""Random textures that repeat themselves, to paint moving shapes with."""
+"""Random textures of the plane and of space that repeat themselves, to paint moving shapes with."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +13,7 @@ import scipy
 
 from modelaug import _core
 from modelaug._random import generator
+from modelaug.baselines.affine import Box, on_box, random_direction
 
 __all__ = ["PatternLibrary"]
 
@@ -19,41 +21,63 @@ Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
 _STREAM: Final = 2**32  # of random numbers; no pair uses it
-_SOFTNESS: Final = 0.7  # pixels; standard deviation of a blur of all patterns
+_SOFTNESS: Final = 0.7  # voxels; standard deviation of a blur of all patterns
+_DETAIL: Final = {2: 1.0, 3: 0.6}  # share of a length of the plane; images of space have fewer voxels along an axis
 
 
 class PatternLibrary:
-    """Periodic grey images between 0 and 1, and the functions of the plane that they stand for.
+    """Periodic grey images between 0 and 1, and the functions of the plane or of space that they stand for.
 
-    In turn multi-octave noise, distorted gratings, cells of random grey, and soft blobs. Between its pixels a pattern
-    is bilinear. That is its definition: what two images show of it differs by no error of interpolation.
+    In turn multi-octave noise, distorted gratings, cells of random grey, and soft blobs. Between its voxels a pattern
+    is bilinear or trilinear. That is its definition: what two images show of it differs by no error of interpolation.
 
     Parameters
     ----------
     count
         Number of patterns.
     size
-        Period in pixels along both axes.
+        Period in voxels along all axes.
     seed
-        Non-negative integer; pattern k is a pure function of (seed, size, k).
+        Non-negative integer; pattern k is a pure function of (seed, size, d, k).
+    d
+        Number of axes, 2 or 3.
+
+    Attributes
+    ----------
+    images : ndarray, (count, size, size) or (count, size, size, size), float32
     """
 
-    def __init__(self, count: int, size: int, seed: int) -> None:
+    def __init__(self, count: int, size: int, seed: int, d: int = 2) -> None:
         self.size = size
-        kinds: tuple[Callable[[int, np.random.Generator], Array], ...] = (_noise, _grating, _cells, _blobs)
-        self.images = np.empty((count, size, size), dtype=np.float32)
+        # In space the first voxels are there once more after the last.
+        self._padded = np.empty((count, *(size + d - 2,) * d), dtype=np.float32)
+        self.images: Image = self._padded[(slice(None), *(slice(size),) * d)]
+        kinds: tuple[Callable[[tuple[int, ...], np.random.Generator], Array], ...] = (_noise, _grating, _cells, _blobs)
         for k in range(count):
             rng = generator(seed, k, stream=_STREAM)
-            drawn = scipy.ndimage.gaussian_filter(kinds[k % len(kinds)](size, rng), _SOFTNESS, mode="wrap")
+            drawn = scipy.ndimage.gaussian_filter(kinds[k % len(kinds)]((size,) * d, rng), _SOFTNESS, mode="wrap")
             low, high = np.percentile(drawn, [1.0, 99.0])
-            self.images[k] = np.clip((drawn - low) / max(high - low, 1e-9), 0.0, 1.0)
+            image = np.clip((drawn - low) / max(high - low, 1e-9), 0.0, 1.0)
+            self._padded[k] = np.pad(image, (0, d - 2), mode="wrap")
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def at(self, number: int, affine: Array, box: tuple[slice, slice], out: Image) -> None:
-        """Sample a pattern at ``affine @ (row, column, 1)`` for the pixels of a box, into `out` of the box's shape."""
-        displacement = np.empty((2, *out.shape), dtype=np.float32)
+    def at(self, number: int, affine: Array, box: Box, out: Image) -> None:
+        """Sample a pattern at ``affine @ (*x, 1)`` for the voxels x of a box, into `out` of the box's shape."""
+        displacement = np.empty((len(box), *out.shape), dtype=np.float32)
+        if len(box) == 2:
+            piece = self._unroll(number, affine, box, displacement)
+        else:
+            piece = self._padded[number]
+            self._fold(affine, box, displacement)
+        _core.warp(piece[None, None], displacement[None], False, False, 0.0, 1, out[None, None])
+
+    def _unroll(self, number: int, affine: Array, box: Box, out: Image) -> Image:
+        """Return the piece of the plane that a box sees; write to `out` where in it the box's pixels are.
+
+        Less their own place in the box, as a displacement; so does `_fold`.
+        """
         seen = []
         for k, (down, across, offset) in enumerate(affine.tolist()):
             ends = [[slope * at for at in (s.start, s.stop - 1)] for slope, s in zip((down, across), box, strict=True)]
@@ -65,57 +89,77 @@ class PatternLibrary:
             own = (rows, columns)[k]
             own -= np.arange(len(own))
             # Near 0 by now, as single precision wants it.
-            np.add(rows.astype(np.float32)[:, None], columns.astype(np.float32), out=displacement[k])
-        piece = self.images[number][seen[0]].take(seen[1], axis=1)
-        _core.warp(piece[None, None], displacement[None], False, False, 0.0, 1, out[None, None])
+            np.add(rows.astype(np.float32)[:, None], columns.astype(np.float32), out=out[k])
+        piece: Image = self.images[number][seen[0]].take(seen[1], axis=1)
+        return piece
+
+    def _fold(self, affine: Array, box: Box, out: Image) -> None:
+        """Write to `out` where in the pattern the voxels of a box are.
+
+        A box turned in space spans several times its own volume, which would have to be filled with the pattern.
+        """
+        periods = on_box(affine / self.size, box)
+        np.floor(periods, out=periods)
+        periods *= np.float32(self.size)
+        own = affine - np.eye(*affine.shape)
+        own[:, -1] += [part.start for part in box]
+        on_box(own, box, out=out)
+        out -= periods
 
 
-def _spectrum(size: int) -> Array:
-    """Return the frequencies' lengths in cycles per pixel, as of rfft2."""
-    return np.asarray(np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]))
+def _spectrum(shape: tuple[int, ...]) -> Array:
+    """Return the frequencies' lengths in cycles per voxel, as of rfftn."""
+    frequencies = [*map(np.fft.fftfreq, shape[:-1]), np.fft.rfftfreq(shape[-1])]
+    return np.asarray(functools.reduce(np.hypot, np.ix_(*frequencies)))
 
 
-def _filtered(size: int, rng: np.random.Generator, response: Array) -> Array:
+def _filtered(shape: tuple[int, ...], rng: np.random.Generator, response: Array) -> Array:
     """Return white noise filtered periodically, of mean 0 and variance 1."""
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) * response, s=(size, size))
+    axes = range(len(shape))
+    field = np.fft.irfftn(np.fft.rfftn(rng.standard_normal(shape)) * response, s=shape, axes=axes)
     return np.asarray((field - field.mean()) / max(float(field.std()), 1e-9))
 
 
-def _noise(size: int, rng: np.random.Generator) -> Array:
+def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Return noise whose octaves fall by a random power."""
-    frequency = np.maximum(_spectrum(size), 1 / size)
-    return _filtered(size, rng, frequency ** -rng.uniform(0.6, 1.5) * np.exp(-((frequency / 0.3) ** 2)))
+    frequency = np.maximum(_spectrum(shape), 1 / shape[0])
+    # In space there are more waves of high frequency.
+    power = rng.uniform(0.6, 1.5) + (len(shape) - 2) / 2
+    return _filtered(shape, rng, frequency**-power * np.exp(-((frequency / 0.3) ** 2)))
 
 
-def _smooth(size: int, rng: np.random.Generator, wavelength: float) -> Array:
-    """Return smooth noise with details of about `wavelength` pixels."""
-    return _filtered(size, rng, np.exp(-((_spectrum(size) * wavelength) ** 2)))
+def _smooth(shape: tuple[int, ...], rng: np.random.Generator, wavelength: float) -> Array:
+    """Return smooth noise with details of about `wavelength` voxels."""
+    return _filtered(shape, rng, np.exp(-((_spectrum(shape) * wavelength) ** 2)))
 
 
-def _grating(size: int, rng: np.random.Generator) -> Array:
-    """Return a sum of one to three waves, bent by smooth noise."""
+def _grating(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return a sum of one to three plane waves, bent by smooth noise."""
+    size, d = shape[0], len(shape)
     axis = np.arange(size) * (2 * math.pi / size)
-    total = np.zeros((size, size))
+    total = np.zeros(shape)
     for _ in range(int(rng.integers(1, 4))):
-        cycles, direction = size / rng.uniform(6.0, 32.0), rng.uniform(0.0, math.pi)
-        down, right = round(cycles * math.sin(direction)), round(cycles * math.cos(direction))
-        bend = rng.uniform(0.0, 2.0) * _smooth(size, rng, 32.0)
-        total += rng.uniform(0.3, 1.0) * np.cos(down * axis[:, None] + right * axis[None] + bend)
-    return total + rng.uniform(0.0, 0.5) * _noise(size, rng)
+        cycles = size / (rng.uniform(6.0, 32.0) * _DETAIL[d])
+        turns = np.round(cycles * random_direction(rng, d))
+        bend = rng.uniform(0.0, 2.0) * _smooth(shape, rng, 32.0 * _DETAIL[d])
+        phase = functools.reduce(np.add.outer, [number * axis for number in turns])
+        total += rng.uniform(0.3, 1.0) * np.cos(phase + bend)
+    return total + rng.uniform(0.0, 0.5) * _noise(shape, rng)
 
 
-def _cells(size: int, rng: np.random.Generator) -> Array:
+def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Return a mosaic of the cells around random points, each of one grey, with a little noise."""
-    across = rng.uniform(8.0, 28.0)
-    points = rng.uniform(0.0, size, size=(max(2, round((size / across) ** 2)), 2))
-    pixels = np.indices((size, size)).reshape(2, -1).T
-    _, nearest = scipy.spatial.KDTree(points, boxsize=size).query(pixels)
-    mosaic: Array = rng.random(len(points))[nearest].reshape(size, size)
-    return mosaic + rng.uniform(0.0, 0.1) * _noise(size, rng)
+    size, d = shape[0], len(shape)
+    across = rng.uniform(8.0, 28.0) * _DETAIL[d]
+    points = rng.uniform(0.0, size, size=(max(2, round((size / across) ** d)), d))
+    voxels = np.indices(shape).reshape(d, -1).T
+    _, nearest = scipy.spatial.KDTree(points, boxsize=size).query(voxels)
+    mosaic: Array = rng.random(len(points))[nearest].reshape(shape)
+    return mosaic + rng.uniform(0.0, 0.1) * _noise(shape, rng)
 
 
-def _blobs(size: int, rng: np.random.Generator) -> Array:
+def _blobs(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Return soft blobs of one grey on another, with a little noise."""
-    wavelength, level = rng.uniform(8.0, 24.0), rng.uniform(-0.5, 1.0)
-    edges = np.tanh(rng.uniform(2.0, 6.0) * (_smooth(size, rng, wavelength) - level))
-    return edges + rng.uniform(0.0, 0.5) * _noise(size, rng)
+    wavelength, level = rng.uniform(8.0, 24.0) * _DETAIL[len(shape)], rng.uniform(-0.5, 1.0)
+    edges = np.tanh(rng.uniform(2.0, 6.0) * (_smooth(shape, rng, wavelength) - level))
+    return edges + rng.uniform(0.0, 0.5) * _noise(shape, rng)

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 from modelaug._random import generator
-from modelaug.baselines.variational import VariationalOptions, register_variational
 from modelaug.cohort import Cohort
 from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.weights import SubjectWeights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,25 +11,46 @@ import typer
 from modelaug.cli._console import out
 
 if TYPE_CHECKING:
-    from modelaug.learning import TrainOptions
+    from modelaug.learning import RegistrationNetwork, TrainOptions
 
-__all__ = ["LearningRate", "conclude", "training_options"]
+__all__ = ["BatchSize", "Kind", "LearningRate", "Width", "conclude", "default_batch", "new_network", "training_options"]
 
 LearningRate = Annotated[
-    float | None,
-    typer.Option(help="Rate of Adam at the beginning.", show_default="0.002, at more than half the width 0.0001"),
+    float | None, typer.Option(help="Rate of Adam at the beginning.", show_default="the network's own")
 ]
+Kind = Annotated[
+    str, typer.Option("--network", help="PyramidNetwork, in 2D and 3D, or the paper's FlowNetS, in 2D.", metavar="NAME")
+]
+Width = Annotated[
+    float | None,
+    typer.Option(
+        help="Factor on the channels of the network; 1 is the published FlowNet-S.",
+        show_default="1, for FlowNetS 0.25",
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs per step.", show_default="8, in space 2")]
 
 
-def training_options(steps: int, width: float, learning_rate: float | None, **changes: Any) -> TrainOptions:
-    """Return what is recommended for so many steps and such a network, with validations and checkpoints to suit."""
+def default_batch(ndim: int) -> int:
+    """Return how many pairs a step takes by default."""
+    return 8 if ndim == 2 else 2
+
+
+def new_network(kind: str, grid: Sequence[int], image_channels: int, width: float | None) -> RegistrationNetwork:
+    """Return an untrained network of a named architecture, or raise ValueError."""
+    from modelaug.learning.network import known_network
+
+    return known_network(kind).for_images(grid, image_channels=image_channels, width=width)
+
+
+def training_options(steps: int, learning_rate: float | None, **changes: Any) -> TrainOptions:
+    """Return what is recommended for so many steps, with validations and checkpoints to suit."""
     from modelaug.learning import recommended_options
 
     if learning_rate is not None:
         changes["learning_rate"] = learning_rate
     return recommended_options(
         steps,
-        width,
         validate_every=max(1, min(500, steps // 10)),
         checkpoint_every=max(1, min(250, steps // 10)),
         log_every=max(1, min(50, steps // 20)),
@@ -46,8 +68,8 @@ def conclude(folder: Path) -> None:
     metrics = read_card(folder)["metrics"]
     _draw_losses(folder, metrics["validation_epe_of_zero_flow"])
     out.print(
-        f"end-point error on held-out pairs {metrics['validation_epe']:.2f} px, "
-        f"without displacement {metrics['validation_epe_of_zero_flow']:.2f} px; the network is in {folder}/"
+        f"end-point error on held-out pairs {metrics['validation_epe']:.2f} voxels, "
+        f"without displacement {metrics['validation_epe_of_zero_flow']:.2f}; the network is in {folder}/"
     )
 
 

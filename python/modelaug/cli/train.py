@@ -7,15 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelaug import AppearanceModel, PairSynthesizer
+from modelaug import AppearanceModel, Cohort, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption
 from modelaug.cli._options import PairSettings, parse_pair_options
-from modelaug.cli._training import LearningRate, conclude, training_options
+from modelaug.cli._training import (
+    BatchSize,
+    Kind,
+    LearningRate,
+    Width,
+    conclude,
+    default_batch,
+    new_network,
+    training_options,
+)
 from modelaug.io.provenance import claim_folder, file_digest
 from modelaug.io.shards import describe_synthesizer
+from modelaug.resizing import resize_cohort
 
 if TYPE_CHECKING:
-    from modelaug.learning import FlowNetS
+    from modelaug.learning import RegistrationNetwork
 
 __all__ = ["train"]
 
@@ -23,26 +33,39 @@ __all__ = ["train"]
 def train(
     model: Annotated[Path, typer.Argument(help="Model of `modelaug fit`.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the network.", show_default=False)],
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 5000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
-    width: Annotated[float, typer.Option(help="Width of the network; 1 is the published FlowNet-S.")] = 0.25,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 3000,
+    batch_size: BatchSize = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            help="Cohort of the training subjects: pairs of their own images take part, by likeness, labels and "
+            "smoothness.",
+            metavar="COHORT",
+            show_default="only pairs of the model",
+        ),
+    ] = None,
+    kind: Kind = "PyramidNetwork",
+    width: Width = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Begin with the weights of this network, a folder or file; 'shipped': those that come with modelaug, "
+            "of a PyramidNetwork of the default width; 'none': random ones.",
+            metavar="INIT",
+            show_default="shipped, if they fit",
+        ),
+    ] = "",
     learning_rate: LearningRate = None,
     schedule: Annotated[str, typer.Option(help="Course of the rate: cosine down to 0, or halvings.")] = "cosine",
     ema: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0: no average.")] = 0.998,
     precision: Annotated[str, typer.Option(help="32, bf16-mixed, or 16-mixed on a GPU.")] = "32",
     augment: Annotated[bool, typer.Option(help="Move, turn, zoom and recolour the pairs at random.")] = False,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Begin with this network's weights, a folder or file.", metavar="INIT", show_default="random"
-        ),
-    ] = None,
     settings: PairSettings = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
 ) -> None:
-    """Train a FlowNet-S on pairs drawn from a model as they are needed.
+    """Train a network on pairs drawn from a model as they are needed, in the plane or in space.
 
     The folder gets net.safetensors, net.json, metrics.csv and a picture of the losses. An interrupted run continues.
 
@@ -51,44 +74,73 @@ def train(
     """
     from modelaug import learning
     from modelaug.learning.processes import is_first
-    from modelaug.learning.storage import weights_file
 
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
+    grid, channels = synthesizer.model.grid, synthesizer.model.channels
+    count = batch_size or default_batch(len(grid))
+    network, weights_file = _begin(new_network(kind, grid, channels, width), weights)
     options = training_options(
         steps,
-        width,
         learning_rate,
-        batch_size=batch_size,
+        batch_size=count,
         schedule=schedule,
         ema=ema or None,
         precision=precision,
         augment=learning.AugmentOptions(seed=seed) if augment else None,
-        seed=seed if weights is None else None,
+        real=learning.RealOptions(pairs=max(1, count // 2)),
+        seed=seed if weights_file is None else None,
     )
-    network = learning.FlowNetS(image_channels=synthesizer.model.channels, width=width)
+    subjects = None if real is None else resize_cohort(Cohort.load(real), grid)
     source = describe_synthesizer(synthesizer, model)
-    if weights is not None:
-        network = _begin_with(weights, network)
-        source["weights_sha256"] = file_digest(weights_file(weights))
+    if weights_file is not None:
+        source["weights_sha256"] = file_digest(weights_file)
     if is_first():
         if restart:
             (folder / "source.json").unlink(missing_ok=True)
         claim_folder(folder, source)
     learning.train(
-        synthesizer, network=network, options=options, out=folder, resume=not restart, threads=threads, about=source
+        synthesizer,
+        network=network,
+        options=options,
+        out=folder,
+        real=subjects,
+        resume=not restart,
+        threads=threads,
+        about=source,
     )
     if is_first():
         conclude(folder)
 
 
-def _begin_with(weights: Path, wanted: FlowNetS) -> FlowNetS:
-    """Read the network to begin with, or raise ValueError if it is of another architecture."""
-    from modelaug.learning import load_network
+def _begin(wanted: RegistrationNetwork, weights: str) -> tuple[RegistrationNetwork, Path | None]:
+    """Return the network to begin with, and the file of its weights if they are not random.
 
-    network = load_network(weights)
-    for name, value in wanted.architecture.items():
-        found = network.architecture[name]
-        if found != value:
-            remedy = f"--width {found:g}" if name == "width" else "weights of the same architecture"
-            raise ValueError(f"--weights is {weights}, a network of {name} {found}, not {value}; pass {remedy}")
-    return network
+    Raises
+    ------
+    ValueError
+        If the weights that are asked for are of another architecture.
+    """
+    from modelaug.learning import adapt_channels, load_network, shipped_network
+    from modelaug.learning.network import architecture_of
+    from modelaug.learning.shipped import shipped_file
+    from modelaug.learning.storage import weights_file
+
+    if weights == "none":
+        return wanted, None
+    if weights in ("", "shipped"):
+        network, file = shipped_network(wanted.ndim, image_channels=wanted.image_channels), shipped_file(wanted.ndim)
+        if weights == "" and architecture_of(network) != architecture_of(wanted):
+            return wanted, None
+    else:
+        network, file = load_network(weights), weights_file(weights)
+        if network.image_channels != wanted.image_channels and 1 in (network.image_channels, wanted.image_channels):
+            network = adapt_channels(network, wanted.image_channels)
+    found, asked = architecture_of(network), architecture_of(wanted)
+    for name in {**asked, **found}:
+        if found.get(name) != asked.get(name):
+            flag = {"name": "--network", "width": "--width"}.get(name)
+            remedy = f"{flag} {found[name]}" if flag else "weights of the same architecture"
+            raise ValueError(
+                f"--weights is {weights}, a network of {name} {found.get(name)}, not {asked.get(name)}; pass {remedy}"
+            )
+    return network, file

@@ -37,6 +37,7 @@ from modelaug.learning.options import LossOptions, RealOptions, TrainOptions, re
 from modelaug.learning.pretrained import load_flownet
 from modelaug.learning.pyramid import PyramidNetwork
 from modelaug.learning.registration import estimate_flow, register
+from modelaug.learning.shipped import shipped_network
 from modelaug.learning.storage import load_network, read_card, save_network
 from modelaug.learning.training import train
 
@@ -73,6 +74,7 @@ __all__ = [
     "register",
     "save_network",
     "scale_intensity",
+    "shipped_network",
     "soft_dice",
     "to_flownet",
     "torchio_subject",

@@ -210,10 +210,10 @@ class FlowNetS(RegistrationNetwork):
         self.initialize(seed)
 
     @classmethod
-    def for_images(cls, ndim: int, *, image_channels: int = 1, width: float | None = None) -> Self:
+    def for_images(cls, grid: Sequence[int], *, image_channels: int = 1, width: float | None = None) -> Self:
         """Return a new network, a quarter as wide as the published one by default; see `RegistrationNetwork`."""
-        if ndim != 2:
-            raise ValueError(f"ndim is {ndim} and FlowNetS takes images in the plane; use PyramidNetwork")
+        if len(grid) != 2:
+            raise ValueError(f"images have shape {tuple(grid)} and FlowNetS is for the plane; use PyramidNetwork")
         return cls(image_channels=image_channels, width=0.25 if width is None else width)
 
     def _convolution(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, avg_pool3d
+from torch.nn.functional import avg_pool2d, avg_pool3d, pad
 
 from modelaug.learning.sampling import window
 
@@ -112,10 +112,9 @@ def average_cells(values: Tensor, side: int) -> Tensor:
     Tensor, (b, c, *cells)
         ``ceil(n / side)`` cells along an axis of n voxels.
     """
-    if side == 1:
-        return values
     pool = avg_pool2d if values.ndim == 4 else avg_pool3d
-    cells: Tensor = pool(values, side, ceil_mode=True)
+    # In space a pooling kernel must not be larger than the image.
+    cells: Tensor = pool(values, [min(side, n) for n in values.shape[2:]], stride=side, ceil_mode=True)
     return cells
 
 
@@ -214,12 +213,15 @@ def _window_means(values: Tensor, radius: int) -> Tensor:
     """Return the means over windows that end at the border, axis by axis."""
     d = values.ndim - 2
     pool = avg_pool2d if d == 2 else avg_pool3d
-    for axis in range(d):
-        kernel, padding = [1] * d, [0] * d
-        # No window is wider than the image, of which a pooling kernel would complain.
-        padding[axis] = min(radius, values.shape[2 + axis] - 1)
-        kernel[axis] = 2 * padding[axis] + 1
-        values = pool(values, kernel, stride=1, padding=padding, count_include_pad=False)
+    width = 2 * radius + 1
+    for axis, n in enumerate(values.shape[2:]):
+        around = [0] * (2 * d)
+        around[2 * (d - 1 - axis)] = around[2 * (d - 1 - axis) + 1] = radius
+        means = pool(pad(values, around), [width if k == axis else 1 for k in range(d)], stride=1)
+        at = torch.arange(n, device=values.device)
+        inside = (at + radius).clamp_max(n - 1) - (at - radius).clamp_min(0) + 1
+        share = (inside / width).to(values.dtype).reshape([n if k == axis else 1 for k in range(d)])
+        values = means / share
     return values
 
 

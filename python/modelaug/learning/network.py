@@ -106,13 +106,13 @@ class RegistrationNetwork(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def for_images(cls, ndim: int, *, image_channels: int = 1, width: float | None = None) -> Self:
-        """Return a new network for images of so many axes and channels.
+    def for_images(cls, grid: Sequence[int], *, image_channels: int = 1, width: float | None = None) -> Self:
+        """Return a new network for images of a shape.
 
         Parameters
         ----------
-        ndim
-            2 or 3.
+        grid
+            The shape, of two or three axes.
         image_channels
             Channels of each image.
         width

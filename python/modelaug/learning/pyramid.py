@@ -24,7 +24,6 @@ __all__ = ["PyramidNetwork", "correlate"]
 _CHANNELS: Final = {2: (12, 24, 32, 48, 64, 64, 64), 3: (8, 16, 24, 32, 32, 32)}
 _DECODER: Final = {2: (64, 32), 3: (32, 16)}
 _LEVELS: Final = {2: 5, 3: 4}
-_FINEST: Final = {2: 2, 3: 1}
 _RADIUS: Final = {2: 3, 3: 1}
 _SQUARINGS: Final = 5
 _FIRST_SPREAD: Final = 1e-3  # of the weights that predict increments, so that the first displacement is about 0
@@ -54,8 +53,8 @@ class PyramidNetwork(RegistrationNetwork):
         Resolutions of the encoder, 1/2, 1/4, ...; 5 in the plane and 4 in space by default. The coarsest has to have
         two cells along the longest axis at least.
     finest
-        The level at which the displacement is predicted last: 1 for 1/2, the default in space, 2 for 1/4, that in the
-        plane. Linear interpolation does the rest.
+        The level at which the displacement is predicted last: 1 for 1/2, 2 for 1/4, and so on. Linear interpolation
+        does the rest.
     radius
         Of the correlation, in cells of each level; 3 in the plane and 1 in space by default.
     repeats
@@ -96,7 +95,7 @@ class PyramidNetwork(RegistrationNetwork):
         image_channels: int = 1,
         width: float = 1.0,
         levels: int | None = None,
-        finest: int | None = None,
+        finest: int = 1,
         radius: int | None = None,
         repeats: int = 1,
         normalization: Literal["instance"] | None = None,
@@ -110,7 +109,6 @@ class PyramidNetwork(RegistrationNetwork):
         self.width = _checks.number("width", width, above=0.0, maximum=8.0)
         most = len(_CHANNELS[d])
         self.levels = _checks.integer("levels", _LEVELS[d] if levels is None else levels, minimum=1, maximum=most)
-        finest = min(_FINEST[d], self.levels) if finest is None else finest
         self.finest = _checks.integer("finest", finest, minimum=1, maximum=self.levels)
         self.radius = _checks.integer("radius", _RADIUS[d] if radius is None else radius, minimum=0, maximum=8)
         self.repeats = _checks.integer("repeats", repeats, minimum=1, maximum=16)
@@ -137,9 +135,11 @@ class PyramidNetwork(RegistrationNetwork):
         self.initialize(seed)
 
     @classmethod
-    def for_images(cls, ndim: int, *, image_channels: int = 1, width: float | None = None) -> Self:
-        """Return a new network of the default levels; see `RegistrationNetwork`."""
-        return cls(ndim, image_channels=image_channels, width=1.0 if width is None else width)
+    def for_images(cls, grid: Sequence[int], *, image_channels: int = 1, width: float | None = None) -> Self:
+        """Return a new network of the default levels, or as many as the grid carries; see `RegistrationNetwork`."""
+        d = len(_checks.grid_shape("grid", grid))
+        levels = min(_LEVELS[d], _most_levels(grid))
+        return cls(d, image_channels=image_channels, width=1.0 if width is None else width, levels=levels)
 
     def _convolution(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Module:
         kind = nn.Conv2d if self.ndim == 2 else nn.Conv3d
@@ -180,10 +180,9 @@ class PyramidNetwork(RegistrationNetwork):
         super().check_grid(grid)
         needed = 2**self.levels + 1
         if max(grid) < needed:
-            fitting = max(1, (max(grid) - 1).bit_length() - 1)
             raise ValueError(
                 f"images have shape {tuple(grid)}, too small for {self.levels} levels; pass images of {needed} voxels "
-                f"or more along an axis, or a network with levels={fitting}"
+                f"or more along an axis, or a network with levels={_most_levels(grid)}"
             )
 
     def adapted(self, image_channels: int) -> Self:
@@ -278,6 +277,11 @@ class PyramidNetwork(RegistrationNetwork):
         order = [axis for k in range(d) for axis in (2 + d + k, 2 + k)]
         fine = mixed.permute(0, 1, *order).reshape(b, d, *(side * n for n in cells))
         return window(fine, [0] * d, grid)
+
+
+def _most_levels(grid: Sequence[int]) -> int:
+    """Return how many levels leave two cells along the longest axis; 1 at least."""
+    return max(1, (max(grid) - 1).bit_length() - 1)
 
 
 def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:

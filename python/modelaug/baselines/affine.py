@@ -1,0 +1,107 @@
+"""Affine maps of the plane and of space as arrays (d, d + 1): drawn, joined, and evaluated at the voxels of a box."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+__all__ = [
+    "Box",
+    "compose",
+    "inverse",
+    "join",
+    "length_factor",
+    "on_box",
+    "random_direction",
+    "random_rotation",
+    "rotation_matrix",
+    "side",
+]
+
+Array = npt.NDArray[np.float64]
+Image = npt.NDArray[np.float32]
+Box = tuple[slice, ...]
+
+
+def side(volume: float, d: int) -> float:
+    """Return the side of a square or cube of so many pixels or voxels."""
+    return float(np.sqrt(volume) if d == 2 else np.cbrt(volume))
+
+
+def rotation_matrix(angle: float, axis: Array | None = None) -> Array:
+    """Return the rotation by an angle in radians, in the plane or about a unit vector (3,) in space."""
+    if axis is None:
+        return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return np.asarray(scipy.spatial.transform.Rotation.from_rotvec(angle * axis).as_matrix())
+
+
+def random_direction(rng: np.random.Generator, d: int) -> Array:
+    """Return a unit vector (d,), of one half of the circle in the plane, of the whole sphere in space."""
+    if d == 2:
+        angle = rng.uniform(0.0, math.pi)
+        return np.array([math.sin(angle), math.cos(angle)])
+    drawn = rng.standard_normal(d)
+    return np.asarray(drawn / math.sqrt((drawn**2).sum()))
+
+
+def random_rotation(rng: np.random.Generator, d: int, *, largest: float = 2 * math.pi) -> Array:
+    """Return a rotation by up to `largest` radians in the plane, any in space, all of them equally likely."""
+    if d == 2:
+        return rotation_matrix(rng.uniform(0.0, largest))
+    return np.asarray(scipy.spatial.transform.Rotation.from_quat(rng.standard_normal(4)).as_matrix())
+
+
+def join(linear: Array, offset: Array) -> Array:
+    """Return the affine map (d, d + 1) of a matrix (d, d) and an offset (d,)."""
+    d = len(offset)
+    affine = np.empty((d, d + 1))
+    affine[:, :d], affine[:, d] = linear, offset
+    return affine
+
+
+def compose(outer: Array, inner: Array) -> Array:
+    """Return the affine map that applies `inner` first."""
+    return join(outer[:, :-1] @ inner[:, :-1], outer[:, :-1] @ inner[:, -1] + outer[:, -1])
+
+
+def inverse(affine: Array) -> Array:
+    """Return the inverse of an affine map."""
+    matrix = affine[:, :-1]
+    if len(matrix) == 2:
+        (a, b), (c, d) = matrix.tolist()
+        linear = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    else:
+        linear = np.linalg.inv(matrix)
+    return join(linear, -linear @ affine[:, -1])
+
+
+def length_factor(affine: Array) -> float:
+    """Return the factor on lengths, on average: the d-th root of the determinant, which is positive."""
+    matrix = affine[:, :-1]
+    if len(matrix) == 2:
+        (a, b), (c, d) = matrix.tolist()
+        return math.sqrt(a * d - b * c)
+    return side(float(np.linalg.det(matrix)), len(matrix))
+
+
+def on_box(rows: Array, box: Box, out: Image | None = None) -> Image:
+    """Return ``rows @ (*x, 1)`` for the voxels x of a box: (k, *box) of rows (k, d + 1), written to `out` if given."""
+    first, *others = (
+        slopes[:, None] * np.arange(part.start, part.stop) for slopes, part in zip(rows.T[:-1], box, strict=True)
+    )
+    first += rows[:, -1:]
+    for other in others:
+        # What they have in common may be far beyond what they add up to.
+        shift = other[:, :1].copy()
+        first += shift
+        other -= shift
+    parts = [part.astype(np.float32) for part in (first, *others)]
+    if out is None:
+        out = np.empty((len(rows), *(part.shape[1] for part in parts)), dtype=np.float32)
+    for total, *leading, last in zip(out, *parts, strict=True):
+        np.add.outer(functools.reduce(np.add.outer, leading), last, out=total)
+    return out

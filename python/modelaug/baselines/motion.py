@@ -1,0 +1,91 @@
+"""Random affine motions of the plane and of space."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.baselines.affine import join, random_direction, rotation_matrix
+
+__all__ = ["Motion"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The distribution of an affine motion about a center, in the plane or in space.
+
+    Each of its numbers is ``sign(z) |z|^power`` for a standard normal z, divided by the standard deviation of that,
+    cut off at `limit`, and multiplied with what is given here: the larger the power, the more small and the fewer, but
+    larger, large motions.
+
+    Parameters
+    ----------
+    translation
+        Standard deviation of the displacement of the center along each axis, as a share of the image's size, the d-th
+        root of its number of voxels.
+    rotation
+        Standard deviation of the angle, in degrees; in space about a random axis.
+    zoom
+        Standard deviation of the log of the factor on lengths.
+    stretch
+        Standard deviation of the log of the factor along a random direction; lengths across it are divided by it in the
+        plane, by its square root in space, so that areas and volumes stay.
+    power
+        The exponent, 1 for normal numbers.
+    limit
+        Largest number, in standard deviations. With it, zoom and stretch stay below a factor of exp(2).
+    """
+
+    translation: float = 0.04
+    rotation: float = 4.0
+    zoom: float = 0.04
+    stretch: float = 0.02
+    power: float = 2.0
+    limit: float = 4.0
+
+    def __post_init__(self) -> None:
+        # As plain numbers, which a manifest can hold.
+        for name, maximum in (("translation", 10.0), ("rotation", 360.0), ("zoom", 1.0), ("stretch", 1.0)):
+            number = _checks.number(name, getattr(self, name), minimum=0.0, maximum=maximum)
+            object.__setattr__(self, name, number)
+        object.__setattr__(self, "power", _checks.number("power", self.power, minimum=1.0, maximum=8.0))
+        object.__setattr__(self, "limit", _checks.number("limit", self.limit, above=0.0, maximum=100.0))
+        if (self.zoom + self.stretch) * self.limit > 2.0:
+            raise ValueError(
+                f"zoom and stretch are {self.zoom:g} and {self.stretch:g}, with limit {self.limit:g} factors beyond "
+                "exp(2); pass smaller ones"
+            )
+
+    def draw(self, rng: np.random.Generator, center: Array, size: float) -> Array:
+        """Return an affine map (d, d + 1) of voxels about a center (d,) for an image of `size`."""
+        d = len(center)
+        normals = rng.standard_normal(d + 3)
+        deviation = math.sqrt(2**self.power * math.gamma(self.power + 0.5) / math.sqrt(math.pi))
+        numbers = np.sign(normals) * np.abs(normals) ** self.power / deviation
+        *shift, angle, zoom, stretch = np.clip(numbers, -self.limit, self.limit).tolist()
+        stretched = _random_stretch(rng, d, self.stretch * stretch)
+        axis = None if d == 2 else random_direction(rng, d)
+        turn = rotation_matrix(math.radians(self.rotation * angle), axis)
+        linear = math.exp(self.zoom * zoom) * turn @ stretched
+        moved = center + self.translation * size * np.array(shift)
+        return join(linear, moved - linear @ center)
+
+
+def _random_stretch(rng: np.random.Generator, d: int, strain: float) -> Array:
+    """Return a stretch (d, d) by exp(strain) along a random direction; its determinant is 1.
+
+    Without any strain it is the very identity.
+    """
+    if d == 2:
+        # As the mean of the identity and of a mirror, as pairs of the plane have always been drawn.
+        mirror = rotation_matrix(2 * rng.uniform(0.0, math.pi)) @ np.diag([1.0, -1.0])
+        return math.cosh(strain) * np.eye(2) + math.sinh(strain) * mirror
+    direction = random_direction(rng, d)
+    across = math.exp(-strain / (d - 1))
+    return across * np.eye(d) + (math.exp(strain) - across) * np.outer(direction, direction)
