@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,19 @@ def test_everything_is_written(folder: Path) -> None:
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     assert len(AppearanceModel.load(folder / "model.npz").provenance["subjects"]) == 4
     assert learning.load_network(folder / "net").image_channels == 1
+    space = summary["space"]
+    assert all(math.isfinite(space[name]) for name in NUMBERS if name in space)
+    assert space["registered_pairs"] == 2
+    assert space["landmark_error_true_landmarks"] < 0.25 < space["landmark_error_before"]
+    assert learning.load_network(folder / "space" / "net").ndim == 3
+    assert (folder / "space" / "losses.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_again_it_continues_and_other_options_are_refused(folder: Path) -> None:
-    before = {name: (folder / name).stat().st_mtime_ns for name in ("model.npz", "net/net.safetensors")}
+    before = {
+        name: (folder / name).stat().st_mtime_ns
+        for name in ("model.npz", "net/net.safetensors", "space/net/net.safetensors")
+    }
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").unlink()
     again = run_demo(folder, DemoOptions.quick(seed=1), threads=1)
@@ -84,7 +94,9 @@ def test_restart_removes_what_a_demo_left_and_nothing_else(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "source.json"]
 
 
-@pytest.mark.parametrize("change", [{"training_subjects": 1}, {"subjects": 17}, {"seed": -1}])
+@pytest.mark.parametrize("change", [{"training_subjects": 1}, {"subjects": 17}, {"size": 0}, {"steps": 0}])
 def test_bad_options_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
-        DemoOptions(**change)
+        replace(DemoOptions().plane, **change)
+    with pytest.raises(ValueError, match="seed is -1"):
+        DemoOptions(seed=-1)

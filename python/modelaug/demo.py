@@ -1,11 +1,11 @@
-"""The whole chain on generated hearts: cohort, model, pairs, a trained network, held-out hearts registered."""
+"""The whole chain on generated hearts and volumes: cohort, model, pairs, a trained network, registered subjects."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +19,11 @@ from modelaug.datasets import phantoms
 from modelaug.evaluation import contour_distance, landmark_error
 from modelaug.io.provenance import claim_folder, write_json
 from modelaug.model import AppearanceModel
+from modelaug.resizing import resize_cohort
 from modelaug.synthesis import PairSynthesizer
 from modelaug.warping import warp_points
 
-__all__ = ["DemoOptions", "run_demo"]
+__all__ = ["DemoOptions", "PartOptions", "run_demo"]
 
 Field = npt.NDArray[np.float32]
 
@@ -31,46 +32,69 @@ _PICTURES: Final = ("cohort", "modes", "pairs", "losses", "registration")
 
 
 @dataclass(frozen=True)
+class PartOptions:
+    """What the demo does in the plane, or in space.
+
+    Parameters
+    ----------
+    subjects
+        Generated subjects.
+    training_subjects
+        How many of them, the first ones, the model learns from; the others are registered to each other.
+    size
+        Voxels of the images along every axis.
+    steps, batch_size
+        Of the training, see `modelaug.learning.TrainOptions`.
+    width
+        Of `modelaug.learning.PyramidNetwork`. None: that of the weights that come with the package, with which training
+        then begins.
+    """
+
+    subjects: int
+    training_subjects: int
+    size: int
+    steps: int
+    batch_size: int
+    width: float | None = None
+
+    def __post_init__(self) -> None:
+        _checks.integer("training_subjects", self.training_subjects, minimum=2)
+        _checks.integer("subjects", self.subjects, minimum=self.training_subjects + 2)
+        for name in ("size", "steps", "batch_size"):
+            _checks.integer(name, getattr(self, name), minimum=1)
+
+
+@dataclass(frozen=True)
 class DemoOptions:
     """What the demo does.
 
     Parameters
     ----------
-    subjects
-        Generated hearts.
-    training_subjects
-        How many of them, the first ones, the model learns from; the others are registered to each other.
-    size
-        Rows and columns of the images.
-    steps, batch_size, width, learning_rate
-        Of the training, see `modelaug.learning.TrainOptions` and `modelaug.learning.FlowNetS`.
+    plane
+        On generated hearts.
+    space
+        On generated volumes, see `modelaug.phantoms.blobs3d`.
     pictured_pairs
         Pairs in ``pairs.png``.
     seed
-        Of hearts, pairs and initial weights.
+        Of subjects, pairs and initial weights.
     """
 
-    subjects: int = 24
-    training_subjects: int = 16
-    size: int = 128
-    steps: int = 1600
-    batch_size: int = 8
-    width: float = 0.25
-    learning_rate: float = 1e-3
+    plane: PartOptions = PartOptions(subjects=24, training_subjects=16, size=128, steps=500, batch_size=8)
+    space: PartOptions = PartOptions(subjects=12, training_subjects=8, size=32, steps=150, batch_size=2)
     pictured_pairs: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _checks.integer("training_subjects", self.training_subjects, minimum=2)
-        _checks.integer("subjects", self.subjects, minimum=self.training_subjects + 2)
         _checks.integer("pictured_pairs", self.pictured_pairs, minimum=1)
         _checks.integer("seed", self.seed, minimum=0)
 
     @classmethod
     def quick(cls, *, seed: int = 0) -> DemoOptions:
-        """Return options for a run of seconds, which shows that everything works but teaches the network nothing."""
-        tiny = cls(subjects=7, training_subjects=4, size=64, steps=6, batch_size=2, width=0.0625, pictured_pairs=2)
-        return replace(tiny, seed=seed)
+        """Return options for a run of seconds, which shows that everything works but teaches the networks nothing."""
+        plane = PartOptions(subjects=7, training_subjects=4, size=64, steps=6, batch_size=2, width=0.125)
+        space = PartOptions(subjects=5, training_subjects=3, size=32, steps=2, batch_size=1, width=0.125)
+        return cls(plane, space, pictured_pairs=2, seed=seed)
 
 
 def run_demo(
@@ -84,7 +108,8 @@ def run_demo(
     """Run the demo; again on the same folder, it continues where it was interrupted.
 
     The folder gets ``model.npz``, ``net/``, ``summary.json`` and pictures: ``cohort.png``, ``modes.png``,
-    ``pairs.png``, ``losses.png`` and ``registration.png``.
+    ``pairs.png``, ``losses.png`` and ``registration.png``; its folder ``space`` the model, the network and the losses
+    of the part on volumes.
 
     Parameters
     ----------
@@ -102,10 +127,11 @@ def run_demo(
     Returns
     -------
     dict
-        The summary: errors ``before`` and ``after`` registration by the network and with the ``true_landmarks`` (a
-        spline through corresponding landmarks, the bound for any method that knows no more), as means over all ordered
-        pairs of held-out hearts: ``landmark_error_*`` in pixels, ``contour_distance_*`` in mm; ``pairs_per_second``,
-        ``seconds_per_step``, and what else is needed to read them.
+        The summary of the part in the plane: errors ``before`` and ``after`` registration by the network and with the
+        ``true_landmarks`` (a spline through corresponding landmarks, the bound for any method that knows no more), as
+        means over all ordered pairs of held-out subjects: ``landmark_error_*`` in voxels, ``contour_distance_*`` in mm;
+        ``pairs_per_second``, ``seconds_per_step``, and what else is needed to read them. ``space`` is that of the part
+        on volumes, which have no contours; ``seconds`` are those of all.
 
     Raises
     ------
@@ -121,39 +147,34 @@ def run_demo(
     claim_folder(folder, {"demo": asdict(options), "modelaug": version})
     started = time.perf_counter()
 
-    cohort = phantoms.heart(options.subjects, shape=(options.size, options.size), seed=options.seed)
-    training = cohort.subset(range(options.training_subjects))
-    held_out = cohort.subset(range(options.training_subjects, options.subjects))
-    report(f"generated {options.subjects} hearts; {len(training)} to learn from, {len(held_out)} held out")
-
-    model = _model(folder / "model.npz", training, count)
-    report(f"the model has {len(model.shape.variances)} modes of shape and {len(model.texture.variances)} of texture")
-    synthesizer = PairSynthesizer(model, seed=options.seed)
-    rate = _pairs_per_second(synthesizer, count)
-    report(f"synthesizes {rate:.0f} pairs per second with {count} thread{'s' if count > 1 else ''}")
-
-    card = _train(synthesizer, folder / "net", options, count, report)
-    report("registering the held-out hearts")
-    pairs = list(permutations(range(len(held_out)), 2))
-    fields = _register(folder / "net", held_out, pairs)
-    errors = [_errors(held_out, pair, field, model) for pair, field in zip(pairs, fields, strict=True)]
-
+    grid = (options.plane.size,) * 2
+    hearts = _Part(phantoms.heart(options.plane.subjects, shape=grid, seed=options.seed), options.plane, folder)
+    report(
+        f"generated {len(hearts.cohort)} hearts; {len(hearts.training)} to learn from, {len(hearts.held_out)} held out"
+    )
+    plane, synthesizer, fields = _run_part(hearts, options.seed, count, report)
     report("drawing the pictures")
-    _draw_pictures(folder, training, synthesizer, options.pictured_pairs, card)
-    ratios = [error["landmark_error_after"] / error["landmark_error_before"] for error in errors]
+    _draw_pictures(folder, hearts.training, synthesizer, options.pictured_pairs)
+    ratios = [error["landmark_error_after"] / error["landmark_error_before"] for error in plane["errors"]]
     typical = int(np.argsort(ratios)[len(ratios) // 2])
-    _draw_registration(folder, held_out, pairs[typical], fields[typical])
+    _draw_registration(folder, hearts.held_out, hearts.pairs[typical], fields[typical])
 
-    means = {name: float(np.mean([error[name] for error in errors])) for name in errors[0]}
+    grid = (options.space.size,) * 3
+    inside = folder / "space"
+    inside.mkdir(exist_ok=True)
+    volumes = _Part(
+        resize_cohort(phantoms.blobs3d(options.space.subjects, seed=options.seed), grid), options.space, inside
+    )
+    report(f"in space: {len(volumes.cohort)} volumes; {len(volumes.training)} to learn from")
+    space, _, _ = _run_part(volumes, options.seed, count, report)
+    _draw_losses(inside)
+
+    for part in (plane, space):
+        del part["errors"]
     summary = {
-        **means,
-        "landmark_error_reduction": 1 - means["landmark_error_after"] / means["landmark_error_before"],
-        "registered_pairs": len(pairs),
-        "pairs_per_second": rate,
+        **plane,
+        "space": space,
         "threads": count,
-        "seconds_per_step": card["seconds_per_step"],
-        "validation_epe": card["metrics"]["validation_epe"],
-        "validation_epe_of_zero_flow": card["metrics"]["validation_epe_of_zero_flow"],
         "seconds": time.perf_counter() - started,
         "options": asdict(options),
         "modelaug": version,
@@ -162,12 +183,63 @@ def run_demo(
     return summary
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One half of the demo: its subjects, what is done with them, and where its files go."""
+
+    cohort: Cohort
+    options: PartOptions
+    folder: Path
+
+    @property
+    def training(self) -> Cohort:
+        return self.cohort.subset(range(self.options.training_subjects))
+
+    @property
+    def held_out(self) -> Cohort:
+        return self.cohort.subset(range(self.options.training_subjects, self.options.subjects))
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """All ordered pairs of held-out subjects."""
+        return list(permutations(range(self.options.subjects - self.options.training_subjects), 2))
+
+
+def _run_part(
+    part: _Part, seed: int, threads: int, report: Callable[[str], None]
+) -> tuple[dict[str, Any], PairSynthesizer, list[Field]]:
+    """Learn a model, train a network, register; return the summary, with the errors of each pair, and what it is of."""
+    model = _model(part.folder / "model.npz", part.training, threads)
+    report(f"the model has {len(model.shape.variances)} modes of shape and {len(model.texture.variances)} of texture")
+    synthesizer = PairSynthesizer(model, seed=seed)
+    rate = _pairs_per_second(synthesizer, threads)
+    report(f"synthesizes {rate:.0f} pairs per second with {threads} thread{'s' if threads > 1 else ''}")
+    card = _train(synthesizer, part, seed, threads, report)
+    report("registering the held-out subjects")
+    held_out = part.held_out
+    fields = _register(part.folder / "net", held_out, part.pairs)
+    errors = [_errors(held_out, pair, field, model) for pair, field in zip(part.pairs, fields, strict=True)]
+    means = {name: float(np.mean([error[name] for error in errors])) for name in errors[0]}
+    summary = {
+        **means,
+        "landmark_error_reduction": 1 - means["landmark_error_after"] / means["landmark_error_before"],
+        "registered_pairs": len(part.pairs),
+        "pairs_per_second": rate,
+        "seconds_per_step": card["seconds_per_step"],
+        "validation_epe": card["metrics"]["validation_epe"],
+        "validation_epe_of_zero_flow": card["metrics"]["validation_epe_of_zero_flow"],
+        "errors": errors,
+    }
+    return summary, synthesizer, fields
+
+
 def _remove(folder: Path) -> None:
     """Remove what a demo writes, and nothing else."""
     for name in ("source.json", "model.npz", "summary.json", *(f"{name}.png" for name in _PICTURES)):
         (folder / name).unlink(missing_ok=True)
-    if (folder / "net").is_dir():
-        shutil.rmtree(folder / "net")
+    for name in ("net", "space"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
 
 
 def _model(path: Path, training: Cohort, threads: int) -> AppearanceModel:
@@ -188,33 +260,37 @@ def _pairs_per_second(synthesizer: PairSynthesizer, threads: int, seconds: float
 
 
 def _train(
-    synthesizer: PairSynthesizer, folder: Path, options: DemoOptions, threads: int, report: Callable[[str], None]
+    synthesizer: PairSynthesizer, part: _Part, seed: int, threads: int, report: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train the network, or continue to, and return its card."""
     from modelaug import learning
 
-    report(f"training a FlowNet-S of {options.width:g} times the published width, {options.steps} steps")
-    log_every = max(1, options.steps // 32)
-    schedule = learning.TrainOptions(
-        steps=options.steps,
+    options, d = part.options, len(synthesizer.model.grid)
+    report(f"training a PyramidNetwork in {'the plane' if d == 2 else 'space'}, {options.steps} steps")
+    if options.width is None:
+        network = learning.shipped_network(d, image_channels=synthesizer.model.channels)
+    else:
+        network = learning.PyramidNetwork(d, width=options.width, levels=4)
+    log_every = max(1, options.steps // 25)
+    schedule = learning.recommended_options(
+        options.steps,
         batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
+        seed=None if options.width is None else seed,
         validation_pairs=4 * options.batch_size,
-        validate_every=4 * log_every,
+        validate_every=5 * log_every,
         checkpoint_every=2 * log_every,
         log_every=log_every,
     )
-    network = learning.FlowNetS(image_channels=synthesizer.model.channels, width=options.width)
+    folder = part.folder / "net"
     learning.train(synthesizer, network=network, options=schedule, out=folder, threads=threads)
     return learning.read_card(folder)
 
 
-def _register(net: Path, hearts: Cohort, pairs: Sequence[tuple[int, int]]) -> list[Field]:
+def _register(net: Path, subjects: Cohort, pairs: Sequence[tuple[int, int]]) -> list[Field]:
     from modelaug import learning
 
     network = learning.load_network(net)
-    return [learning.register(network, hearts.images[i], hearts.images[j]) for i, j in pairs]
+    return [learning.register(network, subjects.images[i], subjects.images[j]) for i, j in pairs]
 
 
 def _errors(hearts: Cohort, pair: tuple[int, int], field: Field, model: AppearanceModel) -> dict[str, float]:
@@ -223,21 +299,16 @@ def _errors(hearts: Cohort, pair: tuple[int, int], field: Field, model: Appearan
     bound = model.spline.displacement(fixed, moving, hearts.grid).on_grid()
     # Landmarks of the fixed image plus the displacement should lie on those of the moving image.
     found = dict(zip(_METHODS, (fixed, warp_points(fixed, field), warp_points(fixed, bound)), strict=True))
-    contours = [list(each.indices) for each in hearts.objects]
-    return {
-        **{f"landmark_error_{name}": landmark_error(points, moving) for name, points in found.items()},
-        **{
-            f"contour_distance_{name}": float(
-                np.mean([contour_distance(points[k], moving[k], hearts.spacing) for k in contours])
-            )
-            for name, points in found.items()
-        },
-    }
+    errors = {f"landmark_error_{name}": landmark_error(points, moving) for name, points in found.items()}
+    contours = [list(each.indices) for each in hearts.objects if each.kind == "closed"]
+    if contours:
+        for name, points in found.items():
+            distances = [contour_distance(points[k], moving[k], hearts.spacing) for k in contours]
+            errors[f"contour_distance_{name}"] = float(np.mean(distances))
+    return errors
 
 
-def _draw_pictures(
-    folder: Path, training: Cohort, synthesizer: PairSynthesizer, count: int, card: dict[str, Any]
-) -> None:
+def _draw_pictures(folder: Path, training: Cohort, synthesizer: PairSynthesizer, count: int) -> None:
     from modelaug import plots
 
     model = synthesizer.model
@@ -246,12 +317,18 @@ def _draw_pictures(
         "cohort": plots.plot_cohort(training),
         "modes": plots.plot_modes(model),
         "pairs": plots.plot_pairs(pairs, objects=model.objects),
-        "losses": plots.plot_losses(
-            folder / "net" / "metrics.csv", baseline=card["metrics"]["validation_epe_of_zero_flow"]
-        ),
     }
     for name, figure in figures.items():
         plots.save_figure(figure, folder / f"{name}.png")
+    _draw_losses(folder)
+
+
+def _draw_losses(folder: Path) -> None:
+    from modelaug import plots
+    from modelaug.learning import read_card
+
+    baseline = read_card(folder / "net")["metrics"]["validation_epe_of_zero_flow"]
+    plots.save_figure(plots.plot_losses(folder / "net" / "metrics.csv", baseline=baseline), folder / "losses.png")
 
 
 def _draw_registration(folder: Path, hearts: Cohort, pair: tuple[int, int], field: Field) -> None:

@@ -22,33 +22,31 @@ def demo(
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
 ) -> None:
-    """Run the whole chain on generated hearts, a few minutes on two cores.
+    """Run the whole chain on generated hearts and on generated volumes, a minute or two on two cores.
 
-    Learns a model from a few hearts, trains a small network on pairs drawn from it, registers held-out hearts, and
-    leaves the model, the network, a summary and pictures in a folder. An interrupted demo continues.
+    Learns a model from a few subjects, trains a network on pairs drawn from it, registers held-out subjects, and leaves
+    the models, the networks, a summary and pictures in a folder. An interrupted demo continues.
     """
     options = DemoOptions.quick(seed=seed) if quick else DemoOptions(seed=seed)
     if steps is not None:
-        options = replace(options, steps=steps)
+        options = replace(options, plane=replace(options.plane, steps=steps), space=replace(options.space, steps=steps))
     summary = run_demo(folder, options, restart=restart, threads=threads, report=err.print)
-    _print_errors(summary)
-    change = summary["landmark_error_reduction"]
-    out.print(
-        f"landmark error {abs(change):.0%} {'lower' if change >= 0 else 'higher'}; "
-        f"{summary['pairs_per_second']:.0f} pairs per second, {summary['seconds_per_step']:.3f} s per step; "
-        f"{summary['seconds']:.0f} s in all"
-    )
-    out.print(f"model, network, summary and pictures are in {folder}/")
+    for name, part in (("hearts", summary), ("volumes", summary["space"])):
+        _print_errors(name, part)
+        change = part["landmark_error_reduction"]
+        out.print(
+            f"landmark error {abs(change):.0%} {'lower' if change >= 0 else 'higher'}; "
+            f"{part['pairs_per_second']:.0f} pairs per second, {part['seconds_per_step']:.3f} s per step"
+        )
+    out.print(f"{summary['seconds']:.0f} s in all; models, networks, summary and pictures are in {folder}/")
 
 
-def _print_errors(summary: dict[str, Any]) -> None:
+def _print_errors(name: str, part: dict[str, Any]) -> None:
     methods = {"before": "before", "network": "after", "true landmarks": "true_landmarks"}
-    rows = [
-        (label, f"{summary[f'landmark_error_{key}']:.2f}", f"{summary[f'contour_distance_{key}']:.2f}")
-        for label, key in methods.items()
-    ]
+    columns = {"landmark_error": "landmark error (voxels)", "contour_distance": "contour distance (mm)"}
+    found = [column for column in columns if f"{column}_after" in part]
     print_table(
-        rows,
-        title=f"{summary['registered_pairs']} pairs of held-out hearts",
-        header=("", "landmark error (px)", "contour distance (mm)"),
+        [(label, *(f"{part[f'{column}_{key}']:.2f}" for column in found)) for label, key in methods.items()],
+        title=f"{part['registered_pairs']} pairs of held-out {name}",
+        header=("", *(columns[column] for column in found)),
     )

@@ -105,7 +105,7 @@ def register(
         options = None if refine is True else refine
         spacing = None if geometry is None else geometry.spacing
         field = refine_displacement(target, source, field, options=options, mask=mask, spacing=spacing, threads=1)
-    return field if start is None else compose(start[0], field, threads=1)
+    return field if start is None else _after(start[0], field)
 
 
 def _channels(name: str, image: npt.ArrayLike, d: int) -> Image:
@@ -171,6 +171,13 @@ def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.
             "moving shows nothing where fixed lies; register them affinely first, or check their origins and directions"
         )
     return pulled
+
+
+def _after(first: npt.NDArray[Any], second: Field) -> Field:
+    """Return ``second(x) + first(x + second(x))``, where `first` goes on linearly beyond the grid, as affine maps do."""
+    margin = int(np.ceil(np.abs(second).max())) + 1
+    extended = np.pad(first, [(0, 0), *[(margin, margin)] * (first.ndim - 1)], mode="reflect", reflect_type="odd")
+    return np.asarray(second + warp(extended, second + np.float32(margin), threads=1), np.float32)
 
 
 def _estimate(network: RegistrationNetwork, fixed: Image, moving: Image, symmetric: bool) -> Field:
