@@ -46,13 +46,12 @@ SHORTER = {
         "register --network": "register --threads 1 --network",
         "modelaug demo": "modelaug demo --quick --threads 1",
         "-n 100": "-n 3 --threads 1",
-        "--steps 300 --width 0.125": "--steps 2 --batch-size 2 --width 0.0625 --threads 1",
+        "--steps 300": "--steps 2 --batch-size 2 --threads 1",
         "heart(24, shape=(64, 64))": "heart(18, shape=(48, 48))",
     },
     "docs/index.md": {"heart(24)": "heart(6, shape=(64, 64))"},
     "README.md": {
-        "recommended_options(steps=2000)": "recommended_options(steps=2, batch_size=2, validation_pairs=2)",
-        "width=0.25": "width=0.0625",
+        "recommended_options(steps=3000)": "recommended_options(steps=2, batch_size=2, validation_pairs=2)",
     },
 }
 """What is replaced before a page's code is run; each must occur in it."""
