@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name '*.[ch]pp')
 
-BENCHMARKS := floor kernels synthesis scaling feeding
+BENCHMARKS := floor kernels synthesis scaling feeding networks
 
 .PHONY: demo test lint format docs stubs bench instructions sanitize tsan wheel clean
 

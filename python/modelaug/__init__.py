@@ -75,6 +75,7 @@ _ON_DEMAND = (
     "learning",
     "plots",
     "preparation",
+    "registration",
     "scans",
 )
 

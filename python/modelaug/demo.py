@@ -147,8 +147,8 @@ def run_demo(
     claim_folder(folder, {"demo": asdict(options), "modelaug": version})
     started = time.perf_counter()
 
-    grid = (options.plane.size,) * 2
-    hearts = _Part(phantoms.heart(options.plane.subjects, shape=grid, seed=options.seed), options.plane, folder)
+    plane_grid, space_grid = (options.plane.size,) * 2, (options.space.size,) * 3
+    hearts = _Part(phantoms.heart(options.plane.subjects, shape=plane_grid, seed=options.seed), options.plane, folder)
     report(
         f"generated {len(hearts.cohort)} hearts; {len(hearts.training)} to learn from, {len(hearts.held_out)} held out"
     )
@@ -159,11 +159,10 @@ def run_demo(
     typical = int(np.argsort(ratios)[len(ratios) // 2])
     _draw_registration(folder, hearts.held_out, hearts.pairs[typical], fields[typical])
 
-    grid = (options.space.size,) * 3
     inside = folder / "space"
     inside.mkdir(exist_ok=True)
     volumes = _Part(
-        resize_cohort(phantoms.blobs3d(options.space.subjects, seed=options.seed), grid), options.space, inside
+        resize_cohort(phantoms.blobs3d(options.space.subjects, seed=options.seed), space_grid), options.space, inside
     )
     report(f"in space: {len(volumes.cohort)} volumes; {len(volumes.training)} to learn from")
     space, _, _ = _run_part(volumes, options.seed, count, report)

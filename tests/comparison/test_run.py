@@ -176,7 +176,7 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"grid": (8, 8, 8)}, {"steps": 0}, {"width": 0.0}, {"pretrain_steps": -1}, {"passes": 0}]
+    "options", [{"grid": (8,)}, {"steps": 0}, {"width": 0.0}, {"pretrain_steps": -1}, {"passes": 0}]
 )
 def test_bad_networks(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -20,7 +20,7 @@ from modelaug.learning import PyramidNetwork, adapt_channels, estimate_flow, loa
 from modelaug.learning.network import architecture_of, known_network
 from modelaug.learning.pyramid import correlate
 
-SMALL: dict[str, Any] = {"width": 0.25, "levels": 2, "radius": 1}
+SMALL: dict[str, Any] = {"width": 0.25, "levels": 2, "radius": 1, "finest": 1}
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"update": "added"},
@@ -186,8 +186,9 @@ def test_seeds(d: int) -> None:
 
 def test_default_sizes() -> None:
     counts = {d: sum(p.numel() for p in PyramidNetwork(d).parameters()) for d in (2, 3)}
-    assert counts == {2: 602722, 3: 423212}
-    assert PyramidNetwork(2).scales == (2, 4, 8, 16, 32)
+    assert counts == {2: 528896, 3: 423212}
+    assert PyramidNetwork(2).scales == (4, 8, 16, 32)
+    assert PyramidNetwork(2, finest=1).scales == (2, 4, 8, 16, 32)
     assert PyramidNetwork(3).scales == (2, 4, 8, 16)
     assert PyramidNetwork(2, finest=2, upsampling="learned").scales == (1, 4, 8, 16, 32)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from modelaug import Cohort, compose, jacobian_determinant, warp
-from modelaug.baselines import VariationalOptions, choose_options, region_of_interest, register_variational
-from modelaug.baselines.variational import _exponential, _smoother
 from modelaug.evaluation import score_registration
+from modelaug.registration import VariationalOptions, choose_options, region_of_interest, register_variational
+from modelaug.registration.variational import _exponential, _smoother
 from tests.examples import hearts, one_line, philox, plane, volume
 
 REGULARIZERS = ("diffusion", "curvature", "gaussian")

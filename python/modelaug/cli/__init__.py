@@ -13,6 +13,7 @@ import typer
 
 from modelaug import __version__
 from modelaug.cli._console import Commands, messages_on_stderr, out
+from modelaug.cli.apply import apply
 from modelaug.cli.compare import compare
 from modelaug.cli.convert import convert
 from modelaug.cli.demo import demo
@@ -55,5 +56,5 @@ def _configure(
     context.with_resource(messages_on_stderr())
 
 
-for _command in (demo, convert, landmarks, show, fit, explore, info, sample, pretrain, train, register, compare):
+for _command in (demo, convert, landmarks, show, fit, explore, info, sample, pretrain, train, register, apply, compare):
     app.command()(_command)

@@ -12,22 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug._random import generator
-from modelaug.baselines import (
-    LabelShapes,
-    MovingShapes,
-    RandomDeformations,
-    RegisteredPairs,
-    VariationalOptions,
-    choose_options,
-    region_of_interest,
-    register_syn,
-    register_variational,
-)
+from modelaug.baselines import LabelShapes, MovingShapes, RandomDeformations, RegisteredPairs
 from modelaug.cohort import Cohort
 from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions, NetworkOptions
 from modelaug.evaluation import Register, metric_info, no_registration, score_registration
 from modelaug.io.provenance import claim_folder, read_json, write_json
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
+from modelaug.registration import (
+    VariationalOptions,
+    choose_options,
+    refine,
+    region_of_interest,
+    register_syn,
+    register_variational,
+)
+from modelaug.registration.refinement import REFINING
 from modelaug.resizing import resize_cohort
 from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, ResidualOptions
 
@@ -40,7 +39,6 @@ _CANDIDATES: Final = (
     *(VariationalOptions(alpha=alpha, levels=4, match="histogram") for alpha in (0.5, 1.0, 2.0, 3.0)),
     *(VariationalOptions(alpha=alpha, levels=4, match="range") for alpha in (0.3, 0.5, 1.0, 2.0)),
 )
-_REFINING_LEVELS: Final = 2
 _CHOICE: Final = "modelaug choice of a registration"
 _TRIALS: Final = 12
 """Pairs of training subjects on which the classical registration's parameters are chosen."""
@@ -158,7 +156,7 @@ def new_network(options: NetworkOptions, channels: int) -> RegistrationNetwork:
     from modelaug.learning.network import known_network
 
     kind = known_network(options.kind)
-    return kind.for_images(len(options.grid), image_channels=channels, width=options.width)
+    return kind.for_images(options.grid, image_channels=channels, width=options.width)
 
 
 def _variational(fold: Fold) -> Register:
@@ -167,13 +165,14 @@ def _variational(fold: Fold) -> Register:
 
 def _refined(register: Register, fold: Fold) -> Register:
     """Return what goes on from a network's displacement with the finer levels of the classical registration."""
-    options = replace(_chosen(fold), levels=_REFINING_LEVELS)
+    options = replace(_chosen(fold), levels=REFINING.levels)
 
-    def refine(fixed: Field, moving: Field) -> Field:
+    def refined(fixed: Field, moving: Field) -> Field:
         start = register(fixed, moving)
-        return register_variational(fixed, moving, options=options, mask=fold.mask, initial=start, threads=1)
+        assert start is not None  # networks find something
+        return refine(fixed, moving, start, options=options, mask=fold.mask, threads=1)
 
-    return refine
+    return refined
 
 
 def _chosen(fold: Fold) -> VariationalOptions:

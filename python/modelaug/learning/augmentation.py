@@ -168,12 +168,10 @@ def _affine(ranges: AffineRanges, numbers: Matrices, grid: Sequence[int], axis: 
     if d == 2:
         turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     else:
-        turn = Rotation.from_rotvec(radians * axis / np.linalg.norm(axis)).as_matrix()
-        # Nothing turns into or out of a volume of one plane.
+        # Nothing turns out of a volume of one plane: there is one axis, or none, to turn about.
         flat = [k for k, n in enumerate(grid) if n == 1]
-        if flat:
-            turn[flat], turn[:, flat] = 0.0, 0.0
-            turn[flat, flat] = 1.0
+        about = axis / np.linalg.norm(axis) if not flat else np.eye(3)[flat[0]] * (len(flat) == 1)
+        turn = Rotation.from_rotvec(radians * about).as_matrix()
     return np.column_stack([turn * np.exp(-zoom), shift])
 
 

@@ -24,6 +24,7 @@ __all__ = ["PyramidNetwork", "correlate"]
 _CHANNELS: Final = {2: (12, 24, 32, 48, 64, 64, 64), 3: (8, 16, 24, 32, 32, 32)}
 _DECODER: Final = {2: (64, 32), 3: (32, 16)}
 _LEVELS: Final = {2: 5, 3: 4}
+_FINEST: Final = {2: 2, 3: 1}
 _RADIUS: Final = {2: 3, 3: 1}
 _SQUARINGS: Final = 5
 _FIRST_SPREAD: Final = 1e-3  # of the weights that predict increments, so that the first displacement is about 0
@@ -53,8 +54,8 @@ class PyramidNetwork(RegistrationNetwork):
         Resolutions of the encoder, 1/2, 1/4, ...; 5 in the plane and 4 in space by default. The coarsest has to have
         two cells along the longest axis at least.
     finest
-        The level at which the displacement is predicted last: 1 for 1/2, 2 for 1/4, and so on. Linear interpolation
-        does the rest.
+        The level at which the displacement is predicted last: 1 for 1/2, the default in space, 2 for 1/4, that in the
+        plane. Linear interpolation does the rest.
     radius
         Of the correlation, in cells of each level; 3 in the plane and 1 in space by default.
     repeats
@@ -95,7 +96,7 @@ class PyramidNetwork(RegistrationNetwork):
         image_channels: int = 1,
         width: float = 1.0,
         levels: int | None = None,
-        finest: int = 1,
+        finest: int | None = None,
         radius: int | None = None,
         repeats: int = 1,
         normalization: Literal["instance"] | None = None,
@@ -109,6 +110,7 @@ class PyramidNetwork(RegistrationNetwork):
         self.width = _checks.number("width", width, above=0.0, maximum=8.0)
         most = len(_CHANNELS[d])
         self.levels = _checks.integer("levels", _LEVELS[d] if levels is None else levels, minimum=1, maximum=most)
+        finest = min(_FINEST[d], self.levels) if finest is None else finest
         self.finest = _checks.integer("finest", finest, minimum=1, maximum=self.levels)
         self.radius = _checks.integer("radius", _RADIUS[d] if radius is None else radius, minimum=0, maximum=8)
         self.repeats = _checks.integer("repeats", repeats, minimum=1, maximum=16)

@@ -16,6 +16,7 @@ from modelaug.fields import check_field, compose, invert
 from modelaug.io.geometry import Geometry
 from modelaug.learning.frames import Frame, overlay, smoothed
 from modelaug.learning.network import RegistrationNetwork, network_input
+from modelaug.registration.refinement import refine as refine_displacement
 from modelaug.registration.variational import VariationalOptions
 from modelaug.warping import warp
 
@@ -100,11 +101,8 @@ def register(
         field = compose(field, _estimate(network, images[0], warped, symmetric), threads=1)
     field = frame.bring_back(field)
     if refine:
-        from modelaug.registration.refinement import refine as refine_displacement
-
         options = None if refine is True else refine
-        spacing = None if geometry is None else geometry.spacing
-        field = refine_displacement(target, source, field, options=options, mask=mask, spacing=spacing, threads=1)
+        field = refine_displacement(target, source, field, options=options, mask=mask, threads=1)
     return field if start is None else _after(start[0], field)
 
 
@@ -174,7 +172,7 @@ def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.
 
 
 def _after(first: npt.NDArray[Any], second: Field) -> Field:
-    """Return ``second(x) + first(x + second(x))``, where `first` goes on linearly beyond the grid, as affine maps do."""
+    """Return ``second(x) + first(x + second(x))``; beyond the grid `first` goes on linearly, as affine maps do."""
     margin = int(np.ceil(np.abs(second).max())) + 1
     extended = np.pad(first, [(0, 0), *[(margin, margin)] * (first.ndim - 1)], mode="reflect", reflect_type="odd")
     return np.asarray(second + warp(extended, second + np.float32(margin), threads=1), np.float32)

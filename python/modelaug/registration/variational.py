@@ -24,7 +24,8 @@ import scipy
 
 from modelaug import _checks, _core
 from modelaug.cohort import Cohort
-from modelaug.fields import check_field, compose
+from modelaug.fields import compose
+from modelaug.registration._images import images_on_one_grid
 from modelaug.resizing import resize_field, resize_image
 from modelaug.warping import pull, warp
 
@@ -124,7 +125,7 @@ def register_variational(
     --------
     >>> import numpy as np
     >>> from modelaug import jacobian_determinant, phantoms, warp
-    >>> from modelaug.baselines import register_variational
+    >>> from modelaug.registration import register_variational
     >>> fixed, moving = phantoms.heart(2, shape=(64, 64)).images
     >>> u = register_variational(fixed, moving)
     >>> bool(np.square(warp(moving, u) - fixed).mean() < 0.5 * np.square(moving - fixed).mean())
@@ -134,21 +135,10 @@ def register_variational(
     """
     options = options or VariationalOptions()
     count = _checks.thread_count(threads)
-    weight = None if mask is None else _checks.finite("mask", mask, ndim=(2, 3), dtype=np.float32)
-    d = np.ndim(initial) - 1 if initial is not None else weight.ndim if weight is not None else _axes(fixed)
-    images = [_channels(name, image, d) for name, image in (("fixed", fixed), ("moving", moving))]
-    if images[0].shape != images[1].shape:
-        raise ValueError(
-            f"moving has shape {np.shape(moving)} and fixed {np.shape(fixed)}; resample them to one grid, same channels"
-        )
-    grid = images[0].shape[1:]
-    if weight is not None and (weight.shape != grid or weight.min() < 0 or weight.max() > 1):
-        raise ValueError(f"mask has shape {weight.shape}; pass weights from 0 to 1 on the images' grid {grid}")
-    start = None if initial is None else check_field("initial", initial)
-    if start is not None and start.shape[1:] != grid:
-        raise ValueError(f"initial has shape {start.shape}; pass a displacement on the images' grid {grid}")
-    source = images[1] if start is None else warp(images[1], start, threads=count)
-    target, source = _matched(images[0], source, weight, options.match == "histogram")
+    fixed, moving, weight, start = images_on_one_grid(fixed, moving, mask, initial)
+    grid, d = fixed.shape[1:], fixed.ndim - 1
+    source = moving if start is None else warp(moving, start, threads=count)
+    target, source = _matched(fixed, source, weight, options.match == "histogram")
     velocity = np.zeros((d, *_grids(grid, options.levels)[0]), np.float32)
     for shape in _grids(grid, options.levels):
         velocity = resize_field(velocity, shape)
@@ -227,19 +217,6 @@ def choose_options(
     with ThreadPoolExecutor(_checks.thread_count(threads)) as pool:
         scores = list(pool.map(judge, [(options, pair) for options in candidates for pair in pairs]))
     return candidates[int(np.argmax(np.reshape(scores, (len(candidates), len(pairs))).mean(axis=1)))]
-
-
-def _axes(image: npt.ArrayLike) -> int:
-    """Return the number of axes of an image's grid; three axes are a volume unless the first is short."""
-    shape = np.shape(image)
-    return len(shape) - 1 if len(shape) == 4 or (len(shape) == 3 and shape[0] <= 4) else len(shape)
-
-
-def _channels(name: str, image: npt.ArrayLike, d: int) -> Image:
-    array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
-    if array.min() == array.max():
-        raise ValueError(f"{name} is constant ({array.flat[0]:g}); pass an image with contrast")
-    return array[None] if array.ndim == d else array
 
 
 def _grids(grid: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:

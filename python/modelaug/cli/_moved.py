@@ -1,0 +1,96 @@
+"""What a displacement has moved, as files: images, labels and points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import io
+from modelaug.io.geometry import ITK_SUFFIXES, Geometry, stem, suffix
+from modelaug.io.images import PICTURE_SUFFIXES
+from modelaug.io.landmarks import PHYSICAL_SUFFIXES
+from modelaug.warping import warp
+
+__all__ = [
+    "FIELD_SUFFIXES",
+    "FIGURE_SUFFIXES",
+    "IMAGE_OUTPUTS",
+    "LABEL_OUTPUTS",
+    "beside",
+    "check_labels_fit",
+    "label_suffix",
+    "moved_labels",
+    "write_labels",
+    "write_moved_image",
+    "write_points",
+]
+
+FIELD_SUFFIXES: Final = (".npz", ".flo", *ITK_SUFFIXES)
+FIGURE_SUFFIXES: Final = (".png", ".pdf", ".svg")
+IMAGE_OUTPUTS: Final = (".npy", *PICTURE_SUFFIXES, *ITK_SUFFIXES)
+LABEL_OUTPUTS: Final = (".npy", ".png", *ITK_SUFFIXES)
+
+Image = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.integer[Any]]
+
+
+def beside(path: Path, what: str, ending: str) -> Path:
+    """Return the name of something beside a displacement: ``u.nii.gz`` and ``labels`` make ``u_labels.nii.gz``."""
+    return path.with_name(f"{stem(path)}_{what}{ending}")
+
+
+def label_suffix(displacement: Path, labels: Path) -> str:
+    """Return the format of moved labels: that of the displacement if it is one of images, else that of the labels."""
+    own = suffix(labels)
+    if suffix(displacement) in ITK_SUFFIXES:
+        return suffix(displacement)
+    if own in LABEL_OUTPUTS:
+        return own
+    return ".npy" if own in (".npz", ".tif", ".tiff") else ".nii.gz"
+
+
+def moved_labels(labels: Labels, displacement: npt.NDArray[np.float32], threads: int | None) -> Labels:
+    """Return a label map pulled by the nearest voxel, of its type, with 0 beyond it."""
+    return np.asarray(warp(labels, displacement, order=0, border="constant", threads=threads))
+
+
+def write_moved_image(path: Path, image: Image, source: Path, geometry: Geometry | None) -> None:
+    """Write an image (*grid) or (c, *grid) that was pulled from the file `source`.
+
+    Intensities of pictures that become pictures are kept; volumes of a single plane may come as the plane.
+    """
+    pictures = suffix(source) in PICTURE_SUFFIXES and suffix(path) in PICTURE_SUFFIXES
+    pixels = np.rint(image).clip(0, 255).astype(np.uint8) if pictures else image
+    io.write_image(path, pixels, geometry=geometry)
+
+
+def check_labels_fit(path: Path, labels: Labels) -> None:
+    """Raise ValueError if a format cannot hold these labels."""
+    if suffix(path) == ".png" and (labels.min() < 0 or labels.max() > 255):
+        raise ValueError(
+            f"{path} cannot hold the labels from {labels.min()} to {labels.max()}; pass a name that ends in .nii.gz"
+        )
+
+
+def write_labels(path: Path, labels: Labels, geometry: Geometry | None) -> None:
+    """Write a label map (*grid) of its own type, of 8 bits in pictures."""
+    check_labels_fit(path, labels)
+    io.write_image(path, labels.astype(np.uint8) if suffix(path) == ".png" else labels, geometry=geometry)
+
+
+def write_points(
+    path: Path, points: npt.NDArray[np.float64], names: tuple[str, ...], geometry: Geometry | None
+) -> None:
+    """Write points (m, d) in voxels of the image they lead to, which lies at `geometry`.
+
+    Points in a plane may be those of a volume of which it is the only one, and the other way round.
+    """
+    if suffix(path) in PHYSICAL_SUFFIXES and geometry is not None:
+        d = len(geometry.spacing)
+        if points.shape[1] < d:
+            points = np.column_stack([np.zeros(len(points)), points])
+        points = points[:, -d:]
+    io.write_landmarks(path, points, names=names, geometry=geometry)

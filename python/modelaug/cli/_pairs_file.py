@@ -1,0 +1,158 @@
+"""The table of image pairs that are registered in one run: ``pairs.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from modelaug.cli._registration import Job
+from modelaug.io.archives import ModelFileError
+from modelaug.io.geometry import stem, suffix
+from modelaug.io.images import IMAGE_SUFFIXES
+from modelaug.io.landmarks import LANDMARK_SUFFIXES
+
+__all__ = ["FILE_COLUMNS", "PairRow", "read_pairs"]
+
+FILE_COLUMNS: Final = ("fixed", "moving", "labels_fixed", "labels_moving", "points_fixed", "mask")
+"""Columns that name files, the first two in every table."""
+
+_PLACELESS: Final = (".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Formats of images that do not say where their voxels lie."""
+
+_FORBIDDEN: Final = '/\\:*?"<>|'
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One line of the table.
+
+    Attributes
+    ----------
+    where
+        The line in words, for messages.
+    name
+        Of the pair, and of its results.
+    given
+        What the columns of files hold, without those that are empty.
+    job
+        What is to be done.
+    """
+
+    where: str
+    name: str
+    given: Mapping[str, str]
+    job: Job
+
+
+def read_pairs(path: Path, folder: Path, ending: str | None) -> list[PairRow]:
+    """Read a table of pairs, with everything checked that can be before images are read.
+
+    Parameters
+    ----------
+    path
+        A table with commas, semicolons or tabs, and the columns ``fixed``, ``moving`` and perhaps ``labels_fixed``,
+        ``labels_moving``, ``points_fixed``, ``mask`` and ``name``. Files are relative to its folder.
+    folder
+        Where the results go.
+    ending
+        Format of the displacements; None: ``.nii.gz``, and ``.npz`` for images that do not say where their voxels lie.
+
+    Returns
+    -------
+    list of PairRow
+
+    Raises
+    ------
+    ModelFileError
+        If the table cannot be read, lacks a column or has an unknown one.
+    ValueError
+        If a line is wrong; the message says which and how to mend it.
+    """
+    titles, lines = _cells(path)
+    rows = []
+    for number, cells in lines:
+        where = f"row {number} of {path}"
+        if len(cells) != len(titles):
+            raise ValueError(f"{where} has {len(cells)} of {len(titles)} columns; complete it")
+        values = dict(zip(titles, (cell.strip() for cell in cells), strict=True))
+        given = {title: values[title] for title in FILE_COLUMNS if values.get(title)}
+        rows.append(_row(where, values.get("name") or None, given, path.parent, folder, ending))
+    _check_results(rows, folder)
+    return rows
+
+
+def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the titles of the columns, and the cells of all other lines that are not empty, with their numbers."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist; check the path") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise ModelFileError(f"{path} cannot be read as a table ({error}); save it as .csv in UTF-8") from error
+    titles = [cell.strip().lower() for cell in lines[0][1]] if lines else []
+    known = (*FILE_COLUMNS, "name")
+    unknown = next((title for title in titles if title not in known or titles.count(title) > 1), None)
+    if not {"fixed", "moving"} <= set(titles) or unknown is not None:
+        raise ModelFileError(
+            f"{path} has the columns {', '.join(titles) or 'of an empty file'}; name them in the first line, each "
+            f"once: fixed, moving and, if need be, {', '.join(known[2:])}"
+        )
+    if len(lines) < 2:
+        raise ModelFileError(f"{path} lists no pair; write one a line below the columns")
+    return titles, lines[1:]
+
+
+def _row(
+    where: str, name: str | None, given: Mapping[str, str], base: Path, folder: Path, ending: str | None
+) -> PairRow:
+    files = {title: base / value for title, value in given.items()}
+    for title in FILE_COLUMNS[:2]:
+        if title not in files:
+            raise ValueError(f"{where} has no {title} image; name its file")
+    for title, file in files.items():
+        known = LANDMARK_SUFFIXES if title == "points_fixed" else (".npz", *IMAGE_SUFFIXES)
+        if not file.exists():
+            raise ValueError(f"{where} names {file} as {title}, which does not exist; paths are relative to {base}/")
+        if suffix(file) not in known and not (file.is_dir() and title != "points_fixed"):
+            raise ValueError(f"{where} names {file} as {title}, of no known format; use {', '.join(known)}")
+    if "labels_fixed" in files and "labels_moving" not in files:
+        raise ValueError(f"{where} has labels_fixed but nothing to compare them with; name labels_moving, too")
+    called = name or f"{stem(files['moving'])}_to_{stem(files['fixed'])}"
+    if called[0] in ". " or any(each in _FORBIDDEN or ord(each) < 32 for each in called):
+        raise ValueError(f"{where} has the name {called!r}, which is none for a file; use letters, digits, - and _")
+    out = folder / f"{called}{ending or ('.npz' if suffix(files['fixed']) in _PLACELESS else '.nii.gz')}"
+    job = Job(
+        files["fixed"],
+        files["moving"],
+        out,
+        labels=files.get("labels_moving"),
+        fixed_labels=files.get("labels_fixed"),
+        points=files.get("points_fixed"),
+        mask=files.get("mask"),
+    )
+    return PairRow(where, called, given, job)
+
+
+def _check_results(rows: list[PairRow], folder: Path) -> None:
+    """Raise ValueError if two rows would write one file, or a row one that another reads."""
+    read = {file.resolve() for row in rows for file in row.job.inputs}
+    taken: dict[str, str] = {}
+    for row in rows:
+        for path in row.job.outputs:
+            if path.resolve() in read:
+                raise ValueError(f"{row.where} would write over {path}, which is to be read; pass another folder")
+            # Some file systems do not tell capitals.
+            name = path.name.casefold()
+            if name in taken:
+                raise ValueError(
+                    f"{row.where} would write {path}, as {taken[name]} would; give each a name of its own in a column "
+                    "'name'"
+                )
+            taken[name] = row.where

@@ -1,0 +1,316 @@
+"""Images as a registration takes them, and what belongs to them: labels, masks and points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import io
+from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
+from modelaug.io.geometry import Geometry, in_plane, suffix
+from modelaug.io.images import PICTURE_SUFFIXES, read_labels
+from modelaug.io.landmarks import PHYSICAL_SUFFIXES
+from modelaug.warping import warp_points
+
+__all__ = [
+    "Pair",
+    "Picture",
+    "as_picture",
+    "labels_of",
+    "leads_inside",
+    "led_into",
+    "mask_of",
+    "moved_points",
+    "points_of",
+]
+
+_KINDS: Final = {2: "a plane", 3: "a volume"}
+_PARALLEL: Final = 1e-5
+"""By how much the cosine of the angle between two planes may differ from 1."""
+
+Field = npt.NDArray[np.float32]
+Image = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.integer[Any]]
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image with as many axes as a network or a displacement has.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    image : ndarray, (*grid) or (c, *grid)
+        The intensities, or labels.
+    ndim
+        Number of axes of the grid, 2 or 3.
+    geometry
+        Where its voxels lie; None if the file does not say.
+    volume
+        Of the only plane of a volume: where the volume's voxels lie.
+    """
+
+    path: Path
+    image: npt.NDArray[Any]
+    ndim: int
+    geometry: Geometry | None
+    volume: Geometry | None = None
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the grid."""
+        return self.image.shape[-self.ndim :]
+
+    @property
+    def place(self) -> Geometry | None:
+        """Where the voxels lie according to the file, those of a volume also if it has a single plane."""
+        return self.volume or self.geometry
+
+
+def as_picture(path: Path, image: npt.NDArray[Any], geometry: Geometry | None, ndim: int, *, wanted_by: str) -> Picture:
+    """Return an image as what has `ndim` axes takes it; volumes of a single plane are planes where these are wanted.
+
+    Parameters
+    ----------
+    path, image, geometry
+        The file, and what `modelaug.io.read_image` or `read_labels` returned for it.
+    ndim
+        2 or 3.
+    wanted_by
+        What takes it, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the image has other axes.
+    """
+    volume = None
+    if ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and image.shape[-3] == 1:
+        image, volume, geometry = np.squeeze(image, axis=-3), geometry, in_plane(geometry)
+    if geometry is not None and len(geometry.spacing) != ndim:
+        raise ValueError(
+            f"{path} is {_KINDS[len(geometry.spacing)]} but {wanted_by} takes {_KINDS[ndim]}; pass one of as many axes"
+        )
+    if image.ndim not in (ndim, ndim + 1):
+        raise ValueError(
+            f"{path} has shape {image.shape} but {wanted_by} takes {_KINDS[ndim]}; pass {ndim} axes, or channels and "
+            f"{ndim} axes"
+        )
+    return Picture(path, image, ndim, geometry, volume)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two images of as many axes.
+
+    Attributes
+    ----------
+    fixed, moving
+        The images.
+    geometry
+        Where the fixed image's voxels lie; None if its file does not say.
+    moving_geometry
+        Where those of the moving image lie in the same coordinates; None if one of the files does not say: then
+        wherever the fixed image has them.
+    """
+
+    fixed: Picture
+    moving: Picture
+    geometry: Geometry | None
+    moving_geometry: Geometry | None
+
+    @classmethod
+    def of(cls, fixed: Picture, moving: Picture) -> Pair:
+        """Return the pair of two images.
+
+        Raises
+        ------
+        ValueError
+            If they have different sizes and it is not known where they lie.
+        """
+        known = fixed.geometry is not None and moving.geometry is not None
+        if not known and fixed.grid != moving.grid:
+            raise ValueError(
+                f"{moving.path} has shape {moving.grid} and {fixed.path} {fixed.grid}; resample them to one grid, or "
+                "pass files that say where their voxels lie, such as .nii.gz"
+            )
+        return cls(fixed, moving, fixed.geometry, _geometry_beside(fixed, moving))
+
+    @property
+    def as_volume(self) -> bool:
+        """Whether the results are volumes of a single plane, because the images are."""
+        return self.fixed.volume is not None and (self.moving.geometry is None or self.moving.volume is not None)
+
+    @property
+    def written(self) -> Geometry | None:
+        """Where the voxels of what is written on the fixed image's grid lie."""
+        return self.fixed.volume if self.as_volume else self.geometry
+
+    @property
+    def unit(self) -> str:
+        """``"mm"``, or ``"px"`` where no file says how large the voxels are."""
+        return "px" if self.geometry is None else "mm"
+
+    @property
+    def spacing(self) -> npt.NDArray[np.float64]:
+        """Of the fixed image, in `unit`, (d,)."""
+        return np.ones(self.fixed.ndim) if self.geometry is None else self.geometry.spacing
+
+    def in_place(self) -> Field:
+        """Return the displacement between what lies in the same place of both images, (d, *grid), in voxels."""
+        still = np.zeros((self.fixed.ndim, *self.fixed.grid), np.float32)
+        return still if self.geometry is None else led_into(still, self.geometry, self.moving_geometry)
+
+    def in_fixed_voxels(self, displacement: Field) -> Field:
+        """Return how far a displacement leads in space, in voxels of the fixed image, (d, *grid)."""
+        if self.geometry is None or self.moving_geometry is None:
+            return displacement
+        vectors = displacement_to_itk(displacement, self.geometry, moving=self.moving_geometry)
+        return displacement_from_itk(vectors, self.geometry)
+
+
+def led_into(displacement: Field, geometry: Geometry, moving: Geometry | None) -> Field:
+    """Return a displacement in voxels of the fixed image as one that leads to voxels of the moving image.
+
+    Parameters
+    ----------
+    displacement : ndarray, (d, *grid)
+        Between voxels of the fixed image's grid.
+    geometry, moving
+        Where the voxels of the two images lie; of the moving image by default as those of the fixed one.
+
+    Returns
+    -------
+    ndarray, (d, *grid), float32
+        To the same places in space.
+    """
+    if moving is None:
+        return displacement
+    return displacement_from_itk(displacement_to_itk(displacement, geometry), geometry, moving=moving)
+
+
+def leads_inside(displacement: Field, grid: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return for which voxels a displacement leads into an image of a shape, to within half a voxel; bool, (*own)."""
+    inside = np.ones(displacement.shape[1:], bool)
+    for k, length in enumerate(grid):
+        index = np.arange(inside.shape[k]).reshape(-1, *(1,) * (inside.ndim - 1 - k))
+        reached = displacement[k] + index
+        inside &= (reached >= -0.5) & (reached <= length - 0.5)
+    return inside
+
+
+def _geometry_beside(fixed: Picture, moving: Picture) -> Geometry | None:
+    """Return where the moving image lies in the coordinates of the fixed one; None if that is not known."""
+    if fixed.geometry is None or moving.geometry is None:
+        return None
+    if moving.volume is None:
+        return moving.geometry
+    if fixed.volume is not None:
+        turn = fixed.volume.direction.T @ moving.volume.direction
+        offset = fixed.volume.direction.T @ (moving.volume.origin - fixed.volume.origin)
+        if abs(turn[2, 2]) > 1 - _PARALLEL:
+            axes = fixed.geometry.direction
+            origin = fixed.geometry.origin + axes @ offset[:2]
+            return Geometry(moving.geometry.spacing, origin, axes @ _nearest_turn(turn[:2, :2]))
+    elif abs(moving.volume.direction[2, 2]) > 1 - _PARALLEL:
+        return moving.geometry
+    # Planes that are not parallel, as of two patients, have no common coordinates: their first pixels coincide.
+    return Geometry(moving.geometry.spacing, fixed.geometry.origin, fixed.geometry.direction)
+
+
+def _nearest_turn(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the orthogonal matrix nearest to one that nearly is."""
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right)
+
+
+def labels_of(path: Path, picture: Picture) -> Labels:
+    """Read the label map of an image, (*grid).
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read or holds no labels.
+    ValueError
+        If it has another size, or lies elsewhere in space.
+    """
+    return _on_grid(path, *read_labels(path), picture)
+
+
+def mask_of(path: Path, picture: Picture) -> Image:
+    """Read weights from 0 to 1 on an image's grid, (*grid) float32; pictures are scaled to that.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read.
+    ValueError
+        If the mask has another size, lies elsewhere in space, or has values out of the range.
+    """
+    mask: Image = _on_grid(path, *io.read_image(path), picture)
+    low, high = float(mask.min()), float(mask.max())
+    if suffix(path) in PICTURE_SUFFIXES and high > 0:
+        return mask / np.float32(high)
+    if low < 0 or high > 1 or high == 0:
+        raise ValueError(f"{path} has values from {low:g} to {high:g}; pass weights from 0 to 1 that are not all 0")
+    return mask
+
+
+def _on_grid(path: Path, array: npt.NDArray[Any], geometry: Geometry | None, picture: Picture) -> npt.NDArray[Any]:
+    """Return an array that belongs to an image on the image's grid."""
+    raw = array.shape
+    if picture.ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and array.shape[:-2] == (1,):
+        array = array[0]
+    if array.shape != picture.grid:
+        raise ValueError(f"{path} has shape {array.shape} but {picture.path} {picture.grid}; pass one on its grid")
+    place = picture.place
+    if place is not None and geometry is not None and len(place.spacing) == len(geometry.spacing):
+        corners = np.indices((2,) * len(raw)).reshape(len(raw), -1).T * (np.array(raw) - 1)
+        away = np.abs(geometry.to_voxels(place.to_space(corners)) - corners).max()
+        if away > 0.5:
+            raise ValueError(
+                f"{path} lies up to {away:.3g} voxels from where {picture.path} lies; save it with the image's "
+                "spacing, origin and directions"
+            )
+    return array
+
+
+def points_of(path: Path, picture: Picture) -> tuple[Points, tuple[str, ...]]:
+    """Read points of an image, in its voxels, (m, d) or, of a volume's only plane, also (m, 3), and their names.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read or holds no points.
+    ValueError
+        If it does not suit the image.
+    """
+    if suffix(path) in PHYSICAL_SUFFIXES and picture.place is None:
+        raise ValueError(
+            f"{path} is in mm, but {picture.path} does not say where its voxels lie; pass points in voxels, .csv"
+        )
+    points, names = io.read_named_landmarks(path, geometry=picture.place)
+    if points.shape[1] != picture.ndim and not (points.shape[1] == 3 and picture.volume is not None):
+        raise ValueError(
+            f"{path} has {points.shape[1]} coordinates per point but {picture.path} is {_KINDS[picture.ndim]}; pass "
+            "points of this image"
+        )
+    if points.shape[1] > picture.ndim and np.abs(points[:, 0]).max() > 0.5:
+        worst = int(np.abs(points[:, 0]).argmax())
+        raise ValueError(
+            f"{path} has the point {names[worst]!r} {abs(points[worst, 0]):.3g} planes away from {picture.path}; pass "
+            "points of this image"
+        )
+    return points, names
+
+
+def moved_points(points: Points, displacement: Field) -> Points:
+    """Return where points lead, (m, d); those with three coordinates stay in their plane if there is only one."""
+    flat = len(displacement) < points.shape[1]
+    return warp_points(points, field_of_volume(displacement) if flat else displacement)

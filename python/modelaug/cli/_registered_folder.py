@@ -1,0 +1,168 @@
+"""All pairs of a table registered into a folder; an interrupted run continues."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from modelaug.cli._console import out, progress
+from modelaug.cli._pairs_file import FILE_COLUMNS, PairRow
+from modelaug.cli._registration import Outcome, Settings, carry_out, read_images
+from modelaug.cli._scores import mean_score
+from modelaug.io.archives import ModelFileError, write_atomically
+
+if TYPE_CHECKING:
+    from modelaug.learning import RegistrationNetwork
+
+__all__ = ["RESULTS", "finished_pairs", "register_folder"]
+
+RESULTS: Final = "results.csv"
+
+_FIGURES: Final = (
+    "unit",
+    "mean_displacement",
+    "largest_displacement",
+    "dice_before",
+    "dice",
+    "hd95_before",
+    "hd95",
+    "folded_percent",
+    "seconds",
+)
+_COLUMNS: Final = ("name", *FILE_COLUMNS, "displacement", *_FIGURES)
+
+Results = dict[str, dict[str, str]]
+"""The line of every finished pair by its name, as in ``results.csv``."""
+
+
+def finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
+    """Return the results of an earlier run of these pairs, of those whose files are all there.
+
+    Raises
+    ------
+    ModelFileError
+        If the table of results cannot be read.
+    ValueError
+        If it has a pair of the same name and other files.
+    """
+    before = _read_results(folder / RESULTS)
+    for row in rows:
+        line = before.get(row.name)
+        if line is None:
+            continue
+        for column in FILE_COLUMNS:
+            if line[column] != row.given.get(column, ""):
+                raise ValueError(
+                    f"{row.where} has {row.given.get(column, 'nothing')} as {column}, but {folder / RESULTS} has "
+                    f"{line[column] or 'nothing'} for {row.name!r}; give the row another name, or pass another folder"
+                )
+        if not all(path.exists() for path in row.job.outputs):
+            del before[row.name]
+    return before
+
+
+def register_folder(
+    rows: Sequence[PairRow],
+    folder: Path,
+    finished: Results,
+    network: RegistrationNetwork,
+    settings: Settings,
+    threads: int | None,
+) -> None:
+    """Register all pairs that are not finished, note each in ``results.csv``, and print means.
+
+    Parameters
+    ----------
+    rows
+        The pairs.
+    folder
+        Where the results go.
+    finished
+        Of an earlier run, see `finished_pairs`.
+    network, settings, threads
+        As of `carry_out`.
+
+    Raises
+    ------
+    ModelFileError, ValueError
+        If images of a pair cannot be registered; the message says in which row they are.
+    """
+    results = dict(finished)
+    with progress("registering") as report:
+        for done, row in enumerate(rows):
+            report(done, len(rows))
+            if row.name not in results:
+                results[row.name] = _line(row, _outcome(row, network, settings, threads))
+                _write_results(folder / RESULTS, results)
+        report(len(rows), len(rows))
+    again = sum(row.name in finished for row in rows)
+    out.print(f"{folder / RESULTS}: {len(rows)} pairs" + (f", {again} of them registered before" if again else ""))
+    _print_means([results[row.name] for row in rows])
+
+
+def _outcome(row: PairRow, network: RegistrationNetwork, settings: Settings, threads: int | None) -> Outcome:
+    try:
+        return carry_out(row.job, read_images(row.job), network, settings, threads)
+    except (ModelFileError, TypeError, ValueError) as error:
+        raise ValueError(f"{row.where}: {error}") from error
+
+
+def _line(row: PairRow, outcome: Outcome) -> dict[str, str]:
+    """Return a pair's line of the results; what is not defined is empty."""
+    figures: dict[str, Any] = {
+        "mean_displacement": outcome.mean,
+        "largest_displacement": outcome.largest,
+        "folded_percent": outcome.folded,
+        "seconds": outcome.seconds,
+    }
+    if outcome.scores is not None:
+        figures["dice_before"], figures["dice"] = map(mean_score, outcome.scores.dice)
+        figures["hd95_before"], figures["hd95"] = map(mean_score, outcome.scores.distance)
+    text = {name: f"{value:.6g}" for name, value in figures.items() if math.isfinite(value)}
+    known = {"name": row.name, **row.given, "displacement": row.job.out.name, "unit": outcome.unit, **text}
+    return {column: known.get(column, "") for column in _COLUMNS}
+
+
+def _read_results(path: Path) -> Results:
+    if not path.exists():
+        return {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ModelFileError(f"{path} cannot be read ({error}); remove it to register all pairs again") from error
+    if any(set(line) != set(_COLUMNS) or None in line.values() for line in lines):
+        raise ModelFileError(f"{path} has other columns than those of this command; pass another folder")
+    return {line["name"]: line for line in lines}
+
+
+def _write_results(path: Path, results: Results) -> None:
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results.values())
+    data = buffer.getvalue().encode()
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _print_means(lines: Sequence[Mapping[str, str]]) -> None:
+    """Print the means over the pairs of what is known."""
+
+    def mean(column: str) -> float:
+        values = [float(line[column]) for line in lines if line[column]]
+        return float(np.mean(values)) if values else math.nan
+
+    units = {line["unit"] for line in lines}
+    told = []
+    if math.isfinite(mean("dice")):
+        told.append(f"Dice {mean('dice_before'):.3f} before and {mean('dice'):.3f} after")
+    if len(units) == 1 and math.isfinite(mean("hd95")):
+        told.append(f"HD95 {mean('hd95_before'):.2f} and {mean('hd95'):.2f} {units.pop()}")
+    told += [f"{mean('folded_percent'):.3g} % folded", f"{mean('seconds'):.2f} s a pair"]
+    out.print("on average " + ", ".join(told))

@@ -1,0 +1,98 @@
+"""Refinement of a displacement, such as a network's, on the very images that it is to align."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.fields import check_field
+from modelaug.registration._images import image_channels, mask_weights
+from modelaug.registration.variational import VariationalOptions, register_variational
+from modelaug.warping import warp
+
+__all__ = ["REFINING", "refine"]
+
+Field = npt.NDArray[np.float32]
+
+REFINING: Final = VariationalOptions(alpha=2.0, levels=2, match="histogram")
+"""Two levels, since little is left to do; smooth, since a network that knows anatomy is worth more than intensities.
+
+On training pairs of real hearts lighter smoothing made a network's displacements worse.
+"""
+
+
+def refine(
+    fixed: npt.ArrayLike,
+    moving: npt.ArrayLike,
+    displacement: npt.ArrayLike,
+    *,
+    options: VariationalOptions | None = None,
+    mask: npt.ArrayLike | None = None,
+    threads: int | None = None,
+) -> Field:
+    """Return a displacement that aligns two images better, by the finer levels of the variational method.
+
+    What is added to the displacement does not fold; where the displacement does, the result may, too.
+
+    Parameters
+    ----------
+    fixed, moving : array_like, (*grid) or (c, *grid)
+        Images on one grid, 2D or 3D.
+    displacement : array_like, (d, *grid)
+        Pull displacement in voxels to begin with.
+    options
+        Of `register_variational`; `REFINING` if None.
+    mask : array_like, (*grid), optional
+        Weight of the forces on the fixed grid, from 0 to 1; 1 everywhere by default.
+    threads
+        Threads for the kernels; None means all cores. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray, (d, *grid), float32
+        Pull displacement in voxels; as it was given where no step made the images more alike.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong shape, holds values that are not finite, or an image is constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import phantoms, warp
+    >>> from modelaug.registration import refine
+    >>> fixed, moving = phantoms.heart(2, shape=(64, 64)).images[:, 0]
+    >>> start = np.zeros((2, 64, 64), np.float32)
+    >>> u = refine(fixed, moving, start)
+    >>> bool(np.square(warp(moving, u) - fixed).mean() < np.square(moving - fixed).mean())
+    True
+    """
+    start = check_field("displacement", displacement)
+    chosen = _checks.options(options, VariationalOptions) if options is not None else REFINING
+    found = register_variational(
+        fixed, moving, options=chosen, mask=mask, initial=start, threads=_checks.thread_count(threads)
+    )
+    d = len(start)
+    images = [image_channels(name, image, d) for name, image in (("fixed", fixed), ("moving", moving))]
+    weight = np.ones(start.shape[1:], np.float32) if mask is None else mask_weights("mask", mask, start.shape[1:])
+    if not weight.any():
+        raise ValueError("mask is 0 everywhere; pass weights that are positive where the images count")
+    before, after = (_difference(images[0], images[1], weight, u) for u in (start, found))
+    return found if after < before else start
+
+
+def _difference(
+    fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32], weight: npt.ArrayLike, displacement: Field
+) -> float:
+    """Return the mean squared difference of an image and a warped one, each of mean 0 and variance 1."""
+    warped = warp(moving, displacement, threads=1)
+    axes = tuple(range(1, fixed.ndim))
+    first, second = (
+        (each - each.mean(axes, keepdims=True)) / np.maximum(each.std(axes, keepdims=True), 1e-6)
+        for each in (fixed, warped)
+    )
+    return float((np.asarray(weight) * (first - second) ** 2).mean())

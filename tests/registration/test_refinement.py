@@ -1,0 +1,91 @@
+"""Refinement: better than its start or the start itself, in the plane and in space, within a mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelaug import compose, jacobian_determinant, phantoms, warp
+from modelaug.registration import VariationalOptions, refine, register_variational
+from modelaug.resizing import resize_cohort
+
+HEARTS = phantoms.heart(2, shape=(64, 64), seed=4).images[:, 0]
+BLOBS = resize_cohort(phantoms.blobs3d(2, seed=4), (24, 20, 22)).images[:, 0]
+
+
+def difference(fixed: Any, moving: Any, u: Any) -> float:
+    return float(np.square(warp(moving, u) - fixed).mean())
+
+
+@pytest.mark.parametrize("images", [HEARTS, BLOBS], ids=["plane", "space"])
+def test_images_become_more_alike_without_new_folds(images: Any) -> None:
+    fixed, moving = images
+    d = fixed.ndim
+    zero = np.zeros((d, *fixed.shape), np.float32)
+    rough = register_variational(fixed, moving, options=VariationalOptions(alpha=4, levels=2, iterations=10))
+    for start in (zero, rough):
+        found = refine(fixed, moving, start)
+        assert difference(fixed, moving, found) < difference(fixed, moving, start)
+        assert (jacobian_determinant(found) > 0).all()
+
+
+def test_it_goes_on_from_its_start() -> None:
+    """A start that is far away, which two levels would not find, is kept."""
+    fixed = HEARTS[0]
+    shift = np.zeros((2, 64, 64), np.float32)
+    shift[0], shift[1] = 9, -7
+    moving = warp(fixed, -shift)
+    found = refine(fixed, moving, shift)
+    inner = (slice(None), slice(20, 44), slice(20, 44))
+    assert np.abs(found - shift)[inner].mean() < 0.25
+    alone = refine(fixed, moving, np.zeros_like(shift))
+    assert np.abs(alone - shift)[inner].mean() > 1
+
+
+def test_what_is_right_stays_as_it_is() -> None:
+    fixed = HEARTS[0]
+    zero = np.zeros((2, 64, 64), np.float32)
+    np.testing.assert_array_equal(refine(fixed, 3 * fixed + 2, zero), zero)
+
+
+def test_forces_outside_the_mask_are_none() -> None:
+    fixed, moving = HEARTS
+    zero = np.zeros((2, 64, 64), np.float32)
+    mask = np.zeros((64, 64), np.float32)
+    mask[:, :20] = 1
+    found = refine(fixed, moving, zero, mask=mask)
+    assert np.abs(found[:, :, :20]).mean() > 3 * np.abs(found[:, :, 44:]).mean()
+
+
+def test_options_and_threads() -> None:
+    fixed, moving = HEARTS
+    zero = np.zeros((2, 64, 64), np.float32)
+    options = VariationalOptions(alpha=0.5, levels=2, match="range")
+    expected = register_variational(fixed, moving, options=options, initial=zero)
+    np.testing.assert_array_equal(refine(fixed, moving, zero, options=options), expected)
+    np.testing.assert_array_equal(refine(fixed, moving, zero, threads=1), refine(fixed, moving, zero, threads=2))
+    once = refine(fixed, moving, zero, options=options)
+    twice = refine(fixed, moving, once, options=options)
+    assert difference(fixed, moving, twice) <= difference(fixed, moving, once)
+    assert compose(once, zero).shape == twice.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"fixed": np.ones((64, 64))}, ValueError, r"fixed is constant \(1\); pass an image with contrast"),
+        ({"moving": np.full((64, 64), np.nan)}, ValueError, "moving"),
+        ({"moving": HEARTS[1][:50]}, ValueError, r"moving has shape \(50, 64\) and fixed \(64, 64\)"),
+        ({"displacement": np.zeros((2, 60, 64))}, ValueError, r"initial has shape \(2, 60, 64\); pass a displacement"),
+        ({"displacement": np.zeros((3, 64, 64))}, ValueError, "displacement has shape"),
+        ({"mask": np.full((64, 64), 2.0)}, ValueError, "mask"),
+        ({"mask": np.ones((60, 64))}, ValueError, "mask"),
+        ({"options": 3}, TypeError, "options"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    given = {"fixed": HEARTS[0], "moving": HEARTS[1], "displacement": np.zeros((2, 64, 64)), **arguments}
+    with pytest.raises(error, match=message):
+        refine(given.pop("fixed"), given.pop("moving"), given.pop("displacement"), **given)
