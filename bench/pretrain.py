@@ -1,8 +1,7 @@
 """Makes the weights that come with the package: a PyramidNetwork trained on generated shapes alone, nobody's data.
 
-``python bench/pretrain.py --ndim 2`` and ``--ndim 3`` train for about half an hour each on one core of a current Xeon
-and put the weights, in half precision, and their card into python/modelaug/learning/weights/. An interrupted run
-continues.
+``python bench/pretrain.py --ndim 2`` and ``--ndim 3`` train for about a quarter of an hour each on one core and put the
+weights, in half precision, and their card into python/modelaug/learning/weights/. An interrupted run continues.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from modelaug.baselines import MovingShapes
 from modelaug.learning.shipped import shipped_file
 
 GRIDS: Final = {2: (128, 128), 3: (48, 64, 48)}
-STEPS: Final = {2: 12000, 3: 4000}
+STEPS: Final = {2: 4000, 3: 2000}
 BATCHES: Final = {2: 8, 3: 2}
 
 

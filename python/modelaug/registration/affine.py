@@ -29,7 +29,7 @@ _COARSEST: Final = 16
 """Voxels along the longest axis, at least."""
 _FINEST: Final = 2**18
 """Voxels, at most."""
-_WINDOW: Final = 0.45
+_WINDOW: Final = 0.4
 """Standard deviation of the weights that prefer the centre, in half the field of view."""
 _BACKGROUND: Final = 0.05
 """Share of the voxels that are darker than what has mass."""
@@ -154,7 +154,7 @@ def estimate_affine(
     stays within the other. If nothing is better than the images' places in space, they are kept: the map is the
     identity in space.
 
-    Voxels count less the farther out they are in the fixed image, or in the box that holds its mask: 0.08 times as much
+    Voxels count less the farther out they are in the fixed image, or in the box that holds its mask: 0.04 times as much
     in the middle of a side as in the centre, where mostly is what an image was taken of.
 
     Parameters
