@@ -443,9 +443,10 @@ class TestDemo:
         pytest.importorskip("matplotlib")
         result = modelaug("demo", "--quick", "--steps", "1", "-o", tmp_path / "demo", "--threads", "1")
         assert result.exit_code == 0, result.output
-        assert "landmark error (px)" in result.stdout
+        assert "landmark error (voxels)" in result.stdout
+        assert "pairs of held-out volumes" in result.stdout
         assert "true landmarks" in result.stdout
-        assert "generated 7 hearts" in result.stderr
+        assert "7 generated hearts" in result.stderr
         assert (tmp_path / "demo" / "summary.json").exists()
         assert "pass another folder" in fails("demo", "--quick", "-o", tmp_path / "demo", "--seed", "3")
 

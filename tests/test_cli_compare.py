@@ -38,7 +38,7 @@ def test_a_table_a_report_and_all_that_is_needed_to_go_on(cohort: Path, tmp_path
 
 def test_weights_of_pretrain_serve(cohort: Path, tmp_path: Path) -> None:
     network = ("--steps", 2, "--batch-size", 2, "--width", 0.0625, "--threads", 1)
-    succeeds("pretrain", "-o", tmp_path / "net", "--size", 32, *network)
+    succeeds("pretrain", "-o", tmp_path / "net", "--size", 32, "--network", "FlowNetS", *network)
     arguments = ("compare", cohort, "-o", tmp_path / "out", "--preset", "tiny", "--folds", 2, "--threads", 1)
     succeeds(*arguments, "--methods", "FlowNet (pre-trained)", "--weights", tmp_path / "net")
     assert not (tmp_path / "out" / "pretrained" / "metrics.csv").exists()

@@ -146,7 +146,7 @@ def test_bad_arguments_are_refused(model: Path, net: Path, tmp_path: Path) -> No
         (["--weights", tmp_path / "none"], "none/net.json does not exist"),
         (["--weights", net, "--width", "0.125"], "a network of width 0.0625, not 0.125; pass --width 0.0625"),
         (["--weights", net, "--network", "FlowNetS"], "a network of name PyramidNetwork, not FlowNetS; pass --network"),
-        (["--network", "UNet"], "architecture is 'UNet'; pass one of FlowNetS, PyramidNetwork"),
+        (["--network", "UNet"], "architecture is 'UNet'; pass one of "),
     ):
         code, text, errors = train(model, "-o", out, *TINY, *arguments)
         assert code == 2

@@ -190,7 +190,7 @@ def test_bad_cohorts(tmp_path: Path) -> None:
         compare(bare, tmp_path, name="toys", options=replace(TWO, metric="jaccard"))
     with pytest.raises(ValueError, match="folds is 3"):
         compare(subjects, tmp_path, name="toys", options=replace(TWO, folds=3))
-    with pytest.raises(ValueError, match="plane"):
+    with pytest.raises(ValueError, match=r"networks see \(.*\); pass a grid of as many axes"):
         compare(phantoms.blobs3d(4, shape=(24, 24, 24)), tmp_path, name="toys", options=TWO)
     without = replace(TWO, methods=("FlowNet (pre-trained)",), network=replace(NETWORK, pretrain_steps=0))
     with pytest.raises(ValueError, match="pre-trained"):

@@ -48,7 +48,9 @@ def compare(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Folder of `modelaug pretrain`, instead of pre-training here.", show_default=False),
+        typer.Option(
+            help="Folder of `modelaug pretrain --network FlowNetS`, instead of pre-training here.", show_default=False
+        ),
     ] = None,
     scheduler: Annotated[
         str | None,
