@@ -446,7 +446,7 @@ class TestDemo:
         assert "landmark error (voxels)" in result.stdout
         assert "pairs of held-out volumes" in result.stdout
         assert "true landmarks" in result.stdout
-        assert "7 generated hearts" in result.stderr
+        assert "generated 7 hearts" in result.stderr
         assert (tmp_path / "demo" / "summary.json").exists()
         assert "pass another folder" in fails("demo", "--quick", "-o", tmp_path / "demo", "--seed", "3")
 
