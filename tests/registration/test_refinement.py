@@ -82,6 +82,7 @@ def test_options_and_threads() -> None:
         ({"displacement": np.zeros((3, 64, 64))}, ValueError, "displacement has shape"),
         ({"mask": np.full((64, 64), 2.0)}, ValueError, "mask"),
         ({"mask": np.ones((60, 64))}, ValueError, "mask"),
+        ({"mask": np.zeros((64, 64))}, ValueError, "mask is 0 everywhere; pass weights"),
         ({"options": 3}, TypeError, "options"),
     ],
 )

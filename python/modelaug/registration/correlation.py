@@ -298,8 +298,11 @@ def _correlation(
         return None
     target, source = target / np.float32(deviation[0]), source / np.float32(deviation[1])
     correlation = float((weight * target) @ source)
-    rows = ((slopes / np.float32(deviation[1]))[:, None] * arms).reshape(q, -1)
-    products = ((rows * weight) @ np.vstack([rows, np.ones_like(weight), source, target]).T).astype(np.float64)
+    rows = np.empty((q + 3, len(weight)), np.float32)
+    np.multiply((slopes / np.float32(deviation[1]))[:, None], arms, out=rows[:q].reshape(len(slopes), len(arms), -1))
+    rows[q], rows[q + 1], rows[q + 2] = 1, source, target
+    rows *= np.sqrt(weight)
+    products = (rows[:q] @ rows.T).astype(np.float64)
     mean, along, towards = products[:, q:].T
     curvature = products[:, :q] - np.outer(mean, mean) - np.outer(along, along)
     return correlation, towards - correlation * along, curvature
@@ -311,14 +314,15 @@ def climb(overlay: Overlay, mapping: Array, transform: Transform) -> tuple[Array
     if best is None:
         return None
     directions = _directions(transform, len(mapping))
-    damping = _DAMPING[1]
+    damping, least = _DAMPING[1], _TOLERANCE * overlay.size
     for _ in range(_ITERATIONS):
         slope, curvature = directions.T @ best.slope, directions.T @ best.curvature @ directions
         # Along an axis with a single voxel only the charge has a slope.
         diagonal = np.maximum(np.diag(curvature), 1e-6 * max(float(np.diag(curvature).max()), 1e-12))
-        found = None
-        while found is None and damping <= _DAMPING[2]:
+        length, found = np.inf, None
+        while found is None and damping <= _DAMPING[2] and length >= least:
             step = directions @ np.linalg.solve(curvature + damping * np.diag(diagonal), slope)
+            length = float(np.linalg.norm(step))
             moved = overlay.moved(mapping, step)
             found = None if moved is None else overlay.match(moved)
             if moved is None or found is None or found.score < best.score:
@@ -326,7 +330,7 @@ def climb(overlay: Overlay, mapping: Array, transform: Transform) -> tuple[Array
         if moved is None or found is None:
             break
         mapping, best, damping = moved, found, max(damping / 8, _DAMPING[0])
-        if np.linalg.norm(step) < _TOLERANCE * overlay.size:
+        if length < least:
             break
     return mapping, best
 

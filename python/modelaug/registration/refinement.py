@@ -58,7 +58,7 @@ def refine(
     Raises
     ------
     TypeError, ValueError
-        If an array has the wrong shape, holds values that are not finite, or an image is constant.
+        If an array has the wrong shape, holds values that are not finite, an image is constant, or a mask is empty.
 
     Examples
     --------
