@@ -196,10 +196,9 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
     # Centres of both grids coincide, so what is lost or gained at the ends is the same.
     grid = tuple(max(1, round(n / r)) for n, r in zip(scan.grid, ratio, strict=True))
     start = (np.array(scan.grid) - 1 - (np.array(grid) - 1) * ratio) / 2
-    smoothing = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
     image = np.empty((len(scan.image), *grid), np.float32)
     for target, channel in zip(image, scan.image, strict=True):
-        smooth = ndimage.gaussian_filter(channel, smoothing, mode="nearest")
+        smooth = smooth_for(channel, ratio)
         # A matrix, not its diagonal, about which older releases of scipy warn.
         ndimage.affine_transform(
             smooth, np.diag(ratio), offset=start, output_shape=grid, output=target, order=1, mode="nearest"
@@ -215,6 +214,12 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
         landmarks=None if scan.landmarks is None else (scan.landmarks - start) / ratio,
         geometry=Geometry(new, _moved_origin(geometry, start), geometry.direction),
     )
+
+
+def smooth_for(image: npt.NDArray[np.float32], ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return an image (*grid) smoothed against aliasing by steps of `ratio` voxels along each axis, see `resample`."""
+    deviations = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
+    return np.asarray(ndimage.gaussian_filter(image, deviations, mode="nearest"))
 
 
 def _nearest(count: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:

@@ -78,7 +78,7 @@ def test_pairs_are_two_different_subjects_and_pure_functions_of_their_index() ->
 
 
 def test_memberships_of_ids_that_do_not_follow_each_other() -> None:
-    found = memberships(np.array([[[0, 7], [200, 7]]], np.uint8), (7, 200))
+    found = memberships(torch.tensor([[[0, 7], [200, 7]]]), torch.tensor([7, 200]))
     assert found.tolist() == [[[[0, 1], [0, 1]], [[0, 0], [1, 0]]]]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from modelaug import io
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
-from modelaug.io.geometry import Geometry, in_plane, suffix
+from modelaug.io.geometry import Geometry, in_plane, suffix, voxels_apart
 from modelaug.io.images import PICTURE_SUFFIXES, read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.warping import warp_points
@@ -271,8 +271,7 @@ def _on_grid(path: Path, array: npt.NDArray[Any], geometry: Geometry | None, pic
         raise ValueError(f"{path} has shape {array.shape} but {picture.path} {picture.grid}; pass one on its grid")
     place = picture.place
     if place is not None and geometry is not None and len(place.spacing) == len(geometry.spacing):
-        corners = np.indices((2,) * len(raw)).reshape(len(raw), -1).T * (np.array(raw) - 1)
-        away = np.abs(geometry.to_voxels(place.to_space(corners)) - corners).max()
+        away = voxels_apart(raw, place, geometry)
         if away > 0.5:
             raise ValueError(
                 f"{path} lies up to {away:.3g} voxels from where {picture.path} lies; save it with the image's "

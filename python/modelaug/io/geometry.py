@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ __all__ = [
     "read_itk",
     "stem",
     "suffix",
+    "voxels_apart",
     "write_itk",
 ]
 
@@ -90,6 +92,12 @@ class Geometry:
         """Return the voxels at positions in space; the inverse of `to_space`."""
         offsets = np.asarray(positions, dtype=np.float64) - self.origin
         return np.ascontiguousarray(np.linalg.solve(self.matrix, offsets.T).T[:, ::-1])
+
+
+def voxels_apart(grid: Sequence[int], one: Geometry, other: Geometry) -> float:
+    """Return how far a grid's voxels lie apart in two geometries of its axes, at most, in voxels of the other."""
+    corners = np.indices((2,) * len(grid)).reshape(len(grid), -1).T * (np.array(grid) - 1)
+    return float(np.abs(other.to_voxels(one.to_space(corners)) - corners).max())
 
 
 def _direction_matrix(direction: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:

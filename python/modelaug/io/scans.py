@@ -13,7 +13,7 @@ import numpy.typing as npt
 from modelaug.cohort import Cohort
 from modelaug.io.archives import ModelFileError
 from modelaug.io.descriptions import DESCRIPTION_NAME, CohortDescription, read_description
-from modelaug.io.geometry import Geometry, in_plane
+from modelaug.io.geometry import Geometry, in_plane, voxels_apart
 from modelaug.io.images import read_labels, read_voxels
 from modelaug.io.landmarks import read_named_landmarks
 from modelaug.io.matching import SubjectFiles, match_folder, match_patterns
@@ -157,8 +157,7 @@ def _check_same_place(name: str, files: SubjectFiles, grid: Sequence[int], image
     """Raise ValueError if labels lie elsewhere in space than their image, by more than half a voxel."""
     if len(image.spacing) != len(labels.spacing):
         return  # their shapes are compared later
-    corners = np.indices((2,) * len(grid)).reshape(len(grid), -1).T * (np.array(grid) - 1)
-    away = np.abs(labels.to_voxels(image.to_space(corners)) - corners).max()
+    away = voxels_apart(grid, image, labels)
     if away > 0.5:
         raise ValueError(
             f"labels of {name!r}, {files.labels}, lie up to {away:.3g} voxels from where {files.image} lies; save them "

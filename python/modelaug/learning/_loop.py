@@ -23,7 +23,7 @@ from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.losses import average_cells, end_point_error, fold_penalty, multiscale_error, soft_dice
 from modelaug.learning.network import RegistrationNetwork, SeenImages, network_input
 from modelaug.learning.options import HELD_OUT
-from modelaug.learning.real import RealPairs, alignment_loss
+from modelaug.learning.real import RealPairs, alignment_loss, memberships
 from modelaug.learning.recorder import Checkpoints, Recorder
 from modelaug.learning.registration import estimate_flow
 from modelaug.learning.sampling import warp_images
@@ -148,8 +148,7 @@ class _Training(pl.LightningModule):
         if self.options.loss.overlap > 0:
             labels = [batch[name] for name in _LABELS]
             ids = torch.unique(torch.cat([each.flatten() for each in labels]))
-            wanted = ids[ids != 0].reshape(-1, *(1 for _ in labels[0].shape[1:]))
-            members = tuple((each[:, None] == wanted).float() for each in labels)
+            members = tuple(memberships(each, ids[ids != 0]) for each in labels)
         change, augment = None, self.options.augment
         if augment is not None:
             first = self._first_pair()

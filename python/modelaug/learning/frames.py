@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from modelaug.io.geometry import Geometry
 from modelaug.learning.network import SeenImages
+from modelaug.preparation import smooth_for
 from modelaug.resizing import resize_field, resize_image
 from modelaug.warping import warp
 
@@ -109,8 +109,7 @@ class Frame:
 
 def smoothed(image: Image, ratio: npt.NDArray[np.float64]) -> Image:
     """Return channels (c, *grid) smoothed against aliasing by steps of `ratio` voxels along each axis."""
-    deviations = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
-    return np.stack([scipy.ndimage.gaussian_filter(each, deviations, mode="nearest") for each in image])
+    return np.stack([smooth_for(each, ratio) for each in image])
 
 
 def overlay(

@@ -86,9 +86,6 @@ class PyramidNetwork(RegistrationNetwork):
     [(3, 16, 24, 16), (3, 8, 12, 8), (3, 4, 6, 4), (3, 2, 3, 2)]
     """
 
-    learning_rate = 1e-3
-    unit = 1.0
-
     def __init__(
         self,
         ndim: int = 2,

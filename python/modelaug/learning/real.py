@@ -67,7 +67,7 @@ class RealPairs:
         """Return fixed and moving images (b, c, *grid) and the memberships (b, k, *grid) of their k structures."""
         pairs = np.array([self.subjects(index) for index in indices])
         images = [torch.from_numpy(self.cohort.images[side]) for side in pairs.T]
-        members = [torch.from_numpy(self._memberships(side)) for side in pairs.T]
+        members = [self._memberships(side) for side in pairs.T]
         return images[0], images[1], members[0], members[1]
 
     def digest(self) -> str:
@@ -78,16 +78,16 @@ class RealPairs:
                 total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()
 
-    def _memberships(self, subjects: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        if self.cohort.labels is None or not self.label_ids:
-            return np.zeros((len(subjects), 0, *self.cohort.grid), np.float32)
-        return memberships(self.cohort.labels[subjects], self.label_ids)
+    def _memberships(self, subjects: npt.NDArray[Any]) -> Tensor:
+        if self.cohort.labels is None:
+            return torch.zeros((len(subjects), 0, *self.cohort.grid))
+        labels = torch.from_numpy(self.cohort.labels[subjects].astype(np.int64))
+        return memberships(labels, torch.tensor(self.label_ids, dtype=torch.int64))
 
 
-def memberships(labels: npt.NDArray[np.integer[Any]], ids: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Return where each structure is, (b, k, *grid), in label maps (b, *grid): 1 inside, 0 outside."""
-    wanted = np.array(ids, labels.dtype).reshape(-1, *(1 for _ in labels.shape[1:]))
-    return np.asarray(labels[:, None] == wanted, np.float32)
+def memberships(labels: Tensor, ids: Tensor) -> Tensor:
+    """Return where each structure (k,) is, (b, k, *grid) float32, in label maps (b, *grid): 1 inside, 0 outside."""
+    return (labels[:, None] == ids.reshape(-1, *(1 for _ in labels.shape[1:]))).float()
 
 
 def alignment_loss(

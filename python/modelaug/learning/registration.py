@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modelaug import _checks
 from modelaug.fields import check_field, compose, invert
-from modelaug.io.geometry import Geometry
+from modelaug.io.geometry import Geometry, voxels_apart
 from modelaug.learning.frames import Frame, overlay, smoothed
 from modelaug.learning.network import RegistrationNetwork, network_input
 from modelaug.registration.refinement import refine as refine_displacement
@@ -152,9 +152,7 @@ def _coincide(fixed: Image, moving: Image, geometry: Geometry | None, moving_geo
     """Return whether both images lie on one grid in space, up to the precision of files."""
     if geometry is None or moving_geometry is None or fixed.shape != moving.shape:
         return False
-    last = np.array(fixed.shape[1:]) - 1.0
-    corners = np.vstack([np.zeros(len(last)), last, np.diag(last)])
-    return bool(np.abs(moving_geometry.to_voxels(geometry.to_space(corners)) - corners).max() < 1e-3)
+    return voxels_apart(fixed.shape[1:], geometry, moving_geometry) < 1e-3
 
 
 def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None) -> Image:
