@@ -211,7 +211,9 @@ def test_nothing_changes_where_all_ranges_are_0(tmp_path: Path) -> None:
     short = dataclasses.replace(SHORT, steps=3)
     plain = run(Translations(), tmp_path / "plain", short)
     same = run(Translations(), tmp_path / "same", dataclasses.replace(short, augment=NOTHING))
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), same.parameters(), strict=True))
+    tolerance = 1e-4 if torch.cuda.is_available() else 0.0  # on a GPU sums are in no fixed order
+    for a, b in zip(plain.parameters(), same.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("batches", [((0, 1, 2, 3, 4),), ((0, 1), (2, 3, 4)), ((4, 3), (0,), (1,), (2,))])

@@ -26,7 +26,7 @@ def test_the_moving_average_is_what_a_loop_says(tmp_path: Path, monkeypatch: pyt
 
     def spy(optimizer: torch.optim.Adam, closure: Any = None) -> Any:
         result = step(optimizer, closure)
-        after.append([p.detach().clone() for group in optimizer.param_groups for p in group["params"]])
+        after.append([p.detach().cpu().clone() for group in optimizer.param_groups for p in group["params"]])
         return result
 
     monkeypatch.setattr(torch.optim.Adam, "step", spy)

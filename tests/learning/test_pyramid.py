@@ -60,6 +60,17 @@ def test_correlation_is_the_slow_one(cells: tuple[int, ...], radius: int, seed: 
     a, b = images(cells, b=2, c=3, seed=seed)
     expected = slow_correlation(a.numpy(), b.numpy(), radius)
     np.testing.assert_allclose(correlate(a, b, radius).numpy(), expected, atol=1e-6)
+    # It is linear in either argument, so its gradients are known from its values.
+    a, b = (each.double().requires_grad_() for each in (a, b))
+    weights = torch.linspace(-1, 1, expected.size, dtype=torch.float64).reshape(expected.shape)
+    total = (weights * correlate(a, b, radius)).sum()
+    total.backward()
+    for each in (a, b):
+        assert each.grad is not None
+        assert (each.grad * each).sum().item() == pytest.approx(total.item(), abs=1e-9)
+        other = torch.linspace(2, -1, each.numel(), dtype=torch.float64).reshape(each.shape)
+        replaced = correlate(*(other if one is each else one for one in (a, b)), radius)
+        assert (each.grad * other).sum().item() == pytest.approx((weights * replaced).sum().item(), abs=1e-9)
 
 
 @given(

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from modelaug import Cohort, phantoms, warp
+from modelaug import Cohort, ResidualOptions, phantoms, warp
 from modelaug.learning import (
     AffineRanges,
     AugmentOptions,
@@ -28,6 +28,7 @@ from modelaug.learning import (
     scale_intensity,
     train,
 )
+from modelaug.learning.augmentation import draw_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
 from modelaug.learning.real import RealPairs, alignment_loss, memberships
 from modelaug.resizing import resize_cohort
@@ -66,7 +67,7 @@ def test_pairs_are_two_different_subjects_and_pure_functions_of_their_index() ->
     assert drawn == [again.subjects(i) for i in range(200)]
     assert drawn != [other.subjects(i) for i in range(200)]
     assert set(drawn) == {(i, j) for i in range(4) for j in range(4) if i != j}
-    image1, image2, members1, members2 = pairs.batch([5, 7])
+    (image1, image2), (members1, members2) = pairs.batch([5, 7])
     for k, index in enumerate((5, 7)):
         fixed, moving = pairs.subjects(index)
         assert np.array_equal(image1[k], HEARTS.images[fixed])
@@ -77,6 +78,69 @@ def test_pairs_are_two_different_subjects_and_pure_functions_of_their_index() ->
             assert np.array_equal(rebuilt, HEARTS.labels[subject])
 
 
+MOVING = AugmentOptions(common=AffineRanges(0.1, 20, 0.1), flips=0.5, seed=2)
+ELASTIC = ResidualOptions(amplitude=2.5, spacing=7)
+
+
+def drawn(cohort: Cohort) -> Cohort:
+    """Return a cohort whose images are its labels."""
+    assert cohort.labels is not None
+    images = cohort.labels[:, None].astype(np.float32)
+    return Cohort(images, cohort.landmarks, labels=cohort.labels, spacing=cohort.spacing)
+
+
+@pytest.mark.parametrize("cohort", [HEARTS, BLOBS], ids=["plane", "space"])
+@pytest.mark.parametrize(
+    "how",
+    [{"augment": MOVING}, {"residual": ELASTIC}, {"augment": MOVING, "residual": ELASTIC}],
+    ids=lambda h: "+".join(h),
+)
+def test_images_and_structures_move_alike(cohort: Cohort, how: dict[str, Any]) -> None:
+    pairs = RealPairs(drawn(cohort), seed=1)
+    still, whole = pairs.batch([4, 9]), pairs.batch([4, 9], **how)
+    (alone, _), (alone_members, _) = pairs.batch([9], **how)
+    assert torch.equal(whole[0][0][1:], alone)
+    assert torch.equal(whole[1][0][1:], alone_members)
+    ids = torch.tensor(pairs.label_ids).reshape(1, -1, *(1 for _ in cohort.grid))
+    for image, before, members in zip(whole[0], still[0], whole[1], strict=True):
+        # Interpolation is linear, so what holds in the cohort holds everywhere.
+        torch.testing.assert_close(image, (ids * members).sum(1, keepdim=True))
+        assert not torch.equal(image, before)
+
+
+@pytest.mark.parametrize("cohort", [HEARTS, BLOBS], ids=["plane", "space"])
+def test_deformations_come_before_the_other_movement(cohort: Cohort) -> None:
+    """``image(g(x + u(x)))``, with u the B-spline of uniform numbers, no larger than the amplitude."""
+    pairs, d = RealPairs(cohort), len(cohort.grid)
+    coordinates = np.stack(np.meshgrid(*(np.arange(float(n)) for n in cohort.grid), indexing="ij")).astype(np.float32)
+    ramps = Cohort(np.stack([coordinates] * len(cohort)), cohort.landmarks, spacing=cohort.spacing)
+    seen = RealPairs(ramps).batch([6], residual=ELASTIC)[0]
+    centre = (np.array(cohort.grid).reshape(-1, *(1 for _ in cohort.grid)) - 1) / 2
+    maps = draw_maps(MOVING, [6], cohort.grid)
+    both = pairs.batch([6], augment=MOVING, residual=ELASTIC)[0]
+    reach = ELASTIC.amplitude / np.asarray(cohort.spacing)
+    for i, subject in enumerate(pairs.subjects(6)):
+        # An image of coordinates shows x + u(x), as far as that lies inside.
+        u = seen[i][0].numpy() - coordinates
+        assert (np.abs(u).reshape(d, -1).max(axis=1) <= reach + 1e-4).all()
+        assert np.abs(u).max() > 0.2 * reach.min()
+        m = maps[i][0]
+        points = np.einsum("ij,j...->i...", m[:, :d], coordinates + u - centre)
+        points += m[:, d].reshape(centre.shape) + centre
+        expected = warp(cohort.images[subject], (points - coordinates).astype(np.float32))
+        inner = (slice(None), *(slice(4, n - 4) for n in cohort.grid))  # where nothing was cut off at the border
+        np.testing.assert_allclose(both[i][0].numpy()[inner], expected[inner], atol=2e-3 * np.ptp(expected))
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_deformations_that_would_fold_are_refused() -> None:
+    pairs = RealPairs(HEARTS)
+    with pytest.raises(ValueError, match="amplitude is 390 mm"):
+        pairs.batch([0], residual=ResidualOptions(amplitude=390, spacing=1000))
+    with pytest.raises(TypeError, match="residual is 3; pass ResidualOptions"):
+        RealOptions(residual=3)  # type: ignore[arg-type]
+
+
 def test_memberships_of_ids_that_do_not_follow_each_other() -> None:
     found = memberships(torch.tensor([[[0, 7], [200, 7]]]), torch.tensor([7, 200]))
     assert found.tolist() == [[[[0, 1], [0, 1]], [[0, 0], [1, 0]]]]
@@ -84,7 +148,7 @@ def test_memberships_of_ids_that_do_not_follow_each_other() -> None:
 
 @pytest.mark.parametrize("cohort", [HEARTS, BLOBS], ids=["plane", "space"])
 def test_the_loss_is_the_sum_of_its_parts(cohort: Cohort) -> None:
-    image1, image2, members1, members2 = RealPairs(cohort).batch([0, 1])
+    (image1, image2), (members1, members2) = RealPairs(cohort).batch([0, 1])
     d = len(cohort.grid)
     image1, image2 = (scale_intensity(image, ndim=d) for image in (image1, image2))
     u = 0.5 * torch.randn(2, d, *cohort.grid, generator=torch.Generator().manual_seed(0))
@@ -130,7 +194,7 @@ OPTIONS = TrainOptions(
     learning_rate=1e-3,
     augment=AugmentOptions(common=AffineRanges(0.1, 20, 0.1), flips=0.5),
     loss=LossOptions(overlap=0.5, folds=1.0),
-    real=RealOptions(pairs=2),
+    real=RealOptions(pairs=2, residual=ResidualOptions(amplitude=1.5, spacing=6)),
     ema=0.5,
     seed=1,
     validation_pairs=1,

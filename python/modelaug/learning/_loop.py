@@ -164,19 +164,16 @@ class _Training(pl.LightningModule):
     def _real_pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return images and memberships of the step's pairs of real subjects, varied as the others are."""
         assert self.real is not None
-        count = self.options.real.pairs
+        count, augment, change = self.options.real.pairs, self.options.augment, None
         first = (self.trainer.global_step * self.processes.count + self.processes.rank) * count
         indices = range(first, first + count)
-        image1, image2, members1, members2 = (each.to(self.device) for each in self.real.batch(indices))
-        change, augment = None, self.options.augment
         if augment is not None:
-            own = replace(augment, seed=augment.seed + 1)  # else real pair i would move as pair i of the source does
-            if own.moves:
-                maps = draw_maps(own, indices, image1.shape[2:])
-                image1, members1 = (pull_by_maps(each, maps[0]) for each in (image1, members1))
-                image2, members2 = (pull_by_maps(each, maps[1]) for each in (image2, members2))
-            change = partial(vary_intensity, options=own, indices=indices)
-        return network_input(image1, image2, self.network, change), (members1, members2)
+            augment = replace(augment, seed=augment.seed + 1)  # else pair i would move as pair i of the source does
+            change = partial(vary_intensity, options=augment, indices=indices)
+        images, members = self.real.batch(
+            indices, augment=augment, residual=self.options.real.residual, device=self.device
+        )
+        return network_input(*images, self.network, change), members
 
     def _loss_of_known(self, pairs: _Known, outputs: tuple[Tensor, ...]) -> Tensor:
         options = self.options.loss

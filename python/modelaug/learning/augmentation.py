@@ -238,11 +238,27 @@ def transform_pairs(
     return image.contiguous(), _sample(image2, _apply(second, x)), new_flow, torch.where(inside, share, 0)
 
 
-def pull_by_maps(values: Tensor, maps: npt.ArrayLike) -> Tensor:
-    """Pull values (b, c, *grid), such as images or memberships of structures, by maps as of `transform_pairs`."""
+def pull_by_maps(values: Tensor, maps: npt.ArrayLike, displacement: Tensor | None = None) -> Tensor:
+    """Pull values, such as images or memberships of structures: ``out(x) = values(g(x + u(x)))``.
+
+    Parameters
+    ----------
+    values : Tensor, (b, c, *grid)
+    maps : array_like, (b, d, d + 1)
+        g, as of `transform_pairs`.
+    displacement : Tensor, (b, d, *grid), optional
+        u in voxels; 0 by default.
+
+    Returns
+    -------
+    Tensor, (b, c, *grid)
+    """
     grid = values.shape[2:]
     checked = _checked_maps("maps", maps, len(values), len(grid))
-    return _sample(values, _apply(checked, _about_centre(grid, values)))
+    x: Sequence[Tensor] = _about_centre(grid, values)
+    if displacement is not None:
+        x = [at + u for at, u in zip(x, displacement.unbind(1), strict=True)]
+    return _sample(values, _apply(checked, x))
 
 
 def _checked_maps(name: str, value: npt.ArrayLike, count: int, d: int) -> Matrices:

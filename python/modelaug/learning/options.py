@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from modelaug import _checks
 from modelaug.learning.augmentation import AugmentOptions
+from modelaug.synthesis.residual import ResidualOptions
 
 if TYPE_CHECKING:
     from modelaug.learning.network import RegistrationNetwork
@@ -70,6 +71,8 @@ class RealOptions:
     similarity_weight, overlap, smoothness
         Weights of the similarity, of the overlap of the cohort's labels, see `soft_dice`, and of `diffusion`. The
         unit is that of the end-point error in voxels.
+    residual
+        How each image, its labels with it, is deformed at random before it is seen; None: not at all.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class RealOptions:
     similarity_weight: float = 1.0
     overlap: float = 1.0
     smoothness: float = 1.0
+    residual: ResidualOptions | None = None
 
     def __post_init__(self) -> None:
         _checks.integer("pairs", self.pairs, minimum=1)
@@ -90,6 +94,8 @@ class RealOptions:
         _checks.integer("radius", self.radius, minimum=1)
         for name in ("similarity_weight", "overlap", "smoothness"):
             object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
+        if self.residual is not None and not isinstance(self.residual, ResidualOptions):
+            raise TypeError(f"residual is {self.residual!r}; pass ResidualOptions(...) or None")
 
 
 @dataclass(frozen=True)

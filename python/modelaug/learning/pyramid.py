@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
@@ -286,7 +286,7 @@ def _most_levels(grid: Sequence[int]) -> int:
 def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:
     """Return the mean over channels of the products of two features, the second one shifted.
 
-    Shifted copies are views, so that no more is kept for the gradient than the features themselves.
+    Neither shifted copies nor products are kept for the gradient, only the features themselves.
 
     Parameters
     ----------
@@ -300,10 +300,41 @@ def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:
     Tensor, (n, (2 * radius + 1)^d, *cells)
         Channel k belongs to the k-th shift, in array order: from -radius along all axes to radius.
     """
-    cells = a.shape[2:]
-    padded = pad(b, [radius, radius] * len(cells))
-    shifts = itertools.product(range(2 * radius + 1), repeat=len(cells))
-    return torch.stack([(a * window(padded, shift, cells)).mean(1) for shift in shifts], dim=1)
+    found: Tensor = _Correlation.apply(a, b, radius)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Correlation(torch.autograd.Function):
+    """`correlate`, shift by shift, and its gradient, which takes a third of the time of what torch derives."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, radius: int) -> Tensor:
+        cells = a.shape[2:]
+        padded = pad(b, [radius, radius] * len(cells))
+        ctx.save_for_backward(a, padded)
+        ctx.radius = radius
+        found = a.new_empty((len(a), (2 * radius + 1) ** len(cells), *cells))
+        for k, shifted in enumerate(_windows(padded, cells, radius)):
+            found[:, k] = (a * shifted).mean(1)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, padded = ctx.saved_tensors
+        cells, radius = a.shape[2:], ctx.radius
+        weights = gradients[0] / a.shape[1]
+        of_a, of_padded = torch.zeros_like(a), torch.zeros_like(padded)
+        pairs = zip(_windows(padded, cells, radius), _windows(of_padded, cells, radius), strict=True)
+        for k, (shifted, of_shifted) in enumerate(pairs):
+            of_a.addcmul_(weights[:, k : k + 1], shifted)
+            of_shifted.addcmul_(weights[:, k : k + 1], a)
+        return of_a, window(of_padded, [radius] * len(cells), cells), None
+
+
+def _windows(padded: Tensor, cells: Sequence[int], radius: int) -> Iterator[Tensor]:
+    """Yield views of padded features, one for each shift."""
+    for shift in itertools.product(range(2 * radius + 1), repeat=len(cells)):
+        yield window(padded, shift, cells)
 
 
 def _normalized(features: Tensor) -> Tensor:

@@ -11,16 +11,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from modelaug import _checks
+from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.cohort import Cohort
+from modelaug.learning.augmentation import AugmentOptions, draw_maps, pull_by_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
 from modelaug.learning.options import RealOptions
 from modelaug.learning.sampling import warp_images
+from modelaug.synthesis.residual import ResidualOptions, residual_nodes, residual_step
 
 __all__ = ["RealPairs", "alignment_loss"]
 
 _PAIR_STREAM: Final = 0xA0A  # of random numbers; no source of pairs uses it
+_DEFORMATION_STREAM: Final = 0xA0B  # and one more for the moving image
 
 
 class RealPairs:
@@ -63,12 +66,58 @@ class RealPairs:
         fixed, moving = generator(self.seed, index, stream=_PAIR_STREAM).choice(len(self.cohort), 2, replace=False)
         return int(fixed), int(moving)
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return fixed and moving images (b, c, *grid) and the memberships (b, k, *grid) of their k structures."""
+    def batch(
+        self,
+        indices: Sequence[int],
+        *,
+        augment: AugmentOptions | None = None,
+        residual: ResidualOptions | None = None,
+        device: torch.device | str = "cpu",
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return pairs of images and where their structures are.
+
+        Parameters
+        ----------
+        indices
+            Of the pairs.
+        augment
+            How images are moved; their intensities are left alone.
+        residual
+            How each image is deformed on its own.
+        device
+            Where the tensors are to be.
+
+        Returns
+        -------
+        tuple of tuple of Tensor
+            Fixed and moving images (b, c, *grid), and memberships (b, k, *grid) of the structures in both.
+        """
+        c, grid, d = self.cohort.images.shape[1], self.cohort.grid, len(self.cohort.grid)
         pairs = np.array([self.subjects(index) for index in indices])
-        images = [torch.from_numpy(self.cohort.images[side]) for side in pairs.T]
-        members = [self._memberships(side) for side in pairs.T]
-        return images[0], images[1], members[0], members[1]
+        sides = [
+            torch.cat([torch.from_numpy(self.cohort.images[side]), self._memberships(side)], dim=1).to(device)
+            for side in pairs.T
+        ]
+        moves = augment is not None and augment.moves
+        if moves or residual is not None:
+            still = np.tile(np.eye(d, d + 1), (len(pairs), 1, 1))
+            maps = draw_maps(augment, indices, grid) if moves and augment is not None else (still, still)
+            for i in range(2):
+                u = None if residual is None else self._deformations(indices, i, residual).to(device)
+                sides[i] = pull_by_maps(sides[i], maps[i], u)
+        first, second = sides
+        return (first[:, :c], second[:, :c]), (first[:, c:], second[:, c:])
+
+    def _deformations(self, indices: Sequence[int], image: int, options: ResidualOptions) -> Tensor:
+        """Return the displacements (b, d, *grid) in voxels of the pairs' fixed (0) or moving (1) images."""
+        grid, spacing = self.cohort.grid, np.asarray(self.cohort.spacing)
+        nodes = residual_nodes(options, grid, spacing)
+        fields = np.empty((len(indices), len(grid), *grid), np.float32)
+        for k, index in enumerate(indices):
+            rng = generator(self.seed, index, stream=_DEFORMATION_STREAM + image)
+            step = residual_step(options, rng.uniform(-1, 1, (len(grid), *nodes)), grid, spacing)
+            fields[k] = _core.bspline_on_grid(step, grid, 1)
+        return torch.from_numpy(fields)
 
     def digest(self) -> str:
         """Return a hash of the images and labels, by which a run is recognised."""

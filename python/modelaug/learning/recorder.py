@@ -231,7 +231,7 @@ def _device_name(device: torch.device) -> str:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for name in ("modelaug", "numpy", "torch", "lightning"):
+    for name in ("modelaug", "numpy", "lightning"):
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
-    return versions
+    return {**versions, "torch": str(torch.__version__)}  # with the build, which the installed package may not name
