@@ -28,6 +28,7 @@ import torch
 
 from modelaug.learning import (
     FlowNetS,
+    PyramidNetwork,
     TrainOptions,
     end_point_error,
     estimate_flow,
@@ -335,6 +336,13 @@ def test_half_precision_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'"):
         run(Untouchable(), tmp_path / "out", dataclasses.replace(SHORT, precision="16-mixed"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="bfloat16 works on a GPU")
+def test_bfloat16_for_volumes_needs_a_gpu(tmp_path: Path) -> None:
+    options = dataclasses.replace(ONE, precision="bf16-mixed")
+    with pytest.raises(ValueError, match="bf16-mixed', which torch gets wrong for volumes without a GPU; pass '32'"):
+        train(Untouchable(), network=PyramidNetwork(3), options=options, out=tmp_path)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

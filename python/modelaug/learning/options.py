@@ -133,8 +133,8 @@ class TrainOptions:
     real
         How the images of a cohort take part, if `train` is given one.
     precision
-        ``"32"``, or for arithmetic in the network ``"bf16-mixed"``, bfloat16, or ``"16-mixed"``, half precision with
-        scaled gradients, for GPUs without bfloat16.
+        ``"32"``, or for arithmetic in the network ``"bf16-mixed"``, bfloat16, for volumes on a GPU only, or
+        ``"16-mixed"``, half precision with scaled gradients, for GPUs without bfloat16.
     seed
         Initialise the network's weights from this seed first; None trains the weights it has.
     validation_pairs

@@ -100,8 +100,7 @@ def train(
     """
     if not callable(getattr(source, "draw", None)):
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
-    if options.precision == "16-mixed" and not torch.cuda.is_available():
-        raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
+    _check_precision(options.precision, network.ndim)
     options = options.of(network)
     note = None if about is None else as_json("about", about)
     pairs = None if real is None else RealPairs(real, seed=options.seed or 0)
@@ -144,3 +143,13 @@ def _finished(run: Run) -> bool:
     if finished and run.processes.rank == 0:
         _LOG.info("%s holds the finished run", run.folder)
     return finished
+
+
+def _check_precision(precision: str, ndim: int) -> None:
+    if torch.cuda.is_available():
+        return
+    if precision == "16-mixed":
+        raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
+    # torch 2.13 takes the gradient of convolutions over two planes of cells from memory that it has not written.
+    if precision == "bf16-mixed" and ndim == 3:
+        raise ValueError("precision is 'bf16-mixed', which torch gets wrong for volumes without a GPU; pass '32'")
