@@ -170,7 +170,7 @@ def means(scores: Scores) -> dict[str, float]:
 def measure(row: str, task: Task, steps: int) -> dict[str, Any]:
     """Train and judge one row."""
     network, seconds = train(row, task, steps)
-    register = functools.partial(learning.register, network, grid=task.training.grid)
+    register = functools.partial(learning.register, network, grid=task.training.grid, threads=1)
     return {
         "architecture": network.architecture,
         "weights": sum(weight.numel() for weight in network.parameters()),

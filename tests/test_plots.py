@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 
 from modelaug import Cohort, LandmarkObject, ModelFileError, PairSynthesizer, plots
 from modelaug.comparison.report import Example
+from modelaug.evaluation import METRICS
+from modelaug.plots.comparison import metric_title, write_value
 from modelaug.plots.figures import OBJECT_COLORS
 from modelaug.plots.training import read_metrics
 from tests.examples import heart_model, hearts, one_line, philox, plane, plane_model, volume, volume_model
@@ -35,6 +37,15 @@ def drawn(figure: Figure) -> npt.NDArray[np.uint8]:
 def vectors(*xy: tuple[float, float]) -> npt.NDArray[np.float64]:
     """Return a row of displacements, given as (right, down)."""
     return np.array(xy)[None, :, ::-1].transpose(2, 0, 1)
+
+
+def test_metrics_are_called_by_their_names() -> None:
+    titles = {name: metric_title(name) for name in METRICS}
+    assert titles["dice"] == "Dice overlap"
+    assert titles["hausdorff95"] == "95 % Hausdorff distance (mm)"
+    assert titles["surface_distance"] == "surface distance (mm)"
+    assert metric_title("dice/left_ventricle") == "Dice overlap of left ventricle"
+    assert write_value("surface_distance", 1.234) == "1.23"
 
 
 class TestColors:

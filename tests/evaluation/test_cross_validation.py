@@ -145,6 +145,18 @@ def test_one_way_and_leaving_the_image_have_no_consistency() -> None:
     assert all("inverse_consistency" not in record and "jaccard" in record for record, _ in pairs)
 
 
+def test_distances_of_surfaces_are_measured_on_request() -> None:
+    cohort = plane()
+    records = cross_validate(cohort, {"none": no_registration}, folds=3, surfaces=True, threads=1)
+    first = records[0]
+    at = [cohort.names.index(first[name]) for name in ("fixed", "moving")]
+    expected = score_registration(cohort, *at, np.zeros((2, *cohort.grid), np.float32), surfaces=True)
+    for name in ("surface_distance", "hausdorff95"):
+        assert all(name in record for record in records)
+        assert first[name] == pytest.approx(expected[name])
+        assert name not in cross_validate(cohort, {"none": no_registration}, folds=3, threads=1)[0]
+
+
 def test_groups_are_spread() -> None:
     groups = ["ill"] * 4 + ["well"] * 8
     records = cross_validate(plane(), {"none": no_registration}, folds=4, groups=groups, threads=1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from modelaug import compose
-from modelaug.learning import FlowNetS, estimate_flow, load_network, register, to_flownet
+from modelaug.learning import FlowNetS, PyramidNetwork, estimate_flow, load_network, register, to_flownet
 from modelaug.learning.losses import average_cells
 from tests.learning.toys import Translations
 
@@ -205,7 +205,25 @@ def test_symmetric_registration_is_consistent(trained: Path) -> None:
     assert np.abs(both).mean() < 0.5 * np.abs(alone).mean()
 
 
-@pytest.mark.parametrize(("options", "message"), [({"passes": 0}, "passes is 0"), ({"grid": (8, 8, 8)}, "grid is")])
+@pytest.mark.parametrize("d", [2, 3])
+def test_threads_do_not_change_the_result(d: int) -> None:
+    rng = np.random.default_rng(d)
+    fixed, moving = rng.random((2, *[18, 26, 20][:d]), dtype=np.float32)
+    network = PyramidNetwork(d, width=0.25, levels=2)
+    with torch.no_grad():
+        for layer in network.increment:
+            layer.weight.mul_(300)  # so that there is something to compose
+    initial = rng.uniform(-1, 1, (d, *fixed.shape)).astype(np.float32)
+    options: dict[str, Any] = {"passes": 2, "symmetric": True, "refine": True, "initial": initial}
+    one = register(network, fixed, moving, threads=1, **options)
+    assert np.array_equal(one, register(network, fixed, moving, threads=3, **options))
+    assert np.array_equal(one, register(network, fixed, moving, **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"passes": 0}, "passes is 0"), ({"threads": 0}, "threads is 0"), ({"grid": (8, 8, 8)}, "grid is")],
+)
 def test_bad_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         register(shift(0, 0, 32), picture(32, 32), picture(32, 32, 1), **options)

@@ -370,6 +370,7 @@ def _register(
         refine=settings.refine,
         mask=mask,
         initial=initial,
+        threads=threads,
         **places,
     )
 

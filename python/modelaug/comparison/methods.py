@@ -117,7 +117,7 @@ def prepare(method: str, fold: Fold) -> Mapping[str, Register]:
         schedule = (network.steps, network.rate)
         channels = training.images.shape[1]
         _train(_SOURCES[method](training, fold), folder, fold.options, channels, schedule, initial, fold.threads)
-    once = functools.partial(learning.register, learning.load_network(folder), grid=network.grid)
+    once = functools.partial(learning.register, learning.load_network(folder), grid=network.grid, threads=1)
     cascade = functools.partial(once, passes=network.passes, symmetric=True)
     rows: dict[str, Register] = {method: once, f"{method}, cascade": cascade}
     if method == "FlowNet-SAM":

@@ -107,6 +107,7 @@ def score_pairs(
     register: Register,
     *,
     label_ids: npt.ArrayLike | None = None,
+    surfaces: bool = False,
     threads: int | None = None,
 ) -> Iterator[tuple[Record, Field]]:
     """Register pairs of subjects and score what is found.
@@ -119,7 +120,7 @@ def score_pairs(
         Fixed and moving subject of each, every pair once.
     register
         See `cross_validate`.
-    label_ids, threads
+    label_ids, surfaces, threads
         As of `score_registration`.
 
     Yields
@@ -143,7 +144,7 @@ def score_pairs(
         zero = np.zeros((len(cohort.grid), *cohort.grid), np.float32)
         found[i, j] = zero if displacement is None else check_field("displacement", displacement), seconds
     for (i, j), (field, seconds) in found.items():
-        scores = score_registration(cohort, i, j, field, label_ids=label_ids, threads=threads)
+        scores = score_registration(cohort, i, j, field, label_ids=label_ids, surfaces=surfaces, threads=threads)
         if (j, i) in found:
             with contextlib.suppress(ValueError):  # not defined for a field that leads out of the image everywhere
                 scores["inverse_consistency"] = inverse_consistency(field, found[j, i][0], cohort.spacing)
@@ -157,6 +158,7 @@ def cross_validate(
     folds: int = 5,
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
+    surfaces: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> list[Record]:
@@ -172,6 +174,8 @@ def cross_validate(
         (d, *grid) in voxels out, or None for none. `no_registration` is one.
     folds, seed, groups
         See `split_folds`.
+    surfaces
+        As of `score_registration`.
     progress
         Called with the number of registered pairs and that of all.
     threads
@@ -205,7 +209,8 @@ def cross_validate(
             register = fit(training, fold)
             if not callable(register):
                 raise TypeError(f"method {name!r} returned {register!r}; return a function of a fixed and moving image")
-            for record, _ in score_pairs(cohort, test_pairs(test), register, label_ids=ids, threads=count):
+            scored = score_pairs(cohort, test_pairs(test), register, label_ids=ids, surfaces=surfaces, threads=count)
+            for record, _ in scored:
                 records.append({"method": name, "fold": fold, **record})
                 if progress is not None:
                     progress(len(records), total)

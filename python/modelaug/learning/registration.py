@@ -39,6 +39,7 @@ def register(
     geometry: Geometry | None = None,
     moving_geometry: Geometry | None = None,
     initial: npt.ArrayLike | None = None,
+    threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Estimate the displacement that pulls a moving image onto a fixed one.
 
@@ -70,6 +71,8 @@ def register(
     initial : array_like, (d, *grid), optional
         Displacement to begin with, as of `modelaug.registration.register_affine`; by default what lies in the same
         place.
+    threads
+        Threads of all that goes on outside the network; None means all cores. The result does not depend on it.
 
     Returns
     -------
@@ -84,26 +87,26 @@ def register(
         If an image holds no finite numbers or is constant, if shapes, channels or geometries do not fit, or an option
         is out of range.
     """
-    count = _checks.integer("passes", passes, minimum=1)
+    count, threads = _checks.integer("passes", passes, minimum=1), _checks.thread_count(threads)
     d = network.ndim
     target, source = (_channels(name, each, d) for name, each in (("fixed", fixed), ("moving", moving)))
     own = target.shape[1:]
     shape = None if grid is None else _checks.grid_shape("grid", grid, axes=d)
     start = _start(target, source, geometry, moving_geometry, initial)
     if start is not None:
-        source = _pulled(source, *start)
+        source = _pulled(source, *start, threads)
     frame = Frame.of(own, network.seen, shape, geometry)
     network.check_grid(frame.grid)
     images = frame.see(target), frame.see(source)
-    field = _estimate(network, *images, symmetric)
+    field = _estimate(network, *images, symmetric, threads)
     for _ in range(count - 1):
-        warped = warp(images[1], field, threads=1)
-        field = compose(field, _estimate(network, images[0], warped, symmetric), threads=1)
+        warped = warp(images[1], field, threads=threads)
+        field = compose(field, _estimate(network, images[0], warped, symmetric, threads), threads=threads)
     field = frame.bring_back(field)
     if refine:
         options = None if refine is True else refine
-        field = refine_displacement(target, source, field, options=options, mask=mask, threads=1)
-    return field if start is None else _after(start[0], field)
+        field = refine_displacement(target, source, field, options=options, mask=mask, threads=threads)
+    return field if start is None else _after(start[0], field, threads)
 
 
 def _channels(name: str, image: npt.ArrayLike, d: int) -> Image:
@@ -155,11 +158,11 @@ def _coincide(fixed: Image, moving: Image, geometry: Geometry | None, moving_geo
     return voxels_apart(fixed.shape[1:], geometry, moving_geometry) < 1e-3
 
 
-def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None) -> Image:
+def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None, threads: int) -> Image:
     """Return an image on the fixed grid, smoothed first where the fixed image has the larger voxels."""
     source = image if steps is None else smoothed(image, steps)
     pulled = np.stack(
-        [warp(each, displacement, border="constant", fill=float(each.min()), threads=1) for each in source]
+        [warp(each, displacement, border="constant", fill=float(each.min()), threads=threads) for each in source]
     )
     flat = pulled.reshape(len(pulled), -1)
     if (flat.min(axis=1) == flat.max(axis=1)).all():
@@ -169,14 +172,14 @@ def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.
     return pulled
 
 
-def _after(first: npt.NDArray[Any], second: Field) -> Field:
+def _after(first: npt.NDArray[Any], second: Field, threads: int) -> Field:
     """Return ``second(x) + first(x + second(x))``; beyond the grid `first` goes on linearly, as affine maps do."""
     margin = int(np.ceil(np.abs(second).max())) + 1
     extended = np.pad(first, [(0, 0), *[(margin, margin)] * (first.ndim - 1)], mode="reflect", reflect_type="odd")
-    return np.asarray(second + warp(extended, second + np.float32(margin), threads=1), np.float32)
+    return np.asarray(second + warp(extended, second + np.float32(margin), threads=threads), np.float32)
 
 
-def _estimate(network: RegistrationNetwork, fixed: Image, moving: Image, symmetric: bool) -> Field:
+def _estimate(network: RegistrationNetwork, fixed: Image, moving: Image, symmetric: bool, threads: int) -> Field:
     """Estimate the displacement (d, *grid) of images (c, *grid), the mean of both ways if `symmetric`."""
     batch = [torch.from_numpy(image[None]) for image in (fixed, moving)]
     if not symmetric:
@@ -187,7 +190,7 @@ def _estimate(network: RegistrationNetwork, fixed: Image, moving: Image, symmetr
         both = network.both_ways(*(image.to(weight.dtype) for image in images))
         ways = [network.full_resolution(u.float(), fixed.shape[1:])[0] for u in both]
     there, back = (u.cpu().numpy() for u in ways)
-    return np.asarray((there + invert(back, threads=1)) / 2, np.float32)
+    return np.asarray((there + invert(back, threads=threads)) / 2, np.float32)
 
 
 def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -> Tensor:

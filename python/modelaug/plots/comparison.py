@@ -33,6 +33,9 @@ _ROW: Final = 0.56  # inches of height per method in plots of scores
 
 _LABELS: Final = {
     "jaccard": ("Jaccard index", 3),
+    "dice": ("Dice overlap", 3),
+    "surface_distance": ("surface distance", 2),
+    "hausdorff95": ("95 % Hausdorff distance", 2),
     "contour_distance": ("contour distance", 2),
     "landmark_error": ("landmark error", 2),
     "folded_percent": ("folded", 2),
