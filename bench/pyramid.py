@@ -8,8 +8,10 @@ model with small random deformations on top train the network from random weight
 pairs of test subjects are registered and their contours' distance in mm is measured at the full resolution. Hippocampi:
 all subjects of the cohort train, and 200 random pairs of the people in the other file are judged by the overlap of
 their structures (Dice). Rows with "real" have shapes of one level, pairs of the cohort's own images in each step, and
-half as many steps again. What differs from row to row is in `CHANGES`. On one thread a row takes 5 to 15 minutes in the
-plane and 10 to 25 in space. The file of figures is written after each row, and what it holds is not measured again.
+half as many steps again; with "varied" all pairs are augmented, and those of the cohort's images deformed; with
+"shipped" the weights are at first those that come with the package. What else differs from row to row is in `CHANGES`.
+On one thread a row takes 5 to 15 minutes in the plane and 10 to 35 in space. The file of figures is written after each
+row, and what it holds is not measured again.
 """
 
 from __future__ import annotations
@@ -58,11 +60,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "radius 2": {"radius": 2},
     "width 1.5": {"width": 1.5},
 }
-REAL = " + real"
-ROWS = (*CHANGES, *(name + REAL for name in ("finest 1/4", "integrated", "finest 1/2")))
+EXTRAS = ("real", "real + varied", "real + varied + shipped")
+ROWS = (*CHANGES, *(f"{name} + {extra}" for extra in EXTRAS for name in ("finest 1/4", "integrated", "finest 1/2")))
 WAYS: dict[str, dict[str, Any]] = {
     "one pass": {},
     "symmetric": {"symmetric": True},
+    "two passes": {"passes": 2},
     "two symmetric passes": {"passes": 2, "symmetric": True},
 }
 
@@ -85,6 +88,8 @@ class Task:
         Of training.
     real
         How the training subjects' own images take part.
+    deformation
+        Of these, in rows with "varied".
     score
         Given a function of the fixed and the moving image, yields for each test pair the metric, the percentage of
         folded voxels, and the seconds that the function took.
@@ -96,6 +101,7 @@ class Task:
     residual: ResidualOptions
     options: dict[str, Any]
     real: learning.RealOptions
+    deformation: ResidualOptions
     score: Callable[[Register], Scores] = field(repr=False)
 
 
@@ -110,7 +116,8 @@ def hearts(path: Path, most: int | None) -> Task:
         for record, _ in score_pairs(cohort, test_pairs(test)[:most], register, threads=1):
             yield record["contour_distance"], record["folded_percent"], record["seconds"]
 
-    return Task(path.stem, "mm", training, residual, {"batch_size": 8}, learning.RealOptions(), score)
+    deformation = ResidualOptions(amplitude=18, spacing=54)
+    return Task(path.stem, "mm", training, residual, {"batch_size": 8}, learning.RealOptions(), deformation, score)
 
 
 def hippocampi(path: Path, test: Path, most: int | None) -> Task:
@@ -129,30 +136,37 @@ def hippocampi(path: Path, test: Path, most: int | None) -> Task:
             pulled = warp(labels[j], u, order=0, border="constant", threads=1)
             yield float(np.nanmean(dice(labels[i], pulled, ids))), folded_percentage(u, threads=1), seconds
 
-    residual, options = ResidualOptions(amplitude=1, spacing=8), {"batch_size": 2, "validation_pairs": 16}
-    return Task(path.stem, "Dice", Cohort.load(path), residual, options, learning.RealOptions(pairs=1), score)
+    options = {"batch_size": 2, "validation_pairs": 16, "loss": learning.LossOptions(overlap=1)}
+    residual, real = ResidualOptions(amplitude=1, spacing=8), learning.RealOptions(pairs=2, overlap=5)
+    deformation = ResidualOptions(amplitude=6, spacing=16)
+    return Task(path.stem, "Dice", Cohort.load(path), residual, options, real, deformation, score)
 
 
 def train(row: str, task: Task, steps: int) -> tuple[Any, float]:
     """Return a row's trained network and the seconds that training took."""
-    d, real = len(task.training.grid), row.endswith(REAL)
-    change = {**FINEST[d], **CHANGES[row.removesuffix(REAL)]}
+    d, (name, *extras) = len(task.training.grid), row.split(" + ")
+    real, varied, shipped = ("real" in extras), ("varied" in extras), ("shipped" in extras)
+    network = learning.PyramidNetwork(d, **{**FINEST[d], **CHANGES[name]})
+    if shipped:
+        network.load_state_dict(learning.shipped_network(d).state_dict())
     model = AppearanceModel.fit(task.training, shape=ShapeOptions(levels=1 if real else 4), threads=1)
     source = PairSynthesizer(model, seed=0, options=PairOptions(residual=task.residual))
     options = learning.recommended_options(
         steps,
-        seed=0,
+        seed=None if shipped else 0,
         validate_every=max(1, steps // 4),
         checkpoint_every=steps + 1,
         log_every=100,
-        real=task.real,
+        keep="last" if real else "best",
+        augment=learning.AugmentOptions() if varied else None,
+        real=replace(task.real, residual=task.deformation if varied else None),
         **task.options,
     )
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         learning.train(
             source,
-            network=learning.PyramidNetwork(d, **change),
+            network=network,
             options=options,
             out=folder,
             real=task.training if real else None,
@@ -201,7 +215,7 @@ def show(name: str, row: dict[str, Any]) -> None:
         for way in WAYS
         if way in row
     )
-    print(f"{name:26} {row.get('weights', 0):9} {row.get('training_seconds', 0.0):8.0f}{figures}", flush=True)
+    print(f"{name:36} {row.get('weights', 0):9} {row.get('training_seconds', 0.0):8.0f}{figures}", flush=True)
 
 
 def chosen(text: str | None, quick: bool) -> Sequence[str]:
@@ -230,11 +244,11 @@ def main() -> None:
     columns = f" {task.metric:>9} {'folded %':>8} {'ms':>6}"
     if arguments.quick:
         task = replace(task, options={**task.options, "validation_pairs": 2})
-    print(f"{task.name:45}" + "".join(f" {way:>25}" for way in WAYS))
-    print(f"{'row':26} {'weights':>9} {'train s':>8}" + columns * len(WAYS))
+    print(f"{task.name:55}" + "".join(f" {way:>25}" for way in WAYS))
+    print(f"{'row':36} {'weights':>9} {'train s':>8}" + columns * len(WAYS))
     show("before registration", {"one pass": means(task.score(lambda *_: None))})
     for name in chosen(arguments.rows, arguments.quick):
-        count = steps * 3 // 2 if name.endswith(REAL) else steps
+        count = steps * 3 // 2 if " + real" in name else steps
         identity = {"cohort": task.name, "row": name, "steps": count}
         found = [row for row in kept(arguments.json) if {**row, **identity} == row]
         if not found:

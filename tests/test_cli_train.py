@@ -88,6 +88,32 @@ def test_real_subjects_take_part(model: Path, tmp_path: Path) -> None:
     assert "holds a run with real" in errors
 
 
+def test_options_of_real_pairs_and_of_the_loss(model: Path, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort.npz"
+    phantoms.heart(3, shape=(64, 64), seed=5).save(cohort)
+    chosen = ["overlap=5", "similarity=squares", "residual.amplitude=3", "residual.spacing=12"]
+    given = ["--real", cohort, *(each for name in chosen for each in ("--set-real", name)), "--set-loss", "overlap=1"]
+    code, _, errors = train(model, "-o", tmp_path / "net", *TINY, *given)
+    assert code == 0, errors
+    options = read_card(tmp_path / "net")["options"]
+    assert options["real"]["residual"] == {"amplitude": 3, "spacing": 12}
+    assert (options["real"]["overlap"], options["real"]["similarity"]) == (5, "squares")
+    assert (options["real"]["pairs"], options["loss"]["overlap"]) == (1, 1)
+    for arguments, message in (
+        (["--set-real", "pairs=1"], "--set-real pairs=1 is passed without --real; pass the cohort too"),
+        (["--real", cohort, "--set-real", "rate=1"], "--set-real 'rate=1' names no option; pass NAME=VALUE with one"),
+        (["--real", cohort, "--set-real", "pairs=0"], "pairs is 0"),
+        (["--real", cohort, "--set-real", "acquisition.noise=1"], "names no option"),
+        (["--real", cohort, "--set-real", "residual.spacing=1"], "--set-real residual.amplitude=VALUE is missing"),
+        (["--set-loss", "overlap"], "--set-loss 'overlap' names no option"),
+        (["--set-loss", "overlap=x"], "overlap is 'x'"),
+    ):
+        code, _, errors = train(model, "-o", tmp_path / "other", *TINY, *arguments)
+        assert code == 2
+        assert message in errors
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_weights_that_come_with_the_package_are_where_training_begins(model: Path, tmp_path: Path) -> None:
     still = ["--steps", "1", "--batch-size", "1", "--threads", "1", "--learning-rate", "1e-12"]
     begun = shipped_network(2).state_dict()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from modelaug import AcquisitionOptions, PairOptions, ResidualOptions
 
-__all__ = ["PairSettings", "parse_pair_options"]
+__all__ = ["PairSettings", "parse_pair_options", "parse_settings"]
+
+Options = TypeVar("Options")
 
 PairSettings = Annotated[
     list[str] | None,
@@ -28,32 +30,51 @@ _NESTED: Final[dict[str, Any]] = {"residual": ResidualOptions, "acquisition": Ac
 
 
 def parse_pair_options(settings: Sequence[str] | None) -> PairOptions:
+    """Return the options of pairs that settings stand for, see `parse_settings`."""
+    return parse_settings(PairOptions, settings, "--set")
+
+
+def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: str, **defaults: Any) -> Options:
     """Return the options that settings such as ``"flow=direct"`` or ``"residual.amplitude=2"`` stand for.
+
+    Parameters
+    ----------
+    kind
+        Class of the options.
+    settings
+        NAME=VALUE each.
+    flag
+        By which they were passed.
+    **defaults
+        Values of options that are not set.
 
     Raises
     ------
     ValueError, TypeError
         If a setting is not of this form, or names no option, or its value does not fit.
     """
+    fields = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
     plain: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for setting in settings or ():
         name, equals, text = setting.partition("=")
         group, dot, member = name.partition(".")
-        inside = bool(dot) and group in _NESTED
-        kind, field = (_NESTED[group], member) if inside else (PairOptions, name)
-        known = [each.name for each in dataclasses.fields(kind) if inside or each.name not in _NESTED]
+        inside = bool(dot) and group in _NESTED and group in fields
+        known = [each for each in fields if each not in _NESTED]
+        if inside:
+            known = [each.name for each in dataclasses.fields(_NESTED[group])]
+        field = member if inside else name
         if not equals or field not in known:
-            raise ValueError(f"--set {setting!r} names no option; pass NAME=VALUE with one of {', '.join(known)}")
+            raise ValueError(f"{flag} {setting!r} names no option; pass NAME=VALUE with one of {', '.join(known)}")
         (nested.setdefault(group, {}) if inside else plain)[field] = _value(text)
     for group, members in nested.items():
-        kind = _NESTED[group]
-        needed = [each.name for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING]
+        part = _NESTED[group]
+        needed = [each.name for each in dataclasses.fields(part) if each.default is dataclasses.MISSING]
         missing = [each for each in needed if each not in members]
         if missing:
-            raise ValueError(f"--set {group}.{missing[0]}=VALUE is missing; {group} needs {' and '.join(needed)}")
-        plain[group] = kind(**members)
-    return PairOptions(**plain)
+            raise ValueError(f"{flag} {group}.{missing[0]}=VALUE is missing; {group} needs {' and '.join(needed)}")
+        plain[group] = part(**members)
+    return kind(**{**defaults, **plain})
 
 
 def _value(text: str) -> Any:

@@ -9,7 +9,7 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption
-from modelaug.cli._options import PairSettings, parse_pair_options
+from modelaug.cli._options import PairSettings, parse_pair_options, parse_settings
 from modelaug.cli._training import (
     BatchSize,
     Kind,
@@ -61,6 +61,25 @@ def train(
     precision: Annotated[str, typer.Option(help="32, bf16-mixed, or 16-mixed on a GPU.")] = "32",
     augment: Annotated[bool, typer.Option(help="Move, turn, zoom and recolour the pairs at random.")] = False,
     settings: PairSettings = None,
+    real_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-real",
+            help="An option of the pairs of --real, e.g. pairs=2, overlap=5, smoothness=1, residual.amplitude=6 and "
+            "residual.spacing=16, in mm, by which each image is deformed at random; may be repeated.",
+            metavar="NAME=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    loss_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-loss",
+            help="An option of the loss of the model's pairs, e.g. overlap=1, of their labels, or folds=1.",
+            metavar="NAME=VALUE",
+            show_default=False,
+        ),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
@@ -75,6 +94,8 @@ def train(
     from modelaug import learning
     from modelaug.learning.processes import is_first
 
+    if real is None and real_settings:
+        raise ValueError(f"--set-real {real_settings[0]} is passed without --real; pass the cohort too")
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
     grid, channels = synthesizer.model.grid, synthesizer.model.channels
     count = batch_size or default_batch(len(grid))
@@ -87,7 +108,8 @@ def train(
         ema=ema or None,
         precision=precision,
         augment=learning.AugmentOptions(seed=seed) if augment else None,
-        real=learning.RealOptions(pairs=max(1, count // 2)),
+        loss=parse_settings(learning.LossOptions, loss_settings, "--set-loss"),
+        real=parse_settings(learning.RealOptions, real_settings, "--set-real", pairs=max(1, count // 2)),
         seed=seed if weights_file is None else None,
     )
     subjects = None if real is None else resize_cohort(Cohort.load(real), grid)
