@@ -60,7 +60,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "radius 2": {"radius": 2},
     "width 1.5": {"width": 1.5},
 }
-EXTRAS = ("real", "real + varied", "real + varied + shipped")
+EXTRAS = ("shipped", "real", "real + varied", "real + varied + shipped")
 ROWS = (*CHANGES, *(f"{name} + {extra}" for extra in EXTRAS for name in ("finest 1/4", "integrated", "finest 1/2")))
 WAYS: dict[str, dict[str, Any]] = {
     "one pass": {},
