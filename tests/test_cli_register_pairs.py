@@ -148,6 +148,16 @@ def test_other_options_or_files_are_refused(here: Path) -> None:
     assert "images/c.nii.gz as moving" in line
     assert "images/b.nii.gz for 'first'" in line
     (here / "pairs.csv").write_text(TABLE)
+    moved = (here / "images" / "b.nii.gz").read_bytes()
+    write_image(here / "images" / "b.nii.gz", np.roll(HEARTS.images[1, 0], 3), geometry=Geometry([2.0, 1.5]))
+    assert "files of other contents than" in refused(here)
+    (here / "images" / "b.nii.gz").write_bytes(moved)
+    assert "2 of them registered before" in run(here)
+    wrong = (here / "out" / "results.csv").read_text().splitlines()
+    cells = wrong[1].split(",")
+    cells[-1] = "soon"
+    (here / "out" / "results.csv").write_text("\n".join([wrong[0], ",".join(cells), *wrong[2:]]) + "\n")
+    assert "results.csv has 'soon' as seconds of 'first'; remove that line" in refused(here)
     (here / "out" / "results.csv").write_text("name,fixed\nfirst,images/a.nii.gz\n")
     assert "other columns" in refused(here)
     assert {name: time for name, time in times(here).items() if name != "results.csv"} == {

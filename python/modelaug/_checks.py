@@ -6,6 +6,7 @@ offending value and the remedy.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ __all__ = ["choice", "finite", "grid_shape", "integer", "number", "options", "ou
 
 
 Options = TypeVar("Options")
+
+_MOST_VOXELS = 2**36
+_SHORTEST = 1e-6  # millimetres per voxel
 
 
 def finite(
@@ -89,10 +93,12 @@ def grid_shape(name: str, value: Sequence[int], *, axes: int | None = None) -> t
     try:
         shape = tuple(int(length) for length in value)
         exact = all(length == given for length, given in zip(shape, value, strict=True))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} is {value!r}; pass the grid's shape as 2 or 3 integers") from None
     if len(shape) not in (2, 3) or not exact or min(shape) < 1:
         raise ValueError(f"{name} is {value!r}; pass 2 or 3 positive integers")
+    if math.prod(shape) > _MOST_VOXELS:
+        raise ValueError(f"{name} is {shape}, more voxels than any array has; pass fewer")
     if axes not in (None, len(shape)):
         raise ValueError(f"{name} is {shape}; pass {axes} lengths, one per axis")
     return shape
@@ -106,6 +112,11 @@ def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.fl
     array = np.full(d, array.item()) if array.size == 1 else array
     if array.shape != (d,) or array.min() <= 0:
         raise ValueError(f"{name} is {value!r}; pass {d} positive numbers (mm per voxel along each axis)")
+    # Beyond that products of lengths, volumes and their inverses are no longer numbers in single precision.
+    if array.min() < _SHORTEST or array.max() > 1 / _SHORTEST:
+        raise ValueError(
+            f"{name} is {value!r}; pass {d} numbers from {_SHORTEST:g} to {1 / _SHORTEST:g} (mm per voxel)"
+        )
     return array
 
 

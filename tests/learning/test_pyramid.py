@@ -50,6 +50,15 @@ def slow_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any], radius: int) -> n
     return result
 
 
+def test_correlation_has_no_second_derivative_and_no_negative_radius() -> None:
+    a, b = (each.requires_grad_() for each in images((3, 4), b=1, c=2))
+    (gradient,) = torch.autograd.grad(correlate(a, b, 1).square().sum(), a, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+    with pytest.raises(ValueError, match="radius is -1"):
+        correlate(a, b, -1)
+
+
 @given(
     cells=st.lists(st.integers(1, 5), min_size=2, max_size=3).map(tuple),
     radius=st.integers(0, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,25 @@ def test_runs_with_other_subjects_are_others(tmp_path: Path) -> None:
     for real in (None, HEARTS.subset([0, 1, 2])):
         with pytest.raises(ValueError, match="holds a run with real"):
             go(real, Untouchable())
+
+
+def test_runs_with_other_options_of_real_pairs_are_others(tmp_path: Path) -> None:
+    def go(real: RealOptions, source: Any, subjects: Cohort | None = HEARTS, folder: str = "net") -> None:
+        options = dataclasses.replace(OPTIONS, real=real)
+        out = tmp_path / folder
+        train(source, network=small(), options=options, out=out, real=subjects, threads=1, progress=False)
+
+    before = RealOptions(pairs=1)
+    go(before, Still((32, 32)))
+    for name, value in {"pairs": 2, "overlap": 3.0, "residual": ELASTIC}.items():
+        with pytest.raises(ValueError, match=f"holds a run with real.{name} "):
+            go(dataclasses.replace(before, **{name: value}), Untouchable())
+    card = json.loads((tmp_path / "net" / "net.json").read_text())
+    del card["options"]["real"]["residual"]  # as it was noted before there was one
+    (tmp_path / "net" / "net.json").write_text(json.dumps(card))
+    go(before, Untouchable())
+    go(before, Still((32, 32)), None, "without")  # where there are no real pairs, their options do not matter
+    go(RealOptions(pairs=2), Untouchable(), None, "without")
 
 
 def test_bad_cohorts_and_pairs_are_refused(tmp_path: Path) -> None:

@@ -220,6 +220,28 @@ def test_threads_do_not_change_the_result(d: int) -> None:
     assert np.array_equal(one, register(network, fixed, moving, **options))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_batches_with_values_that_are_not_finite_are_refused(value: float) -> None:
+    fixed, moving = (torch.from_numpy(picture(32, 32, k)).reshape(1, 1, 32, 32) for k in range(2))
+    moving[0, 0, 3, 4] = value
+    with pytest.raises(ValueError, match="moving holds values that are not finite"):
+        estimate_flow(shift(0, 0, 32), fixed, moving)
+
+
+def test_arguments_of_another_kind_are_refused() -> None:
+    images, network = (picture(32, 32), picture(32, 32, 1)), shift(0, 0, 32)
+    with pytest.raises(TypeError, match="network is str; pass a RegistrationNetwork"):
+        register("net", *images)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="geometry is 'mm'; pass a Geometry, or None"):
+        register(network, *images, geometry="mm")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="symmetric is 'no'; pass True or False"):
+        register(network, *images, symmetric="no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mask is given without refine"):
+        register(network, *images, mask=np.ones((32, 32)))
+    with pytest.raises(ValueError, match=r"fixed holds intensities up to .*; divide them"):
+        register(network, 1e30 * images[0], images[1])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"passes": 0}, "passes is 0"), ({"threads": 0}, "threads is 0"), ({"grid": (8, 8, 8)}, "grid is")],

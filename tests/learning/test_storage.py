@@ -62,6 +62,15 @@ def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], objec
     save_file(tensors, folder / "net.safetensors")
 
 
+def edit_images(folder: Path, **images: object) -> None:
+    edit_card(folder, images={"spacing": None, **images})
+
+
+def turn(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    tensors["conv4.0.bias"] = tensors["conv4.0.bias"].to(dtype)
+    return tensors["conv4.0.bias"]
+
+
 ARCHITECTURE = {"name": "FlowNetS", "image_channels": 1, "width": 0.03, "batch_norm": False}
 
 
@@ -70,6 +79,14 @@ ARCHITECTURE = {"name": "FlowNetS", "image_channels": 1, "width": 0.03, "batch_n
     [
         (lambda f: (f / "net.json").unlink(), "net.json does not exist; keep the card beside the weights"),
         (lambda f: (f / "net.json").write_text("{"), "net.json cannot be read as JSON"),
+        (lambda f: (f / "net.json").write_text("[" * 200_000), "net.json cannot be read as JSON"),
+        (lambda f: edit_images(f, grid=[1e400, 8]), "describes no known network"),
+        (lambda f: edit_images(f, grid=[16, 16, 16]), "describes no known network"),
+        (lambda f: edit_images(f, grid=[10**12, 16]), "describes no known network"),
+        (lambda f: edit_images(f, grid=[16, 16], spacing=[1e-9, 1]), "describes no known network"),
+        (lambda f: edit_weights(f, lambda t: turn(t, torch.int64)), "conv4.0.bias is of type int64, not of floating"),
+        (lambda f: edit_weights(f, lambda t: turn(t, torch.float8_e4m3fn)), "is of type float8_e4m3fn, not of"),
+        (lambda f: edit_weights(f, lambda t: turn(t, torch.float64).fill_(1e300)), "not finite in conv4.0.bias"),
         (lambda f: (f / "net.json").write_bytes(b"\xff\xfe\x00"), "net.json cannot be read as JSON"),
         (lambda f: (f / "net.json").write_text("[]"), "net.json is not the card of a network"),
         (lambda f: edit_card(f, format="other"), "net.json is not the card of a network"),
@@ -101,6 +118,14 @@ def test_truncated_weights_are_refused(saved: Path, share: float) -> None:
     file.write_bytes(data[: int(share * len(data))])
     with pytest.raises(ModelFileError, match="cannot be read as safetensors"):
         load_network(saved)
+
+
+def test_what_cannot_be_noted_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_network(FlowNetS(width=0.03), tmp_path / "net", {"a": {1}})
+    assert not (tmp_path / "net").exists()
+    with pytest.raises(TypeError, match="network is NoneType; pass a RegistrationNetwork"):
+        save_network(None, tmp_path / "net")  # type: ignore[arg-type]
 
 
 def test_nothing_is_unpickled(saved: Path) -> None:

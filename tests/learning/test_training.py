@@ -245,7 +245,7 @@ def test_another_run_is_not_mixed_in(tmp_path: Path, whole: tuple[Path, FlowNetS
     folder = tmp_path / "run"
     shutil.copytree(whole[0], folder)
     longer = dataclasses.replace(SHORT, steps=20)
-    message = r"holds a run with steps 16, not 20; pass another folder, or resume=False to overwrite it"
+    message = r"holds a run with steps 16, not 20; pass another folder, or resume=False \(--restart\) to overwrite it"
     with pytest.raises(ValueError, match=message):
         run(Untouchable(), folder, longer)
     (folder / "net.json").unlink()  # so that only the checkpoint tells

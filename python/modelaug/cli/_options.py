@@ -60,11 +60,15 @@ def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: st
         name, equals, text = setting.partition("=")
         group, dot, member = name.partition(".")
         inside = bool(dot) and group in _NESTED and group in fields
-        known = [each for each in fields if each not in _NESTED]
-        if inside:
-            known = [each.name for each in dataclasses.fields(_NESTED[group])]
+        members = {
+            each: [part.name for part in dataclasses.fields(_NESTED[each])] for each in fields if each in _NESTED
+        }
+        known = [each for each in fields if each not in members]
+        known += [f"{each}.{part}" for each, parts in members.items() for part in parts]
+        if inside and member not in members[group]:
+            known = members[group]
         field = member if inside else name
-        if not equals or field not in known:
+        if not equals or name not in known:
             raise ValueError(f"{flag} {setting!r} names no option; pass NAME=VALUE with one of {', '.join(known)}")
         (nested.setdefault(group, {}) if inside else plain)[field] = _value(text)
     for group, members in nested.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from modelaug.cli._pairs_file import FILE_COLUMNS, PairRow
 from modelaug.cli._registration import Outcome, Settings, carry_out, read_images
 from modelaug.cli._scores import mean_score
 from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.provenance import file_digest
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork
@@ -35,7 +37,9 @@ _FIGURES: Final = (
     "folded_percent",
     "seconds",
 )
-_COLUMNS: Final = ("name", *FILE_COLUMNS, "displacement", *_FIGURES)
+_COLUMNS: Final = ("name", *FILE_COLUMNS, "contents", "displacement", *_FIGURES)
+_HEADERS: Final = (".mhd", ".nhdr", ".hdr", ".img")
+"""Of files that keep the intensities in another one of the same stem."""
 
 Results = dict[str, dict[str, str]]
 """The line of every finished pair by its name, as in ``results.csv``."""
@@ -49,7 +53,7 @@ def finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
     ModelFileError
         If the table of results cannot be read.
     ValueError
-        If it has a pair of the same name and other files.
+        If it has a pair of the same name and other files, or files of other contents.
     """
     before = _read_results(folder / RESULTS)
     for row in rows:
@@ -64,6 +68,11 @@ def finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
                 )
         if not all(path.exists() for path in row.job.outputs):
             del before[row.name]
+        elif line["contents"] != _contents(row):
+            raise ValueError(
+                f"{row.where} has files of other contents than {folder / RESULTS} tells of {row.name!r}; give the row "
+                "another name, or pass another folder"
+            )
     return before
 
 
@@ -125,8 +134,30 @@ def _line(row: PairRow, outcome: Outcome) -> dict[str, str]:
         figures["dice_before"], figures["dice"] = map(mean_score, outcome.scores.dice)
         figures["hd95_before"], figures["hd95"] = map(mean_score, outcome.scores.distance)
     text = {name: f"{value:.6g}" for name, value in figures.items() if math.isfinite(value)}
-    known = {"name": row.name, **row.given, "displacement": row.job.out.name, "unit": outcome.unit, **text}
+    known = {
+        "name": row.name,
+        **row.given,
+        "contents": _contents(row),
+        "displacement": row.job.out.name,
+        "unit": outcome.unit,
+        **text,
+    }
     return {column: known.get(column, "") for column in _COLUMNS}
+
+
+def _contents(row: PairRow) -> str:
+    """Return a hash of all files that a pair is made of."""
+    total = hashlib.sha256()
+    for path in row.job.inputs:
+        if path.is_dir():
+            files = sorted(each for each in path.rglob("*") if each.is_file())
+        elif path.suffix.lower() in _HEADERS:
+            files = sorted(each for each in path.parent.iterdir() if each.stem == path.stem and each.is_file())
+        else:
+            files = [path]
+        for file in files:
+            total.update(file_digest(file).encode())
+    return total.hexdigest()[:32]
 
 
 def _read_results(path: Path) -> Results:
@@ -139,7 +170,21 @@ def _read_results(path: Path) -> Results:
         raise ModelFileError(f"{path} cannot be read ({error}); remove it to register all pairs again") from error
     if any(set(line) != set(_COLUMNS) or None in line.values() for line in lines):
         raise ModelFileError(f"{path} has other columns than those of this command; pass another folder")
+    for line in lines:
+        for column in _FIGURES[1:]:
+            if line[column] and not _is_number(line[column]):
+                raise ModelFileError(
+                    f"{path} has {line[column]!r} as {column} of {line['name']!r}; remove that line to register the "
+                    "pair again"
+                )
     return {line["name"]: line for line in lines}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _write_results(path: Path, results: Results) -> None:

@@ -368,7 +368,7 @@ def _register(
         passes=settings.passes,
         symmetric=settings.symmetric,
         refine=settings.refine,
-        mask=mask,
+        mask=mask if settings.refine else None,
         initial=initial,
         threads=threads,
         **places,

@@ -51,7 +51,7 @@ def training_options(steps: int, learning_rate: float | None, **changes: Any) ->
         changes["learning_rate"] = learning_rate
     return recommended_options(
         steps,
-        validate_every=max(1, min(500, steps // 10)),
+        validate_every=min(steps, max(100, min(500, steps // 10))),
         checkpoint_every=max(1, min(250, steps // 10)),
         log_every=max(1, min(50, steps // 20)),
         **changes,

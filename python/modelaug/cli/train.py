@@ -112,7 +112,7 @@ def train(
         real=parse_settings(learning.RealOptions, real_settings, "--set-real", pairs=max(1, count // 2)),
         seed=seed if weights_file is None else None,
     )
-    subjects = None if real is None else resize_cohort(Cohort.load(real), grid)
+    subjects = None if real is None else _subjects(real, grid)
     source = describe_synthesizer(synthesizer, model)
     if weights_file is not None:
         source["weights_sha256"] = file_digest(weights_file)
@@ -132,6 +132,14 @@ def train(
     )
     if is_first():
         conclude(folder)
+
+
+def _subjects(path: Path, grid: tuple[int, ...]) -> Cohort:
+    """Return the cohort whose images take part, on the model's grid."""
+    cohort = Cohort.load(path)
+    if len(cohort.grid) != len(grid):
+        raise ValueError(f"--real {path} has images of {cohort.grid} and the model {grid}; pass what it was fitted to")
+    return resize_cohort(cohort, grid)
 
 
 def _begin(wanted: RegistrationNetwork, weights: str) -> tuple[RegistrationNetwork, Path | None]:

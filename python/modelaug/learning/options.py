@@ -46,8 +46,10 @@ class LossOptions:
     folds: float = 0.0
 
     def __post_init__(self) -> None:
+        if not (self.normalize is None or isinstance(self.normalize, bool)):
+            raise TypeError(f"normalize is {self.normalize!r}; pass True, False or None")
         if self.scale_weights is not None:
-            weights = tuple(_checks.number("scale_weights", a, minimum=0.0) for a in self.scale_weights)
+            weights = _numbers("scale_weights", self.scale_weights, minimum=0.0)
             if sum(weights) == 0:
                 raise ValueError(f"scale_weights is {self.scale_weights}; pass numbers, not all 0")
             object.__setattr__(self, "scale_weights", weights)
@@ -188,9 +190,8 @@ class TrainOptions:
         if self.augment is not None and not isinstance(self.augment, AugmentOptions):
             raise TypeError(f"augment is {self.augment!r}; pass AugmentOptions(...) or None")
         if self.seed is not None:
-            _checks.integer("seed", self.seed, minimum=0)
-        fractions = tuple(_checks.number("halvings", f, minimum=0.0, maximum=1.0) for f in self.halvings)
-        object.__setattr__(self, "halvings", fractions)
+            _checks.integer("seed", self.seed, minimum=0, maximum=2**63 - 1)
+        object.__setattr__(self, "halvings", _numbers("halvings", self.halvings, minimum=0.0, maximum=1.0))
         for name, kind in (("loss", LossOptions), ("real", RealOptions)):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} is {getattr(self, name)!r}; pass {kind.__name__}(...)")
@@ -226,6 +227,12 @@ class TrainOptions:
         """Return the options in the form in which they are noted in files."""
         options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return options
+
+
+def _numbers(name: str, values: Any, **limits: float) -> tuple[float, ...]:
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name} is {values!r}; pass a tuple of numbers")
+    return tuple(_checks.number(name, value, **limits) for value in values)
 
 
 def recommended_options(steps: int, **changes: Any) -> TrainOptions:

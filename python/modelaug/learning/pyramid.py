@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import leaky_relu, pad
 
 from modelaug import _checks
@@ -300,6 +301,7 @@ def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:
     Tensor, (n, (2 * radius + 1)^d, *cells)
         Channel k belongs to the k-th shift, in array order: from -radius along all axes to radius.
     """
+    _checks.integer("radius", radius, minimum=0)
     found: Tensor = _Correlation.apply(a, b, radius)  # type: ignore[no-untyped-call]
     return found
 
@@ -319,6 +321,7 @@ class _Correlation(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         a, padded = ctx.saved_tensors
         cells, radius = a.shape[2:], ctx.radius

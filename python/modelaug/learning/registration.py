@@ -16,6 +16,7 @@ from modelaug.fields import check_field, compose, invert
 from modelaug.io.geometry import Geometry, voxels_apart
 from modelaug.learning.frames import Frame, overlay, smoothed
 from modelaug.learning.network import RegistrationNetwork, network_input
+from modelaug.registration._images import checked_contrast
 from modelaug.registration.refinement import refine as refine_displacement
 from modelaug.registration.variational import VariationalOptions
 from modelaug.warping import warp
@@ -87,6 +88,12 @@ def register(
         If an image holds no finite numbers or is constant, if shapes, channels or geometries do not fit, or an option
         is out of range.
     """
+    if not isinstance(network, RegistrationNetwork):
+        raise TypeError(f"network is {type(network).__name__}; pass a RegistrationNetwork, e.g. load_network(path)")
+    if not isinstance(symmetric, (bool, np.bool_)):
+        raise TypeError(f"symmetric is {symmetric!r}; pass True or False")
+    if mask is not None and not refine:
+        raise ValueError("mask is given without refine, which alone asks for it; pass refine=True, or no mask")
     count, threads = _checks.integer("passes", passes, minimum=1), _checks.thread_count(threads)
     d = network.ndim
     target, source = (_channels(name, each, d) for name, each in (("fixed", fixed), ("moving", moving)))
@@ -112,11 +119,7 @@ def register(
 def _channels(name: str, image: npt.ArrayLike, d: int) -> Image:
     """Return an image as (c, *grid), or raise one line that says what is wrong."""
     array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
-    channels = array if array.ndim == d + 1 else array[None]
-    flat = channels.reshape(len(channels), -1)
-    if (flat.min(axis=1) == flat.max(axis=1)).all():
-        raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
-    return channels
+    return checked_contrast(name, array if array.ndim == d + 1 else array[None])
 
 
 def _start(
@@ -128,11 +131,7 @@ def _start(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None] | None:
     """Return the displacement to begin with and the moving voxels per fixed one along each axis, if there is any."""
     own, d = fixed.shape[1:], fixed.ndim - 1
-    for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry)):
-        if each is not None and len(each.spacing) != d:
-            raise ValueError(f"{name} has {len(each.spacing)} axes and the images {d}; pass that of the image's grid")
-    if moving_geometry is not None and geometry is None:
-        raise ValueError("moving_geometry is given without geometry; pass both")
+    _check_geometries(geometry, moving_geometry, d)
     if len(fixed) != len(moving):
         raise ValueError(f"moving has {len(moving)} channels and fixed {len(fixed)}; pass images of the same channels")
     if initial is None and (moving_geometry is None or _coincide(fixed, moving, geometry, moving_geometry)):
@@ -149,6 +148,16 @@ def _start(
         if displacement.shape[1:] != own:
             raise ValueError(f"initial has shape {displacement.shape}; pass a displacement on the fixed grid {own}")
     return displacement, steps
+
+
+def _check_geometries(geometry: Geometry | None, moving_geometry: Geometry | None, d: int) -> None:
+    for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry)):
+        if not (each is None or isinstance(each, Geometry)):
+            raise TypeError(f"{name} is {each!r}; pass a Geometry, or None")
+        if each is not None and len(each.spacing) != d:
+            raise ValueError(f"{name} has {len(each.spacing)} axes and the images {d}; pass that of the image's grid")
+    if moving_geometry is not None and geometry is None:
+        raise ValueError("moving_geometry is given without geometry; pass both")
 
 
 def _coincide(fixed: Image, moving: Image, geometry: Geometry | None, moving_geometry: Geometry | None) -> bool:
@@ -211,8 +220,11 @@ def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -
     Raises
     ------
     ValueError
-        If the shapes or the number of channels do not fit.
+        If the shapes or the number of channels do not fit, or an image holds values that are not finite.
     """
+    for name, each in (("fixed", fixed), ("moving", moving)):
+        if not torch.isfinite(each).all():
+            raise ValueError(f"{name} holds values that are not finite; remove or replace them")
     grid = fixed.shape[2:]
     with _inference(network) as weight:
         images = network_input(fixed.to(weight.device), moving.to(weight.device), network)

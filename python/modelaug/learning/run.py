@@ -70,16 +70,18 @@ class Run:
         fields = dataclasses.fields(self.options)
         defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
         assumed = json.loads(json.dumps(defaults, default=dataclasses.asdict))
-        options = {**assumed, **_grouped(noted.get("options") or {}, self.options)}
+        options = {**_flat(assumed), **_flat(_grouped(noted.get("options") or {}, self.options))}
         others = {"processes": noted.get("processes", 1), "real": noted.get("real")}
         old = {**_architecture(noted.get("architecture") or {}), **options, **others}
         now = {"processes": self.processes.count, "real": self.real}
-        new = {**architecture_of(self.network), **self.options.as_json(), **now}
+        new = {**architecture_of(self.network), **_flat(self.options.as_json()), **now}
         for name in {**new, **old}:
+            if name.startswith("real.") and old["real"] is None and new["real"] is None:
+                continue  # options of pairs that there are not
             if old.get(name, ...) != new.get(name, ...):
                 raise ValueError(
                     f"out is {self.folder}, which holds a run with {name} {old.get(name, 'unknown')!r}, not "
-                    f"{new.get(name)!r}; pass another folder, or resume=False to overwrite it"
+                    f"{new.get(name)!r}; pass another folder, or resume=False (--restart) to overwrite it"
                 )
         if self.about is not None and noted.get("source") is not None:
             refuse_other(self.folder, noted["source"], self.about)
@@ -92,6 +94,15 @@ def _architecture(noted: Mapping[str, Any]) -> dict[str, Any]:
         return architecture_of(known_network(arguments.pop("name", "FlowNetS"))(**arguments))
     except (TypeError, ValueError):
         return dict(noted)  # of something else, which the comparison will say
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with those of the groups under names such as ``"loss.overlap"``."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        group = value if name in ("loss", "real") and isinstance(value, Mapping) else None
+        flat |= {name: value} if group is None else {f"{name}.{member}": each for member, each in group.items()}
+    return flat
 
 
 def _grouped(noted: Mapping[str, Any], now: TrainOptions) -> dict[str, Any]:

@@ -20,6 +20,7 @@ __all__ = ["load_network", "read_card", "save_network", "weights_file", "write_c
 _FORMAT: Final = "modelaug network"
 _VERSION: Final = 1
 _WEIGHTS: Final = "net.safetensors"
+_FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
@@ -40,21 +41,31 @@ def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[s
     Path
         The file of weights.
     """
+    if not isinstance(network, RegistrationNetwork):
+        raise TypeError(f"network is {type(network).__name__}; pass a RegistrationNetwork")
     weights = weights_file(path)
+    text = _card_text(network, card or {})  # what cannot be noted is refused before anything is written
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     data = save(tensors)
     write_atomically(weights, lambda file: file.write(data))
-    write_card(network, weights, card or {})
+    _write_text(weights, text)
     return weights
 
 
 def write_card(network: RegistrationNetwork, path: str | Path, card: Mapping[str, Any]) -> None:
     """Write the card of a network whose weights are at `path` already; arguments as of `save_network`."""
+    _write_text(weights_file(path), _card_text(network, card))
+
+
+def _card_text(network: RegistrationNetwork, card: Mapping[str, Any]) -> str:
     header = {"format": _FORMAT, "version": _VERSION, "architecture": architecture_of(network)}
     if network.seen is not None:
         header["images"] = dataclasses.asdict(network.seen)
-    text = json.dumps({**header, **card, **header}, indent=2, allow_nan=False) + "\n"
-    write_atomically(weights_file(path).with_suffix(".json"), lambda file: file.write(text.encode()))
+    return json.dumps({**header, **card, **header}, indent=2, allow_nan=False) + "\n"
+
+
+def _write_text(weights: Path, text: str) -> None:
+    write_atomically(weights.with_suffix(".json"), lambda file: file.write(text.encode()))
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -75,7 +86,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         card = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelFileError(f"{file} does not exist; keep the card beside the weights, or check the path") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{file} cannot be read as JSON ({error}); copy it again") from error
     if not isinstance(card, dict) or card.get("format") != _FORMAT or not isinstance(card.get("architecture"), dict):
         raise ModelFileError(f"{file} is not the card of a network; pass the folder or weights that training wrote")
@@ -109,7 +120,9 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     try:
         network = known_network(architecture.pop("name", None))(**architecture)
         if card.get("images") is not None:
-            network.seen = SeenImages(**card["images"])
+            seen = SeenImages(**card["images"])
+            network.check_grid(seen.grid)
+            network.seen = seen
     except (TypeError, ValueError) as error:
         raise ModelFileError(
             f"{weights.with_suffix('.json')} describes no known network ({error}); copy it anew, or update modelaug"
@@ -124,7 +137,8 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     if misfit:
         raise ModelFileError(f"{weights} does not fit its card: {misfit}; pass weights and card of one network")
     network.load_state_dict(tensors)
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    # As they are now: what a file holds in double precision may be too large.
+    broken = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ModelFileError(f"{weights} holds values that are not finite in {broken[0]}; train again")
     return network.eval()
@@ -137,6 +151,8 @@ def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor
             return f"{name} is missing"
         if name not in wanted:
             return f"{name} is not part of the architecture"
+        if wanted[name].is_floating_point() and given[name].dtype not in _FLOATS:
+            return f"{name} is of type {str(given[name].dtype).removeprefix('torch.')}, not of floating point"
         if wanted[name].shape != given[name].shape:
             return f"{name} has shape {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}"
     return ""

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.fields import check_field
 
-__all__ = ["image_channels", "images_on_one_grid", "mask_weights", "number_of_axes"]
+__all__ = ["checked_contrast", "image_channels", "images_on_one_grid", "mask_weights", "number_of_axes"]
 
 Image = npt.NDArray[np.float32]
 
 _FEW = 4
+_LARGEST = 1e15
 
 
 def number_of_axes(image: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> int:
@@ -30,9 +31,21 @@ def number_of_axes(image: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> i
 def image_channels(name: str, image: npt.ArrayLike, d: int) -> Image:
     """Return an image (*grid) or (c, *grid) of d axes as channels (c, *grid), with contrast."""
     array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
-    if array.min() == array.max():
-        raise ValueError(f"{name} is constant ({array.flat[0]:g}); pass an image with contrast")
-    return array[None] if array.ndim == d else array
+    return checked_contrast(name, array[None] if array.ndim == d else array)
+
+
+def checked_contrast(name: str, channels: Image) -> Image:
+    """Return channels (c, *grid) of which one at least is not constant, and none so large that squares overflow."""
+    flat = channels.reshape(len(channels), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    if (low == high).all():
+        raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
+    largest = float(max(-low.min(), high.max()))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{name} holds intensities up to {largest:g}; divide them, so that they are below {_LARGEST:g}"
+        )
+    return channels
 
 
 def mask_weights(name: str, mask: npt.ArrayLike, grid: tuple[int, ...]) -> Image:

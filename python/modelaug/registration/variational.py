@@ -133,7 +133,7 @@ def register_variational(
     >>> bool((jacobian_determinant(u) > 0).all())
     True
     """
-    options = options or VariationalOptions()
+    options = _checks.options(options, VariationalOptions)
     count = _checks.thread_count(threads)
     fixed, moving, weight, start = images_on_one_grid(fixed, moving, mask, initial)
     grid, d = fixed.shape[1:], fixed.ndim - 1
