@@ -81,7 +81,10 @@ def read_card(path: str | Path) -> dict[str, Any]:
     ModelFileError
         If the card is missing, is not the card of a network, or was written by a newer version.
     """
-    file = weights_file(path).with_suffix(".json")
+    weights = weights_file(path)
+    file = weights.with_suffix(".json")
+    if not (file.exists() or weights.exists()):
+        raise ModelFileError(f"{path} holds no network; pass the folder or the weights that training wrote")
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
