@@ -84,7 +84,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
     weights = weights_file(path)
     file = weights.with_suffix(".json")
     if not (file.exists() or weights.exists()):
-        raise ModelFileError(f"{path} holds no network; pass the folder or the weights that training wrote")
+        place = weights.parent if weights.name == _WEIGHTS else weights
+        raise ModelFileError(f"{place} holds no network; pass the folder or the weights that training wrote")
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
