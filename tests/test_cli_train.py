@@ -169,7 +169,7 @@ def test_bad_arguments_are_refused(model: Path, net: Path, tmp_path: Path) -> No
         (["--schedule", "linear"], "schedule is 'linear'; pass one of 'halvings', 'cosine'"),
         (["--ema", "2"], "ema is 2.0; pass a finite number"),
         (["--precision", "8"], "precision is '8'; pass one of '32', 'bf16-mixed', '16-mixed'"),
-        (["--weights", tmp_path / "none"], "none holds no network; pass the folder or the weights"),
+        (["--weights", tmp_path / "none"], "none holds no network (net.json is missing); pass the folder"),
         (["--weights", net, "--width", "0.125"], "a network of width 0.0625, not 0.125; pass --width 0.0625"),
         (["--weights", net, "--network", "FlowNetS"], "a network of name PyramidNetwork, not FlowNetS; pass --network"),
         (["--network", "UNet"], "architecture is 'UNet'; pass one of "),

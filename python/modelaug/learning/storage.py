@@ -85,7 +85,9 @@ def read_card(path: str | Path) -> dict[str, Any]:
     file = weights.with_suffix(".json")
     if not (file.exists() or weights.exists()):
         place = weights.parent if weights.name == _WEIGHTS else weights
-        raise ModelFileError(f"{place} holds no network; pass the folder or the weights that training wrote")
+        raise ModelFileError(
+            f"{place} holds no network ({file.name} is missing); pass the folder or the weights that training wrote"
+        )
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
