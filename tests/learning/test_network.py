@@ -130,7 +130,9 @@ def test_the_loss_is_in_the_networks_unit(tmp_path: Path) -> None:
 
 def test_known_by_name() -> None:
     assert known_network("OneShift") is OneShift
-    with pytest.raises(ValueError, match=r"architecture is 'Nothing'; pass one of .*OneShift, PyramidNetwork"):
+    with pytest.raises(
+        ValueError, match=r"architecture is 'Nothing'; pass one of .*FlowNetS, .*OneShift, PyramidNetwork"
+    ):
         known_network("Nothing")
     assert adapt_channels(OneShift(), 3).image_channels == 3
 

@@ -54,23 +54,21 @@ def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: st
         If a setting is not of this form, or names no option, or its value does not fit.
     """
     fields = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    parts = {group: [each.name for each in dataclasses.fields(_NESTED[group])] for group in fields if group in _NESTED}
+    names = [name for name in fields if name not in parts]
+    names += [f"{group}.{member}" for group, members in parts.items() for member in members]
     plain: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for setting in settings or ():
         name, equals, text = setting.partition("=")
         group, dot, member = name.partition(".")
-        inside = bool(dot) and group in _NESTED and group in fields
-        members = {
-            each: [part.name for part in dataclasses.fields(_NESTED[each])] for each in fields if each in _NESTED
-        }
-        known = [each for each in fields if each not in members]
-        known += [f"{each}.{part}" for each, parts in members.items() for part in parts]
-        if inside and member not in members[group]:
-            known = members[group]
-        field = member if inside else name
-        if not equals or name not in known:
+        if not equals or name not in names:
+            known = parts[group] if dot and group in parts and member not in parts[group] else names
             raise ValueError(f"{flag} {setting!r} names no option; pass NAME=VALUE with one of {', '.join(known)}")
-        (nested.setdefault(group, {}) if inside else plain)[field] = _value(text)
+        if dot:
+            nested.setdefault(group, {})[member] = _value(text)
+        else:
+            plain[name] = _value(text)
     for group, members in nested.items():
         part = _NESTED[group]
         needed = [each.name for each in dataclasses.fields(part) if each.default is dataclasses.MISSING]

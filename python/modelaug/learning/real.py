@@ -98,10 +98,10 @@ class RealPairs:
             torch.cat([torch.from_numpy(self.cohort.images[side]), self._memberships(side)], dim=1).to(device)
             for side in pairs.T
         ]
-        moves = augment is not None and augment.moves
-        if moves or residual is not None:
+        movement = augment if augment is not None and augment.moves else None
+        if movement is not None or residual is not None:
             still = np.tile(np.eye(d, d + 1), (len(pairs), 1, 1))
-            maps = draw_maps(augment, indices, grid) if moves and augment is not None else (still, still)
+            maps = (still, still) if movement is None else draw_maps(movement, indices, grid)
             for i in range(2):
                 u = None if residual is None else self._deformations(indices, i, residual).to(device)
                 sides[i] = pull_by_maps(sides[i], maps[i], u)
