@@ -17,7 +17,7 @@ from modelaug.datasets import phantoms
 from modelaug.estimator import Augmenter
 from modelaug.fields import compose, invert, jacobian_determinant
 from modelaug.gaussian import GaussianModel
-from modelaug.io.archives import ModelFileError
+from modelaug.io.reading import ModelFileError
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.splines import BSpline, SplineOptions, fit_bspline
 from modelaug.synthesis import (

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.cohort import Cohort
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from modelaug.io.archives import ModelFileError
+from modelaug.io.reading import ModelFileError
 
 __all__ = [
     "Commands",

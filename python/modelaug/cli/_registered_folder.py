@@ -16,8 +16,9 @@ from modelaug.cli._console import out, progress
 from modelaug.cli._pairs_file import FILE_COLUMNS, PairRow
 from modelaug.cli._registration import Outcome, Settings, carry_out, read_images
 from modelaug.cli._scores import mean_score
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
 from modelaug.io.provenance import file_digest
+from modelaug.io.reading import ModelFileError
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork

@@ -13,7 +13,7 @@ from modelaug import _checks
 from modelaug.cohort import ObjectKind
 from modelaug.correspondence.anchors import ANCHORS, Anchor, Contact, Extreme, Midline, Nearest, Ray
 from modelaug.correspondence.contours import ContourOptions, label_values
-from modelaug.io.archives import ModelFileError
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["RECIPES", "ObjectRecipe", "Recipe", "brains", "hearts", "read_recipe"]
 

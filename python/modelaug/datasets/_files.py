@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError
 from modelaug.io.geometry import Geometry
 from modelaug.io.images import read_image
+from modelaug.io.reading import ModelFileError
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from modelaug import _checks
 from modelaug.datasets import _files
-from modelaug.io.archives import ModelFileError
+from modelaug.io.reading import ModelFileError
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.datasets import _files
-from modelaug.io.archives import ModelFileError
 from modelaug.io.geometry import Geometry, itk_geometry, read_itk
+from modelaug.io.reading import ModelFileError
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
 from modelaug.io.provenance import as_json
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["Record", "read_records", "write_records"]
 

@@ -12,13 +12,11 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ModelFileError", "read_archive", "write_archive", "write_atomically"]
+from modelaug.io.reading import ModelFileError, reading
+
+__all__ = ["read_archive", "write_archive", "write_atomically"]
 
 _ASKING: Final = threading.Lock()  # the mask can only be read by setting it, which two threads must not do at once
-
-
-class ModelFileError(Exception):
-    """A file cannot be read as what it should be: missing, truncated, of another kind or version, or hostile."""
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -62,21 +60,13 @@ def read_archive(path: str | Path, *, required: Sequence[str] = ()) -> dict[str,
     ModelFileError
         If the file is missing, is no ``.npz``, is truncated, holds pickled objects, or lacks a required array.
     """
-    try:
-        # Opened here: numpy leaves a file open that turns out to be no archive.
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ModelFileError(f"{path} holds a single array; pass an .npz file")
-            with archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except ModelFileError:
-        raise
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except Exception as error:  # damage makes the parsers of zip, npy and compressed data raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelFileError(f"{path} cannot be read as .npz ({reason}); write it again") from error
+    # Opened here: numpy leaves a file open that turns out to be no archive.
+    with reading(path, ".npz"), open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ModelFileError(f"{path} holds a single array; pass an .npz file")
+        with archive:
+            arrays = {name: archive[name] for name in archive.files}
     alien = next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None)
     if alien is not None:
         raise ModelFileError(f"{path} holds {alien!r}, which is no array; pass another file")

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from modelaug import _checks
 from modelaug.cohort import LandmarkObject
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.reading import ModelFileError
 from modelaug.preparation import PreparationOptions
 
 if sys.version_info >= (3, 11):

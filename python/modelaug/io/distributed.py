@@ -17,8 +17,8 @@ from typing import Any, Final
 from distributed import Client, KilledWorker, as_completed
 
 from modelaug import _core
-from modelaug.io.archives import ModelFileError
 from modelaug.io.provenance import file_digest
+from modelaug.io.reading import ModelFileError
 from modelaug.io.shards import (
     Ledger,
     ShardPlan,

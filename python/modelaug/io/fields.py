@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.fields import check_field
-from modelaug.io.archives import ModelFileError, read_archive, write_archive, write_atomically
+from modelaug.io.archives import read_archive, write_archive, write_atomically
 from modelaug.io.geometry import (
     ITK_SUFFIXES,
     NIFTI_SUFFIXES,
@@ -29,6 +29,7 @@ from modelaug.io.geometry import (
     suffix,
     write_itk,
 )
+from modelaug.io.reading import ModelFileError
 
 __all__ = [
     "displacement_from_flo",

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.reading import ModelFileError
 
 __all__ = [
     "ITK_SUFFIXES",

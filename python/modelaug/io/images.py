@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError, read_archive, write_atomically
+from modelaug.io.archives import read_archive, write_atomically
 from modelaug.io.geometry import ITK_SUFFIXES, Geometry, in_plane, itk_geometry, itk_image, read_itk, suffix, write_itk
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["IMAGE_SUFFIXES", "PICTURE_SUFFIXES", "read_image", "read_labels", "read_voxels", "write_image"]
 

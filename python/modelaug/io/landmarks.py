@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
 from modelaug.io.geometry import Geometry, suffix
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["LANDMARK_SUFFIXES", "PHYSICAL_SUFFIXES", "read_landmarks", "read_named_landmarks", "write_landmarks"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError
 from modelaug.io.formats import FORMATS
 from modelaug.io.provenance import read_json
+from modelaug.io.reading import ModelFileError
 
 __all__ = [
     "FORMAT",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelaug.io.archives import ModelFileError
 from modelaug.io.geometry import stem, suffix
 from modelaug.io.images import IMAGE_SUFFIXES
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["SubjectFiles", "match_folder", "match_patterns"]
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.cohort import LandmarkObject
 from modelaug.gaussian import GaussianModel
-from modelaug.io.archives import ModelFileError, read_archive, write_archive
+from modelaug.io.archives import read_archive, write_archive
+from modelaug.io.reading import ModelFileError
 
 if TYPE_CHECKING:
     from modelaug.model import AppearanceModel

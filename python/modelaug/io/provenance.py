@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["as_json", "claim_folder", "file_digest", "read_json", "refuse_other", "write_json"]
 

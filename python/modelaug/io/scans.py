@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.cohort import Cohort
-from modelaug.io.archives import ModelFileError
 from modelaug.io.descriptions import DESCRIPTION_NAME, CohortDescription, read_description
 from modelaug.io.geometry import Geometry, in_plane, voxels_apart
 from modelaug.io.images import read_labels, read_voxels
 from modelaug.io.landmarks import read_named_landmarks
 from modelaug.io.matching import SubjectFiles, match_folder, match_patterns
+from modelaug.io.reading import ModelFileError
 from modelaug.preparation import prepare
 from modelaug.scans import Scan, cohort_from_scans
 

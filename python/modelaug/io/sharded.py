@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError, read_archive
+from modelaug.io.archives import read_archive
 from modelaug.io.manifests import is_whole, read_manifest, verify_shards
+from modelaug.io.reading import ModelFileError
 from modelaug.synthesis import Pair
 
 __all__ = ["ShardedPairs"]

@@ -28,7 +28,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug.io.archives import ModelFileError
+from modelaug.io.reading import ModelFileError
 from modelaug.learning.flownet import FLOW_UNIT, FlowNetS
 from modelaug.learning.network import adapt_channels
 

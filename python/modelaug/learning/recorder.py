@@ -21,7 +21,8 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.reading import ModelFileError
 from modelaug.learning.network import SeenImages, architecture_of
 from modelaug.learning.run import Run
 from modelaug.learning.storage import save_network

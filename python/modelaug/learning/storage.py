@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from modelaug.io.archives import ModelFileError, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.reading import ModelFileError
 from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
 
 __all__ = ["load_network", "read_card", "save_network", "weights_file", "write_card"]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from modelaug.io.archives import ModelFileError
+from modelaug.io.reading import ModelFileError
 
 __all__ = ["plot_losses", "read_metrics"]
 
