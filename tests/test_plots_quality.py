@@ -58,6 +58,16 @@ class TestJacobian:
         assert jacobian_limit(scaling(0.01, 1)) == 2.0
         assert jacobian_limit(scaling(-1, 1)) == 0.1
 
+    def test_the_limit_is_that_of_the_stronger_of_growth_and_shrinkage(self) -> None:
+        """A shear with a scale of its own for each half of the columns: determinants are known."""
+        for left, right in ((1.2, 0.4), (0.8, 1.9), (0.4, 1.2)):
+            scale = np.where(np.arange(20) < 10, left, right)
+            field = np.zeros((2, 12, 20))
+            field[0] = (scale - 1) * np.arange(12)[:, None]  # rows by the scale of their column
+            field[1] = 0.0
+            # Derivatives along the columns do not count where no column moves along the rows' axis.
+            assert jacobian_limit(field) == pytest.approx(np.abs(np.log2([left, right])).max(), rel=1e-5)
+
     def test_one_row_and_one_pixel(self) -> None:
         for shape in ((1, 5), (5, 1), (1, 1)):
             assert (plots.jacobian_to_rgb(np.zeros((2, *shape))) >= 245).all()

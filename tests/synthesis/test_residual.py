@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelaug import PairOptions, PairSynthesizer, ResidualOptions
+from modelaug._random import generator as samples
 from modelaug.maps import LandmarkMap
 from modelaug.synthesis.residual import residual_nodes, residual_step
-from tests.examples import one_line, plane_model
+from tests.examples import one_line, plane_model, volume_model
 from tests.properties.strategies import generator, grids, seeds
+from tests.reference import bspline
 
 
 @given(grids(smallest=2), seeds, st.floats(0.0, 1.0), st.sampled_from(["corners", "uniform"]))
@@ -39,6 +41,32 @@ def test_no_draw_folds_or_goes_farther_than_its_amplitude(
 def test_control_points_are_at_least_a_spacing_apart() -> None:
     assert residual_nodes(ResidualOptions(1.0, 10.0), (101, 58, 1), np.array([1.0, 0.5, 3.0])) == (13, 5, 4)
     assert residual_nodes(ResidualOptions(1.0, 10.0), (3, 9), np.array([4.0, 4.0])) == (4, 6)
+
+
+@pytest.mark.parametrize("model", [plane_model, volume_model], ids=["plane", "space"])
+def test_images_are_deformed_before_the_model_moves_them(model: Any) -> None:
+    """An image shows what the plain one does at x + r(x), r the lattice's B-spline of uniform numbers in mm."""
+    fitted = model()
+    d, grid, mm = len(fitted.grid), fitted.grid, fitted.spacing
+    extent = float(((np.array(grid) - 1) * mm).min())
+    options = ResidualOptions(amplitude=0.1 * extent, spacing=0.4 * extent)
+    plain = PairSynthesizer(fitted, seed=2)
+    deformed = PairSynthesizer(fitted, seed=2, options=PairOptions(residual=options))
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 1, size=(40, d)) * (np.array(grid) - 1)
+    nodes = residual_nodes(options, grid, mm)
+    # At the first attempt nothing but the residual's own numbers may differ.
+    index = next(
+        i for i in range(50) if plain.geometry(i).info["attempts"] == deformed.geometry(i).info["attempts"] == 1
+    )
+    numbers = samples(2, index, stream=1).uniform(-1, 1, size=(2, d, *nodes))
+    for i in range(2):
+        control = numbers[i] * (options.amplitude / mm).reshape(-1, *(1 for _ in grid))
+        r = bspline.evaluate(control, points, grid)
+        before, after = (each.geometry(index).maps[i] for each in (plain, deformed))
+        np.testing.assert_allclose(after.at(points), before.at(points + r), atol=1e-3)
+        last = before.at(points) + r
+        assert np.abs(after.at(points) - last).max() > 0.05
 
 
 @pytest.mark.parametrize(
