@@ -7,12 +7,10 @@ where the voxels of their image lie.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +18,18 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.io.archives import write_atomically
 from modelaug.io.geometry import Geometry, suffix
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text, reading
+from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows_of, to_numbers, write_rows
 
-__all__ = ["LANDMARK_SUFFIXES", "PHYSICAL_SUFFIXES", "read_landmarks", "read_named_landmarks", "write_landmarks"]
+__all__ = [
+    "LANDMARK_SUFFIXES",
+    "PHYSICAL_SUFFIXES",
+    "numbered",
+    "read_landmark_file",
+    "read_landmarks",
+    "read_named_landmarks",
+    "write_landmarks",
+]
 
 PHYSICAL_SUFFIXES: Final = (".mrk.json", ".fcsv")
 """Formats of positions in space, in mm."""
@@ -44,8 +51,12 @@ _NAMES: Final = ("name", "label", "landmark", "id", "")
 _COLUMNS: Final = (("plane", "row", "column"), ("row", "column"), ("z", "y", "x"), ("y", "x"))
 _ALIASES: Final = {"col": "column", "slice": "plane"}
 
+_UNSET: Final = ("undefined", "missing")
+"""States of a markup's point whose position means nothing."""
+
 Points = npt.NDArray[np.float64]
-Rows = list[list[str]]
+Names = tuple[str, ...] | None
+"""None where a file has no names."""
 
 
 def read_landmarks(path: str | Path, *, geometry: Geometry | None = None) -> Points:
@@ -64,7 +75,7 @@ def read_named_landmarks(path: str | Path, *, geometry: Geometry | None = None) 
         also ``z``, which are voxels as well, counted from 0: x is the column, y the row. Names are in ``name``,
         ``label``, ``landmark``, ``id`` or a column without a title. Without such a line the columns are (row, column)
         or (plane, row, column), after the name if the first one is no number. Columns end with a comma, semicolon or
-        tab; numbers may have decimal commas where that is no comma.
+        tab; numbers may have decimal commas where that is no comma. UTF-8, or UTF-16 with its mark.
         ``.mrk.json``: a markup of Slicer 5 (fiducials, curve) in mm, LPS or RAS, and ``.fcsv``: fiducials of Slicer 4.
         ``.pts``: with a head ``version: 1``, ``n_points: m`` and braces, x and y are pixels counted from 1, as menpo
         takes them; lines of numbers alone are x, y[, z], counted from 0.
@@ -87,6 +98,17 @@ def read_named_landmarks(path: str | Path, *, geometry: Geometry | None = None) 
     ValueError
         If the format is not known, or `geometry` is missing or does not suit the file.
     """
+    points, names = read_landmark_file(path, geometry=geometry)
+    return points, numbered(len(points)) if names is None else names
+
+
+def numbered(m: int) -> tuple[str, ...]:
+    """Return the names of landmarks that have none: their numbers."""
+    return tuple(map(str, range(m)))
+
+
+def read_landmark_file(path: str | Path, *, geometry: Geometry | None = None) -> tuple[Points, Names]:
+    """Return what `read_named_landmarks` does, but None where the file has no names."""
     ending = suffix(path)
     if ending not in LANDMARK_SUFFIXES:
         raise _unknown_format(path)
@@ -156,7 +178,7 @@ def write_landmarks(
 
 def _checked_names(names: Sequence[str] | None, m: int) -> tuple[str, ...]:
     if names is None:
-        return _numbers(m)
+        return numbered(m)
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names is {names!r}; pass one string per landmark")
     if len(names) != m:
@@ -165,10 +187,6 @@ def _checked_names(names: Sequence[str] | None, m: int) -> tuple[str, ...]:
         if not name or any(ord(each) < 32 for each in name):
             raise ValueError(f"names holds {name!r}; pass names of one line that are not empty")
     return tuple(names)
-
-
-def _numbers(m: int) -> tuple[str, ...]:
-    return tuple(map(str, range(m)))
 
 
 def _voxels(path: str | Path, positions: Points, geometry: Geometry) -> Points:
@@ -194,110 +212,99 @@ def _array(path: str | Path, rows: npt.ArrayLike) -> Points:
     return points
 
 
-def _read_text(path: str | Path) -> str:
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"{path} is no text in UTF-8 ({error.reason}); save it as such") from error
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
+def _given(names: Sequence[str]) -> Names:
+    """Return names, the landmark's number where one is empty; None where all are."""
+    return tuple(name or str(i) for i, name in enumerate(names)) if any(map(str.strip, names)) else None
 
 
-def _cells(path: str | Path, text: str, delimiter: str = ",") -> Rows:
-    """Return the cells of each line that is not empty."""
-    try:
-        return [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row))
-        ]
-    except csv.Error as error:
-        raise ModelFileError(f"{path} cannot be read as a table ({error}); write it again") from error
+def _titles(table: Table) -> list[str]:
+    return [_ALIASES.get(title, title) for title in (cell.strip().lower() for cell in table.rows[0])]
 
 
-def _number(path: str | Path, cell: str, delimiter: str = ",") -> float:
-    try:
-        return float(cell if delimiter == "," else cell.replace(",", "."))
-    except ValueError:
-        raise ModelFileError(f"{path} has {cell!r} where a number should be; write one") from None
+def _columns(table: Table) -> tuple[str, ...] | None:
+    """Return the titles of the coordinates, if the first line has titles."""
+    return next((columns for columns in _COLUMNS if set(columns) <= set(_titles(table))), None)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.replace(",", "."))
-    except ValueError:
+def _is_of_landmarks(table: Table) -> bool:
+    """Return whether the first line of a table is one of titles, or of a landmark."""
+    if not table.rows:
         return False
-    return True
+    first = table.rows[0]
+    coordinates = first if table.is_number(first[0]) else first[1:]
+    return _columns(table) is not None or (len(coordinates) in (2, 3) and all(map(table.is_number, coordinates)))
 
 
-def _read_csv(path: str | Path) -> tuple[Points, tuple[str, ...]]:
-    text = _read_text(path)
-    while text.startswith("#"):
-        text = text.partition("\n")[2]
-    first = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = _cells(path, text, delimiter)
+def _read_csv(path: str | Path) -> tuple[Points, Names]:
+    table = read_rows(path, _is_of_landmarks)
+    rows = table.rows
     if not rows:
         raise ModelFileError(f"{path} is empty; write one landmark a line")
-    titles = [_ALIASES.get(title, title) for title in (cell.strip().lower() for cell in rows[0])]
-    wanted = next((columns for columns in _COLUMNS if set(columns) <= set(titles)), None)
+    titles, wanted = _titles(table), _columns(table)
     if wanted is not None:
+        twice = next((each for each in wanted if titles.count(each) > 1), None)
+        if twice is not None:
+            raise ModelFileError(f"{path} has the column {twice!r} twice; remove one")
         axes = [titles.index(each) for each in wanted]
         named = next((titles.index(each) for each in _NAMES if each in titles), None)
         rows = rows[1:]
-    elif not _is_number(rows[0][-1]):
+    elif not looks_numeric(rows[0][-1]):
         raise ModelFileError(
             f"{path} has the columns {rows[0]}; name them name, row, column (in 3D plane, row, column)"
         )
     else:
-        named = None if _is_number(rows[0][0]) else 0
+        named = None if looks_numeric(rows[0][0]) else 0
         axes = list(range(0 if named is None else 1, len(rows[0])))
-        titles = rows[0]
     for row in rows:
         if len(row) != len(titles):
             raise ModelFileError(f"{path} has a line {row} with {len(row)} of {len(titles)} columns; complete it")
-    points = _array(path, [[_number(path, row[k], delimiter) for k in axes] for row in rows])
-    return points, _numbers(len(points)) if named is None else tuple(row[named] or str(i) for i, row in enumerate(rows))
+    points = _array(path, to_numbers(path, table, ([row[k] for k in axes] for row in rows)))
+    return points, None if named is None else _given([row[named] for row in rows])
 
 
 def _csv(points: Points, names: Sequence[str]) -> str:
     titles = ("name", "row", "column") if points.shape[1] == 2 else ("name", "plane", "row", "column")
-    return _table([titles, *([name, *map(repr, point)] for name, point in zip(names, points.tolist(), strict=True))])
+    return write_rows(
+        [titles, *([name, *map(repr, point)] for name, point in zip(names, points.tolist(), strict=True))]
+    )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
-
-
-def _read_markups(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+def _read_markups(path: str | Path) -> tuple[Points, Names]:
     """Read the control points of a markup, (m, 3) in LPS, after Slicer's schema of markups 1.0."""
-    try:
-        markups = json.loads(_read_text(path))["markups"]
-        if len(markups) != 1:
-            raise ModelFileError(f"{path} holds {len(markups)} markups; save each in a file of its own")
-        markup = markups[0]
-        system, units = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
-        controls = markup["controlPoints"]
-        names = tuple(str(each.get("label") or i) for i, each in enumerate(controls))
-        unset = [
-            name
-            for name, each in zip(names, controls, strict=True)
-            if each.get("positionStatus", "defined") != "defined"
-        ]
-        positions = [] if unset else [each["position"] for each in controls]
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ModelFileError(f"{path} cannot be read as a markup of Slicer ({reason}); save it again") from error
-    if unset:
-        raise ModelFileError(f"{path} has no position for {', '.join(map(repr, unset))}; set or delete these points")
+    text = read_text(path, "a markup of Slicer")
+    with reading(path, "a markup of Slicer", "save it again"):
+        try:
+            markups = json.loads(text)["markups"]
+            if len(markups) != 1:
+                raise ModelFileError(f"{path} holds {len(markups)} markups; save each in a file of its own")
+            markup = markups[0]
+            system, units = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+            controls = markup["controlPoints"]
+            given = [str(each.get("label") or "") for each in controls]
+            # Whatever else the state is, such as that of a point being placed: there is a position.
+            unset = [each.get("positionStatus") in _UNSET or _is_unset(each["position"]) for each in controls]
+            positions = [each["position"] for each in controls]
+        except KeyError as error:
+            raise ValueError(f"it lacks {error}") from error
+    names = _given(given)
+    called = numbered(len(given)) if names is None else names
+    if any(unset):
+        missing = ", ".join(repr(name) for name, is_unset in zip(called, unset, strict=True) if is_unset)
+        raise ModelFileError(f"{path} has no position for {missing}; set or delete these points")
     if system not in ("LPS", "RAS"):
         raise ModelFileError(f"{path} is in the coordinate system {system!r}; save it in LPS or RAS")
-    if (units[0] if isinstance(units, list) and units else units) != "mm":
-        raise ModelFileError(f"{path} has the unit {units!r}; save it in mm")
+    _check_unit(path, units[0] if isinstance(units, list) and units else units)
     points = _in_space(path, _array(path, positions))
     return points * _RAS_TO_LPS if system == "RAS" else points, names
+
+
+def _is_unset(position: Any) -> bool:
+    return position is None or (isinstance(position, list) and None in position)
+
+
+def _check_unit(path: str | Path, unit: Any) -> None:
+    if unit != "mm":
+        raise ModelFileError(f"{path} has the unit {unit!r}; save it in mm")
 
 
 def _in_space(path: str | Path, positions: Points) -> Points:
@@ -315,23 +322,24 @@ def _markups(positions: Points, names: Sequence[str]) -> str:
     return json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=2) + "\n"
 
 
-def _read_fcsv(path: str | Path) -> tuple[Points, tuple[str, ...]]:
+def _read_fcsv(path: str | Path) -> tuple[Points, Names]:
     """Read fiducials of Slicer 4, (m, 3) in LPS; without a word on it they are in RAS, as its first versions wrote."""
-    lines = _read_text(path).split("\n")
+    lines = read_lines(path).split("\n")
     head = dict(_assignment(line) for line in lines if line.startswith("#") and "=" in line)
     system = head.get("coordinatesystem", "RAS")
     if system not in _FCSV_SYSTEMS:
         raise ModelFileError(f"{path} is in the coordinate system {system!r}; save it in LPS or RAS")
+    _check_unit(path, head.get("coordinateunits", "mm"))
     titles = [title.strip() for title in head.get("columns", _FCSV_COLUMNS).split(",")]
     if not {"x", "y", "z"} <= set(titles):
         raise ModelFileError(f"{path} has the columns {titles}; fiducials of Slicer have x, y and z among them")
-    rows = _cells(path, "\n".join(line for line in lines if not line.startswith("#")))
+    rows = rows_of(path, "\n".join(line for line in lines if not line.startswith("#")))
     axes = [titles.index(each) for each in "xyz"]
     label = titles.index("label") if "label" in titles else None
     if not rows or min(map(len, rows)) <= max(*axes, -1 if label is None else label):
         raise ModelFileError(f"{path} has no landmarks or lines that are too short for {titles}; save it again")
-    points = _array(path, [[_number(path, row[k]) for k in axes] for row in rows])
-    names = _numbers(len(rows)) if label is None else tuple(row[label] or str(i) for i, row in enumerate(rows))
+    points = _array(path, to_numbers(path, Table(rows, ","), ([row[k] for k in axes] for row in rows)))
+    names = None if label is None else _given([row[label] for row in rows])
     return points * _RAS_TO_LPS if _FCSV_SYSTEMS[system] == "RAS" else points, names
 
 
@@ -346,11 +354,11 @@ def _fcsv(positions: Points, names: Sequence[str]) -> str:
         [f"vtkMRMLMarkupsFiducialNode_{i}", *map(repr, position), *"0001110", name, "", ""]
         for i, (name, position) in enumerate(zip(names, positions.tolist(), strict=True))
     ]
-    return "\n".join(head) + "\n" + _table(rows)
+    return "\n".join(head) + "\n" + write_rows(rows)
 
 
-def _read_pts(path: str | Path) -> tuple[Points, tuple[str, ...]]:
-    lines = [line.split() for line in _read_text(path).split("\n") if line.strip()]
+def _read_pts(path: str | Path) -> tuple[Points, Names]:
+    lines = [line.split() for line in read_lines(path).split("\n") if line.strip()]
     first = 0.0
     promised = None
     if ["{"] in lines:
@@ -359,10 +367,10 @@ def _read_pts(path: str | Path) -> tuple[Points, tuple[str, ...]]:
         if ["}"] not in lines:
             raise ModelFileError(f"{path} ends before the closing brace; copy it again")
         lines, first, promised = lines[opening + 1 : lines.index(["}"])], 1.0, head.get("n_points")
-    points = _array(path, [[_number(path, word) for word in words] for words in lines])
+    points = _array(path, to_numbers(path, Table(lines, ","), lines))
     if promised is not None and promised != str(len(points)):
         raise ModelFileError(f"{path} has {len(points)} of {promised} landmarks; complete it")
-    return np.ascontiguousarray(points[:, ::-1] - first), _numbers(len(points))
+    return np.ascontiguousarray(points[:, ::-1] - first), None
 
 
 def _pts(points: Points) -> str:
@@ -370,18 +378,13 @@ def _pts(points: Points) -> str:
     return "\n".join(["version: 1", f"n_points: {len(points)}", "{", *lines, "}"]) + "\n"
 
 
-def _read_npy(path: str | Path) -> tuple[Points, tuple[str, ...]]:
-    try:
+def _read_npy(path: str | Path) -> tuple[Points, Names]:
+    with reading(path, ".npy"):
         # Mapped, a header that promises more than the file holds is refused before anything is allocated.
-        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError, EOFError, SyntaxError, OverflowError) as error:
-        raise ModelFileError(f"{path} cannot be read as .npy ({error}); write it again") from error
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype.kind not in "fiu":
         raise ModelFileError(f"{path} has dtype {array.dtype}; write real numbers")
-    points = _array(path, array)
-    return points, _numbers(len(points))
+    return _array(path, array), None
 
 
 def _unknown_format(path: str | Path) -> ValueError:
