@@ -10,6 +10,14 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line."""
     try:
+        _run()
+    except KeyboardInterrupt:  # where no command runs: while modules are imported, or in the end
+        sys.stderr.write("modelaug: interrupted\n")
+        sys.exit(130)
+
+
+def _run() -> None:
+    try:
         from modelaug.cli import app
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("click", "rich", "shellingham", "typer"):

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from modelaug.io.locks import FolderLostError
 from modelaug.io.reading import ModelFileError
 
 __all__ = [
@@ -42,6 +43,7 @@ ThreadsOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random numbers.", metavar="N")]
 
 _EXPECTED: Final = (ModelFileError, ValueError, TypeError, OSError, ArithmeticError, MemoryError)
+_INTERRUPTED: Final = 130
 _EXTRAS: Final = {
     "torch": "train",
     "lightning": "train",
@@ -62,7 +64,7 @@ _UsageError: Final[type[Any]] = typer.BadParameter.__bases__[0]
 
 
 class Commands(TyperGroup):
-    """Commands whose expected errors end with one line on standard error and exit code 2."""
+    """Commands whose expected errors end with one line on standard error and exit code 2; 1 if results were lost."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options that come before the command."""
@@ -86,10 +88,12 @@ class Commands(TyperGroup):
             if extra is None or ctx.params.get("debug"):
                 raise
             _fail(f"this command needs {error.name}; pip install 'modelaug[{extra}]'")
+        except KeyboardInterrupt:
+            _fail("interrupted", _INTERRUPTED)
         except _EXPECTED as error:
             if ctx.params.get("debug"):
                 raise
-            _fail(str(error) or type(error).__name__)
+            _fail(str(error) or type(error).__name__, 1 if isinstance(error, FolderLostError) else 2)
 
 
 def _misused(error: Any) -> NoReturn:
@@ -97,9 +101,9 @@ def _misused(error: Any) -> NoReturn:
     _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     err.print(f"modelaug: {' '.join(message.split())}")
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 @contextmanager

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modelaug.cli._console import out
+from modelaug.io.archives import remove_leftovers
+from modelaug.io.locks import hold_folder
+from modelaug.io.provenance import SOURCE, claim_folder
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork, TrainOptions
 
-__all__ = ["BatchSize", "Kind", "LearningRate", "Width", "conclude", "default_batch", "new_network", "training_options"]
+__all__ = [
+    "BatchSize",
+    "Kind",
+    "LearningRate",
+    "Width",
+    "default_batch",
+    "new_network",
+    "training_folder",
+    "training_options",
+]
+
+_LOSSES = "losses.png"
 
 LearningRate = Annotated[
     float | None, typer.Option(help="Rate of Adam at the beginning.", show_default="the network's own")
@@ -58,11 +73,22 @@ def training_options(steps: int, learning_rate: float | None, **changes: Any) ->
     )
 
 
-def conclude(folder: Path) -> None:
-    """Draw the losses of a finished training and say how good the network is.
+@contextmanager
+def training_folder(folder: Path, source: Mapping[str, Any], *, restart: bool) -> Iterator[None]:
+    """Hold the folder of a training that is done within, and claim it for what the pairs come from.
 
-    The picture is left out where matplotlib is not installed; training does not need it.
+    In the end the losses are drawn, where matplotlib is installed, and it is said how good the network is.
     """
+    with hold_folder(folder):
+        remove_leftovers(folder, {SOURCE, _LOSSES}.__contains__)
+        if restart:
+            (folder / SOURCE).unlink(missing_ok=True)
+        claim_folder(folder, source)
+        yield
+        _conclude(folder)
+
+
+def _conclude(folder: Path) -> None:
     from modelaug.learning import read_card
 
     metrics = read_card(folder)["metrics"]
@@ -80,4 +106,4 @@ def _draw_losses(folder: Path, baseline: float) -> None:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         return
-    plots.save_figure(plots.plot_losses(folder / "metrics.csv", baseline=baseline), folder / "losses.png")
+    plots.save_figure(plots.plot_losses(folder / "metrics.csv", baseline=baseline), folder / _LOSSES)

@@ -15,12 +15,11 @@ from modelaug.cli._training import (
     Kind,
     LearningRate,
     Width,
-    conclude,
     default_batch,
     new_network,
+    training_folder,
     training_options,
 )
-from modelaug.io.provenance import claim_folder
 
 __all__ = ["pretrain"]
 
@@ -54,11 +53,8 @@ def pretrain(
     source = MovingShapes((length,) * ndim, seed=seed)
     options = training_options(steps, learning_rate, batch_size=batch_size or default_batch(ndim), seed=seed)
     network = new_network(kind, source.grid, source.options.channels, width)
-    if restart:
-        (folder / "source.json").unlink(missing_ok=True)
     about = {"shapes": list(source.grid), "seed": seed, "options": asdict(source.options)}
-    claim_folder(folder, about)
-    learning.train(
-        source, network=network, options=options, out=folder, resume=not restart, threads=threads, about=about
-    )
-    conclude(folder)
+    with training_folder(folder, about, restart=restart):
+        learning.train(
+            source, network=network, options=options, out=folder, resume=not restart, threads=threads, about=about
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,12 @@ from modelaug.cli._training import (
     Kind,
     LearningRate,
     Width,
-    conclude,
     default_batch,
     new_network,
+    training_folder,
     training_options,
 )
-from modelaug.io.provenance import claim_folder, file_digest
+from modelaug.io.provenance import file_digest
 from modelaug.io.shards import describe_synthesizer
 from modelaug.resizing import resize_cohort
 
@@ -116,22 +117,17 @@ def train(
     source = describe_synthesizer(synthesizer, model)
     if weights_file is not None:
         source["weights_sha256"] = file_digest(weights_file)
-    if is_first():
-        if restart:
-            (folder / "source.json").unlink(missing_ok=True)
-        claim_folder(folder, source)
-    learning.train(
-        synthesizer,
-        network=network,
-        options=options,
-        out=folder,
-        real=subjects,
-        resume=not restart,
-        threads=threads,
-        about=source,
-    )
-    if is_first():
-        conclude(folder)
+    with training_folder(folder, source, restart=restart) if is_first() else nullcontext():
+        learning.train(
+            synthesizer,
+            network=network,
+            options=options,
+            out=folder,
+            real=subjects,
+            resume=not restart,
+            threads=threads,
+            about=source,
+        )
 
 
 def _subjects(path: Path, grid: tuple[int, ...]) -> Cohort:

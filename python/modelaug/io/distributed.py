@@ -77,7 +77,7 @@ def write_shards_remotely(
     ------
     ConnectionError
         If the scheduler does not answer or is lost, or several workers are lost over one shard.
-    TypeError, ValueError, ModelFileError
+    TypeError, ValueError, ModelFileError, BlockingIOError, FolderLostError
         As `write_shards`; and if a worker does not see the same model file and folder, or has another version.
     """
     model_file = Path(model_file).resolve()
@@ -168,6 +168,8 @@ def _collect(scheduler: str, ledger: Ledger, plan: ShardPlan, synthesis: tuple[P
 
 def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
     """Write a shard; runs on a worker."""
+    if not plan.manifest.exists():
+        raise ModelFileError(f"a worker does not see {plan.manifest}; use a folder that all machines share")
     return store_shard(plan, number, draw_shard(plan, number, _synthesizer(plan, *synthesis, version), 1))
 
 
@@ -177,8 +179,6 @@ def _synthesizer(plan: ShardPlan, model_file: Path, seed: int, options: PairOpti
     here = _core.build_config()["version"]
     if here != version:
         raise ModelFileError(f"a worker has modelaug {here}, not {version}; install the same on all machines")
-    if not plan.manifest.exists():
-        raise ModelFileError(f"a worker does not see {plan.manifest}; use a folder that all machines share")
     if file_digest(model_file) != plan.identity["model_sha256"]:
         raise ModelFileError(f"a worker sees another {model_file}; put the same model there on all machines")
     return PairSynthesizer(AppearanceModel.load(model_file), seed=seed, options=options)

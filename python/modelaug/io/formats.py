@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import write_archive, write_atomically
+from modelaug.io.archives import write_archive, write_atomically, writing
 from modelaug.io.fields import encode_flo
 from modelaug.synthesis import Pair
 
@@ -149,20 +149,23 @@ class ChairsFormat:
 
     def write(self, folder: Path, number: int, indices: Sequence[int], batches: Sequence[Pair]) -> None:
         """Write three files per pair; all are complete before the first gets its name."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{shard_stem(number)}.", suffix=".tmp", dir=folder))
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{shard_stem(number)}.", suffix=".tmp", dir=folder))
         try:
             names = []
             for index, (arrays, _) in zip(indices, _pairs(batches), strict=True):
                 contents = (self._ppm(arrays["fixed"]), self._ppm(arrays["moving"]), encode_flo(arrays["flow"]))
                 for pattern, content in zip(self.names(number), contents, strict=True):
                     names.append(pattern % index)
-                    (temporary / names[-1]).write_bytes(content)
+                    with writing(folder / names[-1]):
+                        (temporary / names[-1]).write_bytes(content)
             for name in names:  # after all were written: the first of these waits for most of the others
-                with open(temporary / name, "rb+") as file:
+                with writing(folder / name), open(temporary / name, "rb+") as file:
                     os.fsync(file.fileno())
             for name in names:
-                os.replace(temporary / name, folder / name)
+                with writing(folder / name):
+                    os.replace(temporary / name, folder / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import read_own_json, reading
 
-__all__ = ["as_json", "claim_folder", "file_digest", "read_json", "refuse_other", "write_json"]
+__all__ = ["SOURCE", "as_json", "claim_folder", "file_digest", "refuse_other", "write_json"]
+
+SOURCE: Final = "source.json"
+"""Name of the note in a folder."""
 
 _FORMAT: Final = "modelaug provenance"
 _VERSION: Final = 1
@@ -25,16 +28,11 @@ def file_digest(path: str | Path) -> str:
     ModelFileError
         If the file cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    return digest.hexdigest()
+    with reading(path, "a file", "check the path"), open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
 def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,29 +57,6 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file, atomically."""
     data = (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
     write_atomically(path, lambda file: file.write(data))
-
-
-def read_json(path: str | Path, *, format: str, version: int) -> dict[str, Any]:
-    """Read a JSON file that names its format and version.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is missing, is no JSON, or is of another format or version.
-    """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} cannot be read as JSON ({error}); check the path") from error
-    if not isinstance(values, dict) or values.get("format") != format:
-        raise ModelFileError(f"{path} is not of the format {format!r}; pass another folder")
-    found = values.get("version")
-    if found != version:
-        remedy = "write it again" if isinstance(found, int) and found < version else "update modelaug"
-        raise ModelFileError(f"{path} has format version {found!r}, not {version}; {remedy}")
-    return values
 
 
 def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -109,9 +84,9 @@ def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:
     ModelFileError
         If its note cannot be read.
     """
-    path = Path(folder) / "source.json"
+    path = Path(folder) / SOURCE
     now = as_json("source", source)
     if path.exists():
-        refuse_other(Path(folder), read_json(path, format=_FORMAT, version=_VERSION).get("source") or {}, now)
+        refuse_other(Path(folder), read_own_json(path, format=_FORMAT, version=_VERSION).get("source") or {}, now)
     else:
         write_json(path, {"format": _FORMAT, "version": _VERSION, "source": now})

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks, _core
+from modelaug.io import archives
 from modelaug.io.formats import FileFormat, file_format
+from modelaug.io.locks import LOCK, FolderLostError, Hold, hold_folder
 from modelaug.io.manifests import (
     FORMAT,
     VERSION,
@@ -40,7 +43,8 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
-_LEFTOVER: Final = re.compile(r"\.pairs-(\d{6,})\..*\.tmp")
+_SHARD: Final = re.compile(r"pairs-(\d{6,})(?:\.\w+)?")
+_LOCK: Final = re.compile(r"\.modelaug-(\d+)-of-(\d+)\.lock")
 _PATIENCE: Final = 20.0  # the manifest is saved again after so many times the time that saving it took
 
 
@@ -73,7 +77,8 @@ def write_shards(
     the same source adds what is missing, so an interrupted run continues and a larger `count` extends it; a last shard
     that is not full is written anew. The bytes of all files depend on the arguments only, so it does not matter how
     often a run was interrupted, or which part of it was made where: put the files of all parts into one folder, at once
-    or in the end. A run of the whole recognizes them and writes their common manifest.
+    or in the end. A run of the whole recognizes them and writes their common manifest. No two runs that have shards in
+    common work in one folder at once.
 
     Parameters
     ----------
@@ -119,6 +124,10 @@ def write_shards(
         If an argument does not fit, or `out` holds other pairs or more of them.
     ModelFileError
         If a manifest in `out` cannot be read.
+    BlockingIOError
+        If another run is writing some of these shards; the message says which.
+    FolderLostError
+        If the folder, or shards in it, were removed meanwhile; the message says how many pairs there are.
     """
     plan = plan_shards(
         source,
@@ -138,7 +147,9 @@ def write_shards(
             for number in ledger.missing:
                 batches = draw_shard(plan, number, source, workers, report=ledger.report)
                 if pending is not None:
-                    ledger.add(pending.result())
+                    done, pending = pending, None
+                    ledger.add(done.result())
+                ledger.check()
                 pending = writer.submit(store_shard, plan, number, batches)  # while the next one is drawn
         finally:
             if pending is not None:
@@ -184,6 +195,24 @@ class ShardPlan:
     def files(self) -> FileFormat:
         """How shards are written."""
         return file_format(self.format, self.intensities)
+
+    @property
+    def lock(self) -> str:
+        """Name of the file that a run of this part locks."""
+        k, parts = self.part
+        return LOCK if parts == 1 else f".modelaug-{k}-of-{parts}.lock"
+
+    def rivals(self) -> list[str]:
+        """Return the locks in the folder of all other parts that have shards in common with this one."""
+        found = []
+        for path in self.folder.glob(".modelaug*.lock"):
+            match = _LOCK.fullmatch(path.name)
+            if path.name == self.lock or (path.name != LOCK and match is None):
+                continue
+            k, parts = (1, 1) if match is None else (int(match[1]), int(match[2]))
+            if parts > 0 and (k - self.part[0]) % math.gcd(parts, self.part[1]) == 0:
+                found.append(path.name)
+        return found
 
     @property
     def manifest(self) -> Path:
@@ -272,8 +301,9 @@ def store_shard(plan: ShardPlan, number: int, batches: Sequence[Pair]) -> dict[s
 class Ledger:
     """Keeps the manifest of a run: knows which shards are missing, and notes those that are done.
 
-    As a context it removes what a killed run left half-written, saves the manifest at the beginning, now and then, and
-    at the end, however that comes. A shard that is done but not noted is written again, with the same bytes.
+    As a context it holds the folder, removes what a killed run left half-written, saves the manifest at the beginning,
+    now and then, and at the end, however that comes. A shard that is done but not noted is written again, with the same
+    bytes. At the end of a run that succeeded all its shards are there.
 
     Parameters
     ----------
@@ -284,24 +314,20 @@ class Ledger:
 
     Raises
     ------
-    ValueError
-        If the folder holds other pairs or more of them.
-    ModelFileError
-        If a manifest there cannot be read.
+    ValueError, ModelFileError, BlockingIOError, FolderLostError
+        On entering and leaving, as `write_shards`.
     """
 
     def __init__(self, plan: ShardPlan, progress: Progress | None = None) -> None:
         self._plan = plan
         self._progress = progress
-        self._shards = {
-            shard["first"]: shard
-            for shard in _finished(plan)
-            if _is_planned(plan, shard) and is_whole(plan.folder, shard)
-        }
-        self._done = sum(shard["count"] for shard in self._shards.values())
+        self._shards: dict[int, dict[str, Any]] = {}
+        self._done = 0
         self._pairs = plan.pairs
         self._due = 0.0
         self._saved = False
+        self._hold: Hold
+        self._holding = ExitStack()
 
     @property
     def missing(self) -> list[int]:
@@ -314,6 +340,10 @@ class Ledger:
         if self._progress is not None:
             self._progress(self._done, self._pairs)
 
+    def check(self) -> None:
+        """Raise FolderLostError if the folder is no longer there; to be called before a shard is written."""
+        self._hold.check()
+
     def add(self, shard: dict[str, Any]) -> None:
         """Note that a shard is done."""
         self._shards[shard["first"]] = shard
@@ -322,18 +352,40 @@ class Ledger:
             self._save()
 
     def __enter__(self) -> Ledger:
-        remove_leftovers(self._plan)
-        self._save()
-        if self._done:
-            self.report(0)
+        plan = self._plan
+        with self._holding:
+            self._hold = self._holding.enter_context(
+                hold_folder(plan.folder, name=plan.lock, rivals=plan.rivals, told=self._told)
+            )
+            found = [shard for shard in _finished(plan) if _is_planned(plan, shard) and is_whole(plan.folder, shard)]
+            self._shards = {shard["first"]: shard for shard in found}
+            self._done = sum(shard["count"] for shard in found)
+            remove_leftovers(plan)
+            self._save()
+            if self._done:
+                self.report(0)
+            self._holding = self._holding.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if not self._saved:
-            self._save()
+    def __exit__(self, kind: type[BaseException] | None, *others: Any) -> None:
+        with ExitStack() as holding:
+            holding.push(self._holding)
+            if not self._saved and not self._hold.lost:
+                with suppress(*(() if kind is None else (OSError,))):  # what ended the run is what matters
+                    self._save()
+            if kind is None and len(self._whole()) < len(self._plan.numbers):
+                raise FolderLostError(f"{self._plan.folder} lost files while it was written to; {self._told()}")
+
+    def _whole(self) -> list[dict[str, Any]]:
+        """Return the shards that are there."""
+        return [shard for shard in self._shards.values() if is_whole(self._plan.folder, shard)]
+
+    def _told(self) -> str:
+        return f"{sum(shard['count'] for shard in self._whole())} of {self._pairs} pairs are in it"
 
     def _save(self) -> None:
         began = time.monotonic()
+        self.check()
         shards = [self._shards[start] for start in sorted(self._shards)]
         write_json(self._plan.manifest, self._plan.header() | {"shards": shards})
         self._saved = True
@@ -343,14 +395,12 @@ class Ledger:
 
 def remove_leftovers(plan: ShardPlan) -> None:
     """Remove the temporary files of the plan's shards and manifest, and of no other part, which may be at work."""
-    if not plan.folder.is_dir():
-        return
-    for path in list(plan.folder.glob(".*.tmp")):
-        match = _LEFTOVER.fullmatch(path.name)
-        if match is not None and int(match[1]) in plan.numbers and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name.startswith(f".{plan.manifest.name}.") or (match is not None and int(match[1]) in plan.numbers):
-            path.unlink(missing_ok=True)
+
+    def of(name: str) -> bool:
+        match = _SHARD.fullmatch(name)
+        return name == plan.manifest.name or (match is not None and int(match[1]) in plan.numbers)
+
+    archives.remove_leftovers(plan.folder, of)
 
 
 def _finished(plan: ShardPlan) -> list[dict[str, Any]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from modelaug import _checks
 from modelaug.cohort import Cohort
+from modelaug.io.archives import remove_leftovers
+from modelaug.io.locks import Hold, hold_folder
 from modelaug.io.provenance import as_json
 from modelaug.learning.network import RegistrationNetwork
 from modelaug.learning.options import HELD_OUT, TrainOptions
@@ -23,6 +26,7 @@ from modelaug.synthesis import PairSource
 __all__ = ["train"]
 
 _LOG = logging.getLogger("modelaug.learning")
+_FILES: Final = ("last.ckpt", "metrics.csv", "net.safetensors", "net.json")
 
 
 def train(
@@ -97,6 +101,10 @@ def train(
         If the loss is no longer finite.
     ModelFileError
         If the checkpoint in `out` cannot be read.
+    BlockingIOError
+        If another run is writing to `out`; the message says which.
+    FolderLostError
+        If `out` was removed meanwhile.
     """
     if not callable(getattr(source, "draw", None)):
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
@@ -110,27 +118,37 @@ def train(
     if processes.count * options.steps * options.batch_size > HELD_OUT - options.validation_pairs:
         raise ValueError(f"steps is {options.steps}; pass fewer, so that training leaves out the validation pairs")
     count = given or max(1, _checks.thread_count(None) // processes.local)
-    if not resume and processes.rank == 0:
-        for name in ("last.ckpt", "metrics.csv", "net.safetensors", "net.json"):
-            (folder / name).unlink(missing_ok=True)
-    processes.wait()
     run = Run(network, options, folder, processes, note, None if pairs is None else pairs.digest())
-    if not _finished(run):
-        processes.wait()  # until all have looked, nobody writes
-        # Lightning takes seconds to import and only training needs it.
-        from modelaug.learning._loop import fit
-        from modelaug.learning.recorder import Recorder
-
-        folder.mkdir(parents=True, exist_ok=True)
-        if options.seed is not None and not (folder / "last.ckpt").exists():
-            network.initialize(options.seed)
-        recorder = Recorder(run, progress=progress)
-        fit(source, recorder, real=pairs, threads=count)
-        if processes.rank == 0:
-            write_card(network, folder, recorder.card(finished=True))
-        network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    with hold_folder(folder) if processes.rank == 0 else nullcontext() as hold:
+        if hold is not None:
+            remove_leftovers(folder, _FILES.__contains__)
+            for name in () if resume else _FILES:
+                (folder / name).unlink(missing_ok=True)
         processes.wait()
+        if not _finished(run):
+            processes.wait()  # until all have looked, nobody writes
+            _fit(source, run, hold, real=pairs, threads=count, progress=progress)
+            processes.wait()
     return folder / "net.safetensors"
+
+
+def _fit(
+    source: PairSource, run: Run, hold: Hold | None, *, real: RealPairs | None, threads: int, progress: bool
+) -> None:
+    """Train from the beginning or a checkpoint on, and finish the card."""
+    # Lightning takes seconds to import and only training needs it.
+    from modelaug.learning._loop import fit
+    from modelaug.learning.recorder import Recorder
+
+    network = run.network
+    if run.options.seed is not None and not (run.folder / "last.ckpt").exists():
+        network.initialize(run.options.seed)
+    recorder = Recorder(run, hold, progress=progress)
+    fit(source, recorder, real=real, threads=threads)
+    if hold is not None:
+        hold.check()
+        write_card(network, run.folder, recorder.card(finished=True))
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _finished(run: Run) -> bool:
