@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,7 +11,7 @@ from modelaug import _checks
 from modelaug.cohort import ObjectKind
 from modelaug.correspondence.anchors import ANCHORS, Anchor, Contact, Extreme, Midline, Nearest, Ray
 from modelaug.correspondence.contours import ContourOptions, label_values
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_toml
 
 __all__ = ["RECIPES", "ObjectRecipe", "Recipe", "brains", "hearts", "read_recipe"]
 
@@ -179,22 +177,12 @@ def read_recipe(path: str | Path) -> Recipe:
     TypeError, ValueError
         If the values make no recipe.
     """
-    try:
-        content = _toml().loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError) as error:  # a damaged file is a ValueError of one kind or another
-        raise ModelFileError(f"{path} cannot be read as TOML ({' '.join(str(error).split())}); correct it") from None
+    content = read_toml(path)
     _known(content, {"objects"}, str(path))
     tables = content.get("objects")
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise ModelFileError(f"{path} holds no list [[objects]]; write one with name, labels, anchors and counts")
     return Recipe(tuple(_object(table, f"object {k} of {path}") for k, table in enumerate(tables)))
-
-
-def _toml() -> Any:
-    """Return the library's reader of TOML; that of Python 3.10 is a package of its own."""
-    return importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
 def _object(table: Mapping[str, Any], where: str) -> ObjectRecipe:

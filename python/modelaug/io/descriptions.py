@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import sys
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,13 +13,8 @@ from typing import Any, Final
 from modelaug import _checks
 from modelaug.cohort import LandmarkObject
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_toml
 from modelaug.preparation import PreparationOptions
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # in the standard library from then on
-    import tomli as tomllib
 
 __all__ = ["DESCRIPTION_NAME", "CohortDescription", "read_description", "write_description"]
 
@@ -27,6 +22,11 @@ DESCRIPTION_NAME: Final = "cohort.toml"
 
 _PATTERNS: Final = ("images", "labels", "landmarks")
 _OBJECT_KEYS: Final = ("name", "kind", "landmarks")
+_MOST_LANDMARKS: Final = 10**6
+"""More than any cohort has; a range is written out, so that it may not be longer."""
+
+_shown: Final = reprlib.Repr()
+_shown.maxstring = _shown.maxother = _shown.maxlong = 100
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,21 @@ class CohortDescription:
             if pattern is None:
                 continue
             if not isinstance(pattern, str) or "{name}" not in pattern:
-                raise ValueError(f"{key} is {pattern!r}; write a path with {{name}} in place of the subject's name")
+                raise ValueError(
+                    f"{key} is {_shown.repr(pattern)}; write a path with {{name}} in place of the subject's name"
+                )
             if self.images is None:
                 raise ValueError(f"{key} is {pattern!r} but images is not there; say where the images are, too")
         if self.subjects is not None:
             if not all(isinstance(name, str) and name for name in self.subjects) or not self.subjects:
-                raise TypeError(f"subjects is {list(self.subjects)!r}; write a list of names")
+                raise TypeError(f"subjects is {_shown.repr(list(self.subjects))}; write a list of names")
             if len(set(self.subjects)) < len(self.subjects):
                 raise ValueError(f"subjects is {list(self.subjects)!r}; name each of them once")
         if self.voxel_size is not None:
             sizes = _checks.finite("voxel_size", self.voxel_size, ndim=1, dtype=float)
             object.__setattr__(self, "voxel_size", tuple(_checks.spacing("voxel_size", sizes, len(sizes)).tolist()))
         if self.history is not None and not isinstance(self.history, str):
-            raise TypeError(f"history is {self.history!r}; write the path of a JSON file")
+            raise TypeError(f"history is {_shown.repr(self.history)}; write the path of a JSON file")
 
 
 def read_description(path: str | Path) -> CohortDescription:
@@ -99,12 +101,7 @@ def read_description(path: str | Path) -> CohortDescription:
         If the file is missing, is no TOML, has an unknown key, or a value that does not fit.
     """
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} cannot be read as TOML ({error}); correct it") from error
+    values = read_toml(path)
     known = [each.name for each in fields(CohortDescription) if each.name != "folder"]
     readers: Mapping[str, Callable[[Any], Any]] = {
         "subjects": _strings,
@@ -117,7 +114,7 @@ def read_description(path: str | Path) -> CohortDescription:
         _refuse_unknown("", values, known)
         arguments = {key: readers.get(key, _as_it_is)(value) for key, value in values.items()}
         return CohortDescription(path.parent, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ModelFileError(f"{path}: {error}") from error
 
 
@@ -137,14 +134,14 @@ def _strings(value: Any) -> tuple[str, ...] | None:
     if value == "all":
         return None
     if not isinstance(value, list):
-        raise TypeError(f"subjects is {value!r}; write a list of names, or leave it out for all")
+        raise TypeError(f"subjects is {_shown.repr(value)}; write a list of names, or leave it out for all")
     return tuple(value)
 
 
 def _tuple(name: str) -> Callable[[Any], tuple[Any, ...]]:
     def convert(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise TypeError(f"{name} is {value!r}; write a list of numbers")
+            raise TypeError(f"{name} is {_shown.repr(value)}; write a list of numbers")
         return tuple(value)
 
     return convert
@@ -152,7 +149,7 @@ def _tuple(name: str) -> Callable[[Any], tuple[Any, ...]]:
 
 def _table(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError(f"{name} is {value!r}; write a table, [{name}]")
+        raise TypeError(f"{name} is {_shown.repr(value)}; write a table, [{name}]")
     return value
 
 
@@ -169,7 +166,7 @@ def _relabel(value: Any) -> dict[int, int]:
 
 def _objects(value: Any) -> tuple[LandmarkObject, ...]:
     if not isinstance(value, list):
-        raise TypeError(f"objects is {value!r}; write a table [[objects]] for each")
+        raise TypeError(f"objects is {_shown.repr(value)}; write a table [[objects]] for each")
     objects = []
     for each in value:
         table = _table("objects", each)
@@ -188,7 +185,12 @@ def _indices(value: Any) -> tuple[int, ...]:
     try:
         start, stop = (int(end) for end in value.split(":"))
     except (AttributeError, ValueError):
-        raise ValueError(f'landmarks of an object is {value!r}; write "FIRST:END", END excluded, or a list') from None
+        shown = _shown.repr(value)
+        raise ValueError(f'landmarks of an object is {shown}; write "FIRST:END", END excluded, or a list') from None
+    if max(stop, stop - start) > _MOST_LANDMARKS:
+        raise ValueError(
+            f"landmarks of an object is {_shown.repr(value)}, more than any cohort has; write those of this one"
+        )
     return tuple(range(start, stop))
 
 

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["ModelFileError", "check_file", "one_line", "read_bytes", "read_json", "read_text", "reading"]
+__all__ = [
+    "ModelFileError",
+    "check_file",
+    "check_format",
+    "one_line",
+    "read_bytes",
+    "read_json",
+    "read_own_json",
+    "read_text",
+    "read_toml",
+    "reading",
+]
 
 _LONGEST_TEXT: Final = 2**28
 """Bytes of a table, a description or a note; more is no such file."""
 
+_LONGEST_TOML: Final = 2**20
+"""Bytes of a description or a recipe, which people write; its reader is slow."""
+
+_DEEP_KEY: Final = re.compile(r"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){64}")
+"""A key within a key within a key, for which the reader needs the square of its length."""
+
+
+_LONGEST_MESSAGE: Final = 1000
+"""Characters; of what is longer, the middle is left out, since files decide what is told of them."""
+
 
 class ModelFileError(Exception):
-    """A file cannot be read as what it should be: missing, truncated, of another kind or version, or hostile."""
+    """A file cannot be read as what it should be: missing, truncated, of another kind or version, or hostile.
+
+    Its message is one line of some length at most, whatever of the file is in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        # Whatever ends a line or is none of print, such as the escapes of terminals.
+        text = "".join(each if each.isprintable() else " " for each in message)
+        half = _LONGEST_MESSAGE // 2
+        super().__init__(text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]} ... {text[-half:]}")
 
 
 def one_line(error: BaseException) -> str:
@@ -108,3 +141,48 @@ def read_json(path: str | Path, remedy: str = "correct it") -> Any:
     text = read_text(path, "JSON")
     with reading(path, "JSON", remedy):
         return json.loads(text)
+
+
+def read_toml(path: str | Path, remedy: str = "correct it") -> dict[str, Any]:
+    """Return what a TOML file holds; errors as of `read_json`."""
+    data = read_bytes(path, "TOML", most=_LONGEST_TOML)
+    # In the standard library from Python 3.11 on.
+    parser = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    with reading(path, "TOML", remedy):
+        text = data.decode("utf-8-sig")
+        if _DEEP_KEY.search(text):
+            raise ValueError("a key has more than 64 parts")
+        return dict(parser.loads(text))
+
+
+def read_own_json(path: str | Path, *, format: str, version: int, otherwise: str = "") -> dict[str, Any]:
+    """Return what a JSON file of this package holds; arguments and errors as of `read_json` and `check_format`."""
+    return check_format(path, read_json(path, "check the path"), format=format, version=version, otherwise=otherwise)
+
+
+def check_format(path: str | Path, values: Any, *, format: str, version: int, otherwise: str = "") -> dict[str, Any]:
+    """Return `values` if they are those of a file of this package, of a format and version.
+
+    Parameters
+    ----------
+    path
+        The file.
+    values
+        What it holds as JSON.
+    format, version
+        What ``format`` and ``version`` must be in it.
+    otherwise
+        What is wrong with a file of another format, and the remedy, if something better than the format can be told.
+
+    Raises
+    ------
+    ModelFileError
+        If they are no object, or say something else.
+    """
+    if not isinstance(values, dict) or values.get("format") != format:
+        raise ModelFileError(f"{path} {otherwise or f'is not of the format {format!r}; pass another folder'}")
+    found = values.get("version")
+    if type(found) is not int or found != version:
+        remedy = "write it again" if isinstance(found, int) and found < version else "update modelaug"
+        raise ModelFileError(f"{path} has format version {found!r}, not {version}; {remedy}")
+    return values
