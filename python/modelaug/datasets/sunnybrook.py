@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.datasets import _files
-from modelaug.io.geometry import Geometry, itk_geometry, read_itk
+from modelaug.io.dicom import read_dicom
+from modelaug.io.geometry import Geometry
 from modelaug.io.reading import ModelFileError
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
@@ -295,13 +296,10 @@ def _drawn_images(case: str, content: _Content) -> Iterator[_Drawn]:
 
 
 def _read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
-    import SimpleITK as sitk
-
-    image = read_itk(path)
-    array = sitk.GetArrayFromImage(image)
+    array, geometry = read_dicom(path)
     if array.ndim != 3 or len(array) != 1:
         raise ModelFileError(f"{path} holds an array of shape {array.shape}, not a slice; copy it again")
-    return array[0].astype(np.float32), itk_geometry(image)
+    return array[0].astype(np.float32), geometry
 
 
 def _within(path: Path, grid: tuple[int, ...]) -> Points:
