@@ -1,4 +1,4 @@
-# make demo | test | fuzz | lint | format | docs | bench | instructions | sanitize | tsan | wheel | clean
+# make demo | test | fuzz | mutants | lint | format | docs | bench | instructions | sanitize | tsan | wheel | clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name 
 
 BENCHMARKS := floor kernels synthesis scaling feeding networks
 
-.PHONY: demo test fuzz lint format docs stubs bench instructions sanitize tsan wheel clean
+.PHONY: demo test fuzz mutants lint format docs stubs bench instructions sanitize tsan wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/modelaug demo --out demo
@@ -46,6 +46,10 @@ $(VENV)/.documented: $(SOURCES)
 # Damaged files of every kind, in processes that are watched; options such as FUZZ_OPTIONS="--inputs 1000 --kind model".
 fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
+
+# Makes mistakes in copies of the package, one by one, and fails where the tests named for one pass; see tests/mutants.
+mutants: $(VENV)/.tested
+	$(BIN)/python -m tests.mutants $(MUTANT_OPTIONS)
 
 lint: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/test_codebase.py

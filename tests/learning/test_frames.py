@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 pytest.importorskip("torch")
 
@@ -80,6 +81,32 @@ def test_a_frame_of_another_spacing_shows_what_lies_at_its_voxels() -> None:
     assert back.shape == (2, 10, 9)
     np.testing.assert_allclose(back[0], 3.0)
     np.testing.assert_allclose(back[1], -1.0)
+
+
+def test_stripes_finer_than_the_frame_are_smoothed_away() -> None:
+    """Against scipy: a Gaussian of sqrt(ratio^2 - 1) / 2 voxels along axes that get coarser, then linear."""
+    rng = np.random.default_rng(1)
+    image = rng.random((1, 45, 40), dtype=np.float32)
+    image[0] += 5 * (np.arange(40) % 2)
+    frame = Frame.of((45, 40), SeenImages((13, 30), (3.0, 4.0)), None, io.Geometry((1.0, 4.0)))
+    assert frame.ratio.tolist() == [3.0, 1.0]
+    across = Frame.of((45, 40), SeenImages((30, 13), (1.0, 10.0)), None, io.Geometry((1.0, 4.0)))
+    for each, deviations in ((frame, (np.sqrt(8) / 2, 0)), (across, (0, np.sqrt(2.5**2 - 1) / 2))):
+        smooth = ndimage.gaussian_filter(image[0].astype(float), deviations, mode="nearest")
+        start = (np.array(each.own) - 1 - (np.array(each.grid) - 1) * each.ratio) / 2
+        at = start.reshape(2, 1, 1) + each.ratio.reshape(2, 1, 1) * np.indices(each.grid)
+        expected = ndimage.map_coordinates(smooth, at, order=1, mode="nearest")
+        np.testing.assert_allclose(each.see(image)[0], expected, atol=1e-3)
+    assert np.abs(across.see(image)[0] - 3).max() < 1.0  # not one stripe or the other, as points in between are
+
+
+def test_another_grid_has_the_extent_in_millimetres_of_the_training() -> None:
+    seen, geometry = SeenImages((32, 48), (1.5, 2.0)), io.Geometry((0.8, 0.9))
+    frame = Frame.of((70, 66), seen, (16, 64), geometry)
+    assert frame.grid == (16, 64)
+    np.testing.assert_allclose(frame.ratio * geometry.spacing * frame.grid, [32 * 1.5, 48 * 2.0])
+    # Centre on centre.
+    np.testing.assert_allclose(frame._start + frame.ratio * (np.array(frame.grid) - 1) / 2, [34.5, 32.5])
 
 
 def test_what_is_beyond_the_image_is_as_dark_as_its_darkest() -> None:

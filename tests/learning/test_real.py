@@ -79,6 +79,16 @@ def test_pairs_are_two_different_subjects_and_pure_functions_of_their_index() ->
             assert np.array_equal(rebuilt, HEARTS.labels[subject])
 
 
+def test_structures_are_all_labels_but_the_background() -> None:
+    assert HEARTS.labels is not None
+    labels = np.where(HEARTS.labels == 2, 9, HEARTS.labels)
+    pairs = RealPairs(Cohort(HEARTS.images, HEARTS.landmarks, labels=labels))
+    assert pairs.label_ids == (1, 3, 9)
+    _, members = pairs.batch([3])
+    for subject, found in zip(pairs.subjects(3), members, strict=True):
+        assert np.array_equal(found[0].numpy(), np.stack([labels[subject] == label for label in (1, 3, 9)]))
+
+
 MOVING = AugmentOptions(common=AffineRanges(0.1, 20, 0.1), flips=0.5, seed=2)
 ELASTIC = ResidualOptions(amplitude=2.5, spacing=7)
 

@@ -12,7 +12,13 @@ from scipy import ndimage
 
 from modelaug import Cohort, compose, jacobian_determinant, warp
 from modelaug.evaluation import score_registration
-from modelaug.registration import VariationalOptions, choose_options, region_of_interest, register_variational
+from modelaug.registration import (
+    VariationalOptions,
+    choose_options,
+    region_of_interest,
+    register_variational,
+    variational,
+)
 from modelaug.registration.variational import _exponential, _smoother
 from tests.examples import hearts, one_line, philox, plane, volume
 
@@ -194,6 +200,36 @@ def test_the_region_of_interest_holds_all_landmarks(cohort: Cohort) -> None:
     wider = region_of_interest(cohort, 2 * margin)
     assert (wider >= mask).all()
     assert wider.sum() > mask.sum()
+
+
+def test_the_region_of_interest_falls_in_millimetres() -> None:
+    """Brute force: distances in mm to the nearest voxel within the polygon, a triangle whose edges are known."""
+    grid, spacing, margin = (21, 17), np.array([1.0, 2.5]), 9.0
+    corners = np.array([[6.0, 5.0], [14.0, 5.0], [6.0, 10.0]])
+    cohort = Cohort(philox(0).random((2, *grid)), np.stack([corners, corners[::-1]]), spacing=spacing)
+    voxels = np.moveaxis(np.indices(grid), 0, -1)
+    inside = (voxels[..., 0] >= 6) & (voxels[..., 1] >= 5)
+    inside &= (voxels[..., 0] - 6) / 8 + (voxels[..., 1] - 5) / 5 <= 1 + 1e-9
+    steps = (voxels[:, :, None] - voxels[inside]) * spacing
+    distance = np.sqrt((steps**2).sum(axis=-1)).min(axis=-1)
+    expected = 0.5 + 0.5 * np.cos(np.pi * np.minimum(distance / margin, 1))
+    np.testing.assert_allclose(region_of_interest(cohort, margin), expected, atol=1e-5)
+
+
+def test_levels_hand_on_velocities_in_their_own_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the coarsest level finds alone, in its voxels, is the same movement of the image on the finest grid."""
+    grid, found = (47, 66), np.array([0.75, -1.5]).reshape(2, 1, 1)
+    shapes = []
+
+    def descend(images: Any, weight: Any, velocity: np.ndarray, options: Any, threads: int) -> np.ndarray:
+        shapes.append(velocity.shape[1:])
+        return velocity if len(shapes) > 1 else velocity + found.astype(np.float32)
+
+    monkeypatch.setattr(variational, "_descend", descend)
+    total = register_variational(picture(grid), picture(grid, 1), options=VariationalOptions(levels=3))
+    assert shapes == [(12, 17), (24, 33), grid]
+    expected = found[:, 0, 0] * np.array(grid) / np.array(shapes[0])
+    np.testing.assert_allclose(total, np.broadcast_to(expected.reshape(2, 1, 1), total.shape), atol=1e-4)
 
 
 def test_the_best_options_are_chosen() -> None:

@@ -1,0 +1,16 @@
+"""All mutants."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants import foundations, learning, measures, methods, surroundings
+from tests.mutants.mutant import Mutant
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *foundations.MUTANTS,
+    *learning.MUTANTS,
+    *methods.MUTANTS,
+    *measures.MUTANTS,
+    *surroundings.MUTANTS,
+)
