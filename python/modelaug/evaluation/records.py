@@ -12,7 +12,7 @@ import numpy as np
 
 from modelaug.io.archives import write_atomically
 from modelaug.io.provenance import as_json
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text, refusing
 
 __all__ = ["Record", "read_records", "write_records"]
 
@@ -41,20 +41,12 @@ def read_records(path: str | Path) -> list[Record]:
     ModelFileError
         If the file cannot be read or a line is no JSON object.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read ({error}); write it again") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
+    records: list[Record] = []
+    for number, line in enumerate(read_text(path, "records").splitlines(), start=1):
         if not line.strip():
             continue
-        try:
+        with refusing(f"{path}, line {number},", "is no JSON", "write one object per line"):
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ModelFileError(f"{path}, line {number}, is no JSON ({error}); write one object per line") from error
         if not isinstance(record, dict):
             raise ModelFileError(f"{path}, line {number}, is no JSON object; write one per line")
         records.append(record)

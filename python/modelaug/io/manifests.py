@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,8 +11,7 @@ from typing import Any, Final
 
 from modelaug import _checks
 from modelaug.io.formats import FORMATS
-from modelaug.io.provenance import read_json
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_own_json, refusing
 
 __all__ = [
     "FORMAT",
@@ -149,22 +149,23 @@ def _digest(paths: Iterator[Path], size: int) -> str:
     """Return the hash of files of one size, one after another."""
     total = hashlib.sha256()
     for path in paths:
-        length = 0
-        try:
+        with refusing(path, "cannot be read", "write the pairs again"):
+            if not path.is_file():  # nor a device, which may have no end
+                raise FileNotFoundError("no such file")
             with open(path, "rb") as file:
-                while chunk := file.read(1 << 20):
+                found = os.fstat(file.fileno()).st_size
+                if found != size:
+                    raise ModelFileError(f"{path} has {found} bytes, not {size}; copy it again, or remove it")
+                left = size
+                while left and (chunk := file.read(min(left, 1 << 20))):
                     total.update(chunk)
-                    length += len(chunk)
-        except OSError as error:
-            raise ModelFileError(f"{path} cannot be read ({error.strerror}); write the pairs again") from error
-        if length != size:
-            raise ModelFileError(f"{path} has {length} bytes, not {size}; copy it again, or remove it")
+                    left -= len(chunk)
     return total.hexdigest()
 
 
 def _read_single(path: Path) -> dict[str, Any]:
-    manifest = read_json(path, format=FORMAT, version=VERSION)
-    try:
+    manifest = read_own_json(path, format=FORMAT, version=VERSION)
+    with refusing(path, "is no valid manifest", "write the pairs again"):
         for name, minimum in (("first", 0), ("count", 1), ("shard_size", 1)):
             _checks.integer(name, manifest[name], minimum=minimum)
         if not isinstance(manifest["source"], dict) or not isinstance(manifest["modelaug"], str):
@@ -182,9 +183,6 @@ def _read_single(path: Path) -> dict[str, Any]:
             _check_shard(shard, manifest)
         if len({shard["first"] for shard in manifest["shards"]}) < len(manifest["shards"]):
             raise ValueError("a shard is listed twice")
-    except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(repr(error).split())
-        raise ModelFileError(f"{path} is no valid manifest ({reason}); write the pairs again") from error
     return manifest
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "read_text",
     "read_toml",
     "reading",
+    "refusing",
 ]
 
 _LONGEST_TEXT: Final = 2**28
@@ -74,13 +75,44 @@ def check_file(path: str | Path) -> Path:
         raise ModelFileError(f"{path} cannot be read ({reason}); check the path") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-        raise ModelFileError(f"{path} is {kind}; pass a file")
+        raise ModelFileError(f"{path} cannot be read: it is {kind}; pass a file")
     return Path(path)
 
 
 @contextmanager
+def refusing(path: str | Path, what: str, remedy: str) -> Iterator[None]:
+    """Let whatever is raised about a file's content become one kind of error, in one line.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What is wrong with it: "is no valid manifest".
+    remedy
+        What the user can do.
+
+    Raises
+    ------
+    ModelFileError
+        If anything is raised inside: damage makes parsers raise nearly everything, such as RecursionError,
+        OverflowError or tokenize.TokenError. A missing optional dependency is none of the file's.
+    """
+    try:
+        yield
+    except (ModelFileError, ImportError):
+        raise
+    except MemoryError as error:
+        raise ModelFileError(f"{path} {what} (it does not fit into memory)") from error
+    except Exception as error:
+        # That of a dictionary is the key alone.
+        reason = f"it lacks {one_line(error)}" if type(error) is KeyError else one_line(error)
+        raise ModelFileError(f"{path} {what} ({reason}); {remedy}") from error
+
+
+@contextmanager
 def reading(path: str | Path, what: str, remedy: str = "write it again") -> Iterator[Path]:
-    """Check that a file may be opened, and let what a parser raises about its content become one kind of error.
+    """Check that a file may be opened, and refuse it if anything is raised about its content, see `refusing`.
 
     Parameters
     ----------
@@ -94,18 +126,11 @@ def reading(path: str | Path, what: str, remedy: str = "write it again") -> Iter
     Raises
     ------
     ModelFileError
-        If there is no such file, or anything is raised inside: damage makes parsers raise nearly everything, such as
-        RecursionError, OverflowError or tokenize.TokenError. A missing optional dependency is none of the file's.
+        If there is no such file, or anything is raised inside.
     """
     place = check_file(path)
-    try:
+    with refusing(path, f"cannot be read as {what}", remedy):
         yield place
-    except (ModelFileError, ImportError):
-        raise
-    except MemoryError as error:
-        raise ModelFileError(f"{path} cannot be read as {what} (it does not fit into memory)") from error
-    except Exception as error:
-        raise ModelFileError(f"{path} cannot be read as {what} ({one_line(error)}); {remedy}") from error
 
 
 def read_bytes(path: str | Path, what: str = "a file", *, most: int | None = None) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import read_archive
+from modelaug.io.arrays import ArrayHeader, open_archive
 from modelaug.io.manifests import is_whole, read_manifest, verify_shards
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, refusing
 from modelaug.synthesis import Pair
 
 __all__ = ["ShardedPairs"]
@@ -99,23 +99,20 @@ def _read_shard(
     path: Path, digest: str, first: int, count: int
 ) -> tuple[dict[str, npt.NDArray[Any]], list[dict[str, Any]]]:
     """Return the arrays and infos of a shard, checked to be those of its pairs; `digest` is for the cache only."""
-    arrays = read_archive(path, required=("index", "info", *_REQUIRED))
-    try:
-        infos = json.loads(str(arrays["info"]))
+    with open_archive(path) as archive, refusing(path, "is no valid shard", "write the pairs again"):
+        archive.require("index", "info", *_REQUIRED)
+        archive.know("index", "info", *_REQUIRED, *_LABELS)
+        _check({name: header for name, header in archive.headers.items() if name not in ("index", "info")}, count)
+        infos = archive.read_json("info")
         if not isinstance(infos, list) or len(infos) != count or not all(isinstance(info, dict) for info in infos):
             raise ValueError(f"info is no list of {count} objects")
-        if not np.array_equal(arrays["index"], np.arange(first, first + count, dtype=np.uint64)):
+        if not np.array_equal(archive.read("index", most=count), np.arange(first, first + count, dtype=np.uint64)):
             raise ValueError(f"index is not {first} to {first + count - 1}")
-        kept = {name: arrays[name] for name in Pair.__dataclass_fields__ if name != "info" and name in arrays}
-        _check(kept, count)
-    except (ValueError, OverflowError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelFileError(f"{path} is no valid shard ({reason}); write the pairs again") from error
-    return kept, infos
+        return {name: archive.read(name) for name in (*_REQUIRED, *_LABELS) if name in archive.headers}, infos
 
 
-def _check(arrays: dict[str, npt.NDArray[Any]], count: int) -> None:
-    """Raise ValueError unless arrays are those of so many pairs, as this machine computes with them."""
+def _check(arrays: Mapping[str, ArrayHeader], count: int) -> None:
+    """Raise ValueError unless arrays will be those of so many pairs, as this machine computes with them."""
     grid = arrays["weight"].shape[1:]
     d, points = len(grid), arrays["landmarks_fixed"].shape[1:2]
     channels = arrays["fixed"].shape[1:2]
@@ -123,8 +120,7 @@ def _check(arrays: dict[str, npt.NDArray[Any]], count: int) -> None:
     shapes |= {"landmarks_fixed": (*points, d), "landmarks_moving": (*points, d)}
     shapes |= dict.fromkeys(("weight", *_LABELS), grid)
     for name, array in arrays.items():
-        expected = (count, *shapes.get(name, array.shape[1:]))
-        kinds = "iu" if name in _LABELS else "f" if name in shapes else "fiub"
+        expected, kinds = (count, *shapes[name]), "iu" if name in _LABELS else "f"
         fits = d in (2, 3) and 0 not in (*grid, *channels) and array.shape == expected
         if not fits or array.dtype.kind not in kinds or not array.dtype.isnative:
             raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not those of {count} pairs")

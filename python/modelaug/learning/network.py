@@ -238,8 +238,9 @@ def initialize(network: nn.Module, seed: int) -> None:
 
 
 def uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
-    """Make a module without drawing weights for it from torch's global generator."""
-    module: _Module = skip_init(kind, *args, **options)  # type: ignore[no-untyped-call]
+    """Make a module without drawing weights for it from torch's global generator; under torch's meta device, none."""
+    device = "meta" if torch.get_default_device().type == "meta" else "cpu"
+    module: _Module = skip_init(kind, *args, device=device, **options)  # type: ignore[no-untyped-call]
     return module
 
 

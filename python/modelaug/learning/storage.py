@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_own_json, reading, refusing
 from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
 
 __all__ = ["load_network", "read_card", "save_network", "weights_file", "write_card"]
 
 _FORMAT: Final = "modelaug network"
 _VERSION: Final = 1
+_OTHERWISE: Final = "is not the card of a network; pass the folder or weights that training wrote"
 _WEIGHTS: Final = "net.safetensors"
 _FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -89,16 +89,11 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{place} holds no network ({file.name} is missing); pass the folder or the weights that training wrote"
         )
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{file} does not exist; keep the card beside the weights, or check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{file} cannot be read as JSON ({error}); copy it again") from error
-    if not isinstance(card, dict) or card.get("format") != _FORMAT or not isinstance(card.get("architecture"), dict):
-        raise ModelFileError(f"{file} is not the card of a network; pass the folder or weights that training wrote")
-    if card.get("version") != _VERSION:
-        raise ModelFileError(f"{file} has format version {card.get('version')!r}, not {_VERSION}; update modelaug")
+    if not file.exists():
+        raise ModelFileError(f"{file} does not exist; keep the card beside the weights, or check the path")
+    card = read_own_json(file, format=_FORMAT, version=_VERSION, otherwise=_OTHERWISE)
+    if not isinstance(card.get("architecture"), dict):
+        raise ModelFileError(f"{file} {_OTHERWISE}")
     return card
 
 
@@ -124,25 +119,20 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     weights = weights_file(path)
     card = read_card(weights)
     architecture = dict(card["architecture"])
-    try:
+    describes = "describes no known network"
+    with refusing(weights.with_suffix(".json"), describes, "copy it anew, or update modelaug"), torch.device("meta"):
+        # Without memory: the card may promise more than the weights hold.
         network = known_network(architecture.pop("name", None))(**architecture)
         if card.get("images") is not None:
             seen = SeenImages(**card["images"])
             network.check_grid(seen.grid)
             network.seen = seen
-    except (TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"{weights.with_suffix('.json')} describes no known network ({error}); copy it anew, or update modelaug"
-        ) from error
-    try:
+    with reading(weights, "safetensors", "copy it again"):
         tensors = load(weights.read_bytes())
-    except FileNotFoundError:
-        raise ModelFileError(f"{weights} does not exist; check the path") from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelFileError(f"{weights} cannot be read as safetensors ({error}); copy it again") from error
     misfit = _misfit(network.state_dict(), tensors)
     if misfit:
         raise ModelFileError(f"{weights} does not fit its card: {misfit}; pass weights and card of one network")
+    network.to_empty(device="cpu")
     network.load_state_dict(tensors)
     # As they are now: what a file holds in double precision may be too large.
     broken = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
