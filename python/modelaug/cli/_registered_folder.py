@@ -17,13 +17,15 @@ from modelaug.cli._pairs_file import FILE_COLUMNS, PairRow
 from modelaug.cli._registration import Outcome, Settings, carry_out, read_images
 from modelaug.cli._scores import mean_score
 from modelaug.io.archives import write_atomically
-from modelaug.io.provenance import file_digest
+from modelaug.io.locks import hold_folder
+from modelaug.io.provenance import SOURCE, claim_folder, file_digest
 from modelaug.io.reading import ModelFileError
+from modelaug.io.writing import remove_leftovers
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork
 
-__all__ = ["RESULTS", "finished_pairs", "register_folder"]
+__all__ = ["RESULTS", "register_folder"]
 
 RESULTS: Final = "results.csv"
 
@@ -46,7 +48,7 @@ Results = dict[str, dict[str, str]]
 """The line of every finished pair by its name, as in ``results.csv``."""
 
 
-def finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
+def _finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
     """Return the results of an earlier run of these pairs, of those whose files are all there.
 
     Raises
@@ -80,37 +82,51 @@ def finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
 def register_folder(
     rows: Sequence[PairRow],
     folder: Path,
-    finished: Results,
+    source: Mapping[str, Any],
     network: RegistrationNetwork,
     settings: Settings,
     threads: int | None,
 ) -> None:
-    """Register all pairs that are not finished, note each in ``results.csv``, and print means.
+    """Register all pairs that an earlier run has not finished, note each in ``results.csv``, and print means.
 
     Parameters
     ----------
     rows
         The pairs.
     folder
-        Where the results go.
-    finished
-        Of an earlier run, see `finished_pairs`.
+        Where the results go; no other run works there meanwhile.
+    source
+        What the results come from, but for the images.
     network, settings, threads
         As of `carry_out`.
 
     Raises
     ------
     ModelFileError, ValueError
-        If images of a pair cannot be registered; the message says in which row they are.
+        If the folder holds results of something else, or images of a pair cannot be registered; the message says in
+        which row they are.
+    BlockingIOError, FolderLostError
+        If another run works in the folder, or it is removed meanwhile.
     """
-    results = dict(finished)
-    with progress("registering") as report:
-        for done, row in enumerate(rows):
-            report(done, len(rows))
-            if row.name not in results:
-                results[row.name] = _line(row, _outcome(row, network, settings, threads))
-                _write_results(folder / RESULTS, results)
-        report(len(rows), len(rows))
+    results: Results = {}
+
+    def told() -> str:
+        there = sum(row.name in results and all(path.exists() for path in row.job.outputs) for row in rows)
+        return f"{there} of {len(rows)} pairs are in it"
+
+    with hold_folder(folder, told=told):
+        written = {RESULTS, SOURCE, *(path.name for row in rows for path in row.job.outputs)}
+        remove_leftovers(folder, written.__contains__)
+        claim_folder(folder, source)
+        finished = _finished_pairs(rows, folder)
+        results |= finished
+        with progress("registering") as report:
+            for done, row in enumerate(rows):
+                report(done, len(rows))
+                if row.name not in results:
+                    results[row.name] = _line(row, _outcome(row, network, settings, threads))
+                    _write_results(folder / RESULTS, results)
+            report(len(rows), len(rows))
     again = sum(row.name in finished for row in rows)
     out.print(f"{folder / RESULTS}: {len(rows)} pairs" + (f", {again} of them registered before" if again else ""))
     _print_means([results[row.name] for row in rows])

@@ -11,7 +11,7 @@ from modelaug._checks import choice, thread_count
 from modelaug.cli._console import ThreadsOption
 from modelaug.cli._moved import FIELD_SUFFIXES
 from modelaug.cli._pairs_file import read_pairs
-from modelaug.cli._registered_folder import finished_pairs, register_folder
+from modelaug.cli._registered_folder import register_folder
 from modelaug.cli._registration import (
     TRANSFORMS,
     Job,
@@ -22,7 +22,7 @@ from modelaug.cli._registration import (
     parse_grid,
     read_images,
 )
-from modelaug.io.provenance import claim_folder, file_digest
+from modelaug.io.provenance import file_digest
 
 if TYPE_CHECKING:
     import torch
@@ -209,5 +209,5 @@ def _register_all(
     if net.ndim == 3 and ending == ".flo":
         raise ValueError("--format is '.flo', which holds fields in the plane only; pass .nii.gz or .npz")
     digest = file_digest(weights_file(network))
-    claim_folder(folder, {"of": "register", "network_sha256": digest, **settings.as_json(), "format": ending})
-    register_folder(rows, folder, finished_pairs(rows, folder), net, settings, threads)
+    source = {"of": "register", "network_sha256": digest, **settings.as_json(), "format": ending}
+    register_folder(rows, folder, source, net, settings, threads)

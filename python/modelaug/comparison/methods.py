@@ -16,7 +16,8 @@ from modelaug.baselines import LabelShapes, MovingShapes, RandomDeformations, Re
 from modelaug.cohort import Cohort
 from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions, NetworkOptions
 from modelaug.evaluation import Register, metric_info, no_registration, score_registration
-from modelaug.io.provenance import claim_folder, read_json, write_json
+from modelaug.io.provenance import claim_folder, write_json
+from modelaug.io.reading import read_own_json
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.registration import (
     VariationalOptions,
@@ -180,7 +181,7 @@ def _chosen(fold: Fold) -> VariationalOptions:
     training = fold.training
     note = fold.folder.parent / "variational.json"
     if note.exists():
-        return VariationalOptions(**read_json(note, format=_CHOICE, version=1)["options"])
+        return VariationalOptions(**read_own_json(note, format=_CHOICE, version=1)["options"])
 
     def score(fixed: int, moving: int, field: Field) -> float:
         value = score_registration(training, fixed, moving, field, label_ids=fold.label_ids)[fold.options.metric]

@@ -31,7 +31,10 @@ from modelaug.evaluation import (
     test_pairs,
 )
 from modelaug.io.archives import read_archive, write_archive, write_atomically
-from modelaug.io.provenance import claim_folder, file_digest, read_json, write_json
+from modelaug.io.locks import hold_folder
+from modelaug.io.provenance import SOURCE, claim_folder, file_digest, write_json
+from modelaug.io.reading import ModelFileError, read_own_json
+from modelaug.io.writing import remove_leftovers
 
 __all__ = ["Task", "compare", "run_task"]
 
@@ -41,6 +44,10 @@ _LOG = logging.getLogger("modelaug.comparison")
 _FORMAT: Final = "modelaug registration scores"
 _VERSION: Final = 1
 _NETWORKS: Final = "FlowNet"
+_FILES: Final = ("cohort.npz", SOURCE, "table.json", "table.md", "report.html")
+_TASK_FILES: Final = ("examples.npz", "scores.json", "done.json", SOURCE)
+_PATIENCE: Final = 60.0
+"""Seconds in which a worker that was lost over a task has ended."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ def compare(
         If an argument does not fit, or the folder holds another comparison.
     ConnectionError
         If the scheduler does not answer or is lost.
+    BlockingIOError
+        If another run works in the folder; the message says which.
+    FolderLostError
+        If the folder was removed meanwhile.
     """
     options = options or CompareOptions()
     if threads is not None:
@@ -140,23 +151,38 @@ def compare(
     if len(cohort) < 2 * options.folds or len(cohort) - -(-len(cohort) // options.folds) < 2:
         raise ValueError(f"folds is {options.folds} for {len(cohort)} subjects; pass at most half as many folds")
     folder = Path(out).resolve()
-    _claim(folder, cohort, options, weights)
     tasks = [
         Task(folder, options, method, fold, threads) for fold in range(options.folds) for method in options.methods
     ]
-    if weights is None and options.network.pretrain_steps > 0 and any(t.method.startswith(_NETWORKS) for t in tasks):
-        _run([Task(folder, options, "", 0, threads)], scheduler)
-    _run(tasks, scheduler)
-    return _summarize(folder, cohort, name, tasks, options)
+
+    def told() -> str:
+        return f"{sum(task.result.exists() for task in tasks)} of {len(tasks)} methods and folds are in it"
+
+    with hold_folder(folder, told=told):
+        remove_leftovers(folder, _FILES.__contains__)
+        _claim(folder, cohort, options, weights)
+        pretrained = weights is None and options.network.pretrain_steps > 0
+        if pretrained and any(task.method.startswith(_NETWORKS) for task in tasks):
+            _run([Task(folder, options, "", 0, threads)], scheduler)
+        _run(tasks, scheduler)
+        return _summarize(folder, cohort, name, tasks, options)
 
 
 def run_task(task: Task) -> None:
     """Do a task, unless it is done."""
     if task.result.exists():
         return
+    if not (task.out / "cohort.npz").exists():
+        raise ModelFileError(f"{task.out / 'cohort.npz'} is not there; use a folder that all machines share")
+    with hold_folder(task.folder, patience=_PATIENCE):
+        remove_leftovers(task.folder, _TASK_FILES.__contains__)
+        if not task.result.exists():
+            _do(task)
+
+
+def _do(task: Task) -> None:
     threads = _checks.thread_count(task.threads)
     started = time.perf_counter()
-    task.folder.mkdir(parents=True, exist_ok=True)
     cohort = Cohort.load(task.out / "cohort.npz")
     if not task.method:
         channels = cohort.images.shape[1]
@@ -258,7 +284,7 @@ def _run(tasks: list[Task], scheduler: str | None) -> None:
 
 def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], options: CompareOptions) -> dict[str, Any]:
     """Write the table and the report from the tasks' files."""
-    found = [read_json(task.result, format=_FORMAT, version=_VERSION) for task in tasks]
+    found = [read_own_json(task.result, format=_FORMAT, version=_VERSION) for task in tasks]
     # Tasks run fold by fold; the table goes row by row.
     records = [record for result in found for record in result["records"]]
     rows = list(dict.fromkeys(record["method"] for record in records))

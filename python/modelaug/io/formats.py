@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import write_archive, write_atomically, writing
+from modelaug.io.archives import write_archive, write_atomically
 from modelaug.io.fields import encode_flo
+from modelaug.io.locks import check_held
+from modelaug.io.writing import TEMPORARY, writing
 from modelaug.synthesis import Pair
 
 __all__ = ["FORMATS", "ChairsFormat", "FileFormat", "NpzFormat", "TarFormat", "file_format", "shard_stem"]
@@ -149,9 +151,10 @@ class ChairsFormat:
 
     def write(self, folder: Path, number: int, indices: Sequence[int], batches: Sequence[Pair]) -> None:
         """Write three files per pair; all are complete before the first gets its name."""
+        check_held(folder / shard_stem(number))
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{shard_stem(number)}.", suffix=".tmp", dir=folder))
+            temporary = Path(tempfile.mkdtemp(prefix=f".{shard_stem(number)}.", suffix=TEMPORARY, dir=folder))
         try:
             names = []
             for index, (arrays, _) in zip(indices, _pairs(batches), strict=True):

@@ -21,14 +21,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from modelaug.io.archives import writing
+from modelaug.io.writing import writing
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
-__all__ = ["LOCK", "FolderLostError", "Hold", "hold_folder"]
+__all__ = ["LOCK", "FolderLostError", "Hold", "check_held", "hold_folder"]
 
 LOCK: Final = ".modelaug.lock"
 
@@ -64,10 +64,7 @@ class Hold:
         return not _is_at(self._path, self._handle)
 
     def check(self) -> None:
-        """Raise FolderLostError if the folder was removed or moved; to be called before something is written into it.
-
-        Else writing would make the folder anew, with a part of what belongs there.
-        """
+        """Raise FolderLostError if the folder was removed or moved."""
         if self.lost:
             raise self.error()
 
@@ -100,6 +97,18 @@ class Hold:
                 self._path.unlink()
         if sys.platform != "win32":
             os.close(self._handle)
+
+
+def check_held(path: Path) -> None:
+    """Raise FolderLostError if a path leads into a folder that this process holds, and that was removed or moved.
+
+    Else writing would make the folder anew, with a part of what belongs there.
+    """
+    if _held:
+        parents = Path(os.path.abspath(path)).parents
+        for (_, held), hold in tuple(_held.items()):
+            if Path(held).parent in parents:
+                hold.check()
 
 
 def _nothing() -> str:

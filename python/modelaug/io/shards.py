@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks, _core
-from modelaug.io import archives
+from modelaug.io import writing
 from modelaug.io.formats import FileFormat, file_format
 from modelaug.io.locks import LOCK, FolderLostError, Hold, hold_folder
 from modelaug.io.manifests import (
@@ -149,7 +149,6 @@ def write_shards(
                 if pending is not None:
                     done, pending = pending, None
                     ledger.add(done.result())
-                ledger.check()
                 pending = writer.submit(store_shard, plan, number, batches)  # while the next one is drawn
         finally:
             if pending is not None:
@@ -340,10 +339,6 @@ class Ledger:
         if self._progress is not None:
             self._progress(self._done, self._pairs)
 
-    def check(self) -> None:
-        """Raise FolderLostError if the folder is no longer there; to be called before a shard is written."""
-        self._hold.check()
-
     def add(self, shard: dict[str, Any]) -> None:
         """Note that a shard is done."""
         self._shards[shard["first"]] = shard
@@ -385,7 +380,6 @@ class Ledger:
 
     def _save(self) -> None:
         began = time.monotonic()
-        self.check()
         shards = [self._shards[start] for start in sorted(self._shards)]
         write_json(self._plan.manifest, self._plan.header() | {"shards": shards})
         self._saved = True
@@ -400,7 +394,7 @@ def remove_leftovers(plan: ShardPlan) -> None:
         match = _SHARD.fullmatch(name)
         return name == plan.manifest.name or (match is not None and int(match[1]) in plan.numbers)
 
-    archives.remove_leftovers(plan.folder, of)
+    writing.remove_leftovers(plan.folder, of)
 
 
 def _finished(plan: ShardPlan) -> list[dict[str, Any]]:

@@ -21,9 +21,9 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from modelaug.io.archives import write_atomically, writing
-from modelaug.io.locks import Hold
+from modelaug.io.archives import write_atomically
 from modelaug.io.reading import ModelFileError
+from modelaug.io.writing import writing
 from modelaug.learning.network import SeenImages, architecture_of
 from modelaug.learning.run import Run
 from modelaug.learning.storage import save_network
@@ -47,16 +47,14 @@ class Recorder(pl.Callback):
     ----------
     run
         What is recorded.
-    hold
-        That of the first process on the folder; None for the others.
     progress
         Whether to show it.
     """
 
-    def __init__(self, run: Run, hold: Hold | None, *, progress: bool) -> None:
-        self.run, self._hold = run, hold
+    def __init__(self, run: Run, *, progress: bool) -> None:
+        self.run = run
         self.network, self.options, self.folder, self.processes = run.network, run.options, run.folder, run.processes
-        self._writes = hold is not None
+        self._writes = self.processes.rank == 0
         self._progress = progress and self._writes
         self._ending = False
         self._bar: tqdm[Any] | None = None
@@ -103,7 +101,6 @@ class Recorder(pl.Callback):
             trainer.global_step,
             self.options.steps,
         )
-        self.check_folder()
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS)
         writer.writeheader()
@@ -151,11 +148,6 @@ class Recorder(pl.Callback):
         """Leave the terminal as it was."""
         self.teardown(trainer, pl_module, "fit")
 
-    def check_folder(self) -> None:
-        """Raise FolderLostError if the folder is no longer there; to be called before something is written into it."""
-        if self._hold is not None:
-            self._hold.check()
-
     def _require_finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             rate = self.options.rate(step - 1)
@@ -177,7 +169,6 @@ class Recorder(pl.Callback):
         if validating:
             row["validation_epe"] = self._validate(module, step)
         self._rows.append(row)
-        self.check_folder()
         log = self.folder / "metrics.csv"
         with writing(log), open(log, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, _COLUMNS).writerow(row)
@@ -195,7 +186,6 @@ class Recorder(pl.Callback):
         self._require_finite("validation error", error, step)
         if self.options.keep == "last" or error < self._metrics.get("validation_epe", math.inf):
             self._metrics = {"step": step, "validation_epe": error, "validation_epe_of_zero_flow": zero}
-            self.check_folder()
             save_network(module.kept, self.folder, self.card(finished=False))
         return error
 
@@ -229,7 +219,6 @@ class Checkpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        self._recorder.check_folder()
         data = io.BytesIO()
         torch.save(checkpoint, data)  # not into the file: what a full disk makes of that, torch does not tell
         write_atomically(path, lambda file: file.write(data.getbuffer()))

@@ -12,9 +12,9 @@ import torch
 
 from modelaug import _checks
 from modelaug.cohort import Cohort
-from modelaug.io.archives import remove_leftovers
-from modelaug.io.locks import Hold, hold_folder
+from modelaug.io.locks import hold_folder
 from modelaug.io.provenance import as_json
+from modelaug.io.writing import remove_leftovers
 from modelaug.learning.network import RegistrationNetwork
 from modelaug.learning.options import HELD_OUT, TrainOptions
 from modelaug.learning.processes import connect
@@ -119,22 +119,20 @@ def train(
         raise ValueError(f"steps is {options.steps}; pass fewer, so that training leaves out the validation pairs")
     count = given or max(1, _checks.thread_count(None) // processes.local)
     run = Run(network, options, folder, processes, note, None if pairs is None else pairs.digest())
-    with hold_folder(folder) if processes.rank == 0 else nullcontext() as hold:
-        if hold is not None:
+    with hold_folder(folder) if processes.rank == 0 else nullcontext():
+        if processes.rank == 0:
             remove_leftovers(folder, _FILES.__contains__)
             for name in () if resume else _FILES:
                 (folder / name).unlink(missing_ok=True)
         processes.wait()
         if not _finished(run):
             processes.wait()  # until all have looked, nobody writes
-            _fit(source, run, hold, real=pairs, threads=count, progress=progress)
+            _fit(source, run, real=pairs, threads=count, progress=progress)
             processes.wait()
     return folder / "net.safetensors"
 
 
-def _fit(
-    source: PairSource, run: Run, hold: Hold | None, *, real: RealPairs | None, threads: int, progress: bool
-) -> None:
+def _fit(source: PairSource, run: Run, *, real: RealPairs | None, threads: int, progress: bool) -> None:
     """Train from the beginning or a checkpoint on, and finish the card."""
     # Lightning takes seconds to import and only training needs it.
     from modelaug.learning._loop import fit
@@ -143,10 +141,9 @@ def _fit(
     network = run.network
     if run.options.seed is not None and not (run.folder / "last.ckpt").exists():
         network.initialize(run.options.seed)
-    recorder = Recorder(run, hold, progress=progress)
+    recorder = Recorder(run, progress=progress)
     fit(source, recorder, real=real, threads=threads)
-    if hold is not None:
-        hold.check()
+    if run.processes.rank == 0:
         write_card(network, run.folder, recorder.card(finished=True))
     network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
