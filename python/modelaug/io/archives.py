@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.arrays import open_archive
-from modelaug.io.reading import one_line
+from modelaug.io.locks import check_held
+from modelaug.io.writing import TEMPORARY, writing
 
-__all__ = ["read_archive", "remove_leftovers", "write_archive", "write_atomically", "writing"]
+__all__ = ["read_archive", "write_archive", "write_atomically"]
 
-_TEMPORARY: Final = ".tmp"
 _ASKING: Final = threading.Lock()  # the mask can only be read by setting it, which two threads must not do at once
 
 
@@ -30,11 +28,14 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
     ------
     OSError
         If the file cannot be written; the message names it, not the temporary one.
+    FolderLostError
+        If it would lie in a folder that this process holds, and that was removed.
     """
     target = Path(path)
+    check_held(target)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_TEMPORARY, dir=target.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=TEMPORARY, dir=target.parent)
     try:
         with writing(target, all=False), os.fdopen(handle, "wb") as file:
             write(file)
@@ -46,54 +47,6 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-@contextmanager
-def writing(path: str | Path, *, all: bool = True) -> Iterator[None]:
-    """Let an OSError name the file that is being written, in one line; by themselves those of full disks name none.
-
-    Parameters
-    ----------
-    path
-        The file.
-    all
-        Whether also errors that name a file do, such as a temporary one, or only those that name none.
-
-    Raises
-    ------
-    OSError
-        Of the same kind and number.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None and not all:
-            raise
-        # numpy tells of a full disk by an error without number.
-        reason = error.strerror or f"{one_line(error)}; the disk may be full"
-        told = type(error)(f"{path} cannot be written ({reason})")
-        told.errno = error.errno
-        raise told from error
-
-
-def remove_leftovers(folder: str | Path, of: Callable[[str], bool]) -> None:
-    """Remove temporary files, and folders, that a killed process left of the files `of` holds for; see `hold_folder`.
-
-    Parameters
-    ----------
-    folder
-        Where they lie.
-    of
-        Whether what is named so is written by none but the caller.
-    """
-    for path in list(Path(folder).glob(f".*{_TEMPORARY}")):
-        name = path.name[1 : -len(_TEMPORARY)].rpartition(".")[0]
-        if not name or not of(name):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
