@@ -10,7 +10,7 @@ from scipy import linalg, spatial
 from scipy.spatial.transform import Rotation
 
 from modelaug import procrustes
-from modelaug.alignment import apply_pose, pose_parameter_count
+from modelaug.alignment import apply_pose, inverse_pose, pose_matrix, pose_parameter_count
 from tests.examples import Array, hearts, one_line, philox, rotation
 
 TRANSFORMS = ["similarity", "rigid", "translation", "none"]
@@ -242,3 +242,21 @@ def test_bad_input_is_refused_in_one_line(landmarks: Array, options: dict[str, A
     with pytest.raises(ValueError, match=said) as caught:
         procrustes(landmarks, **options)
     one_line(caught.value)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_inverse_pose_is_the_inverse_matrix(d: int) -> None:
+    rng = philox(5)
+    for _ in range(5):
+        pose, centre = rng.normal(size=pose_parameter_count(d)), 30 * rng.normal(size=d)
+        whole = np.vstack([pose_matrix(pose, centre), np.eye(d + 1)[-1]])
+        np.testing.assert_allclose(inverse_pose(pose, centre), np.linalg.inv(whole)[:d], atol=1e-9)
+        # Scale and rotation about the centre, then the translation.
+        turn = Rotation.from_rotvec(pose[1:4]).as_matrix() if d == 3 else _plane_turn(pose[1])
+        x = rng.normal(size=d)
+        expected = np.exp(pose[0]) * turn @ (x - centre) + centre + pose[-d:]
+        np.testing.assert_allclose(whole[:d, :d] @ x + whole[:d, d], expected, atol=1e-9)
+
+
+def _plane_turn(angle: float) -> Array:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelaug import LandmarkObject
+from modelaug import AppearanceModel, Cohort, LandmarkObject
 from modelaug.crossings import contour_pairs, count_crossings
 from tests.examples import Array, directions, philox
 
@@ -69,3 +69,15 @@ def test_nested_rings_do_not_cross() -> None:
     ring = directions(2, 20)
     both = np.concatenate([ring, 0.9 * ring])
     assert count_crossings(both, contours("closed", "closed", size=20)).tolist() == [0, 0, 0]
+
+
+def test_a_model_allows_what_crosses_in_any_of_its_subjects() -> None:
+    """Two rings that lie in each other, but in one subject, whose inner ring crosses the outer one twice."""
+    ring, rng = directions(2, 12), philox(1)
+    shapes = []
+    for k in range(5):
+        inner = (3.0 + rng.uniform(0, 1)) * ring + [5.0 if k == 2 else 0.0, 0.0]
+        shapes.append(np.concatenate([(8.0 + rng.uniform(0, 1)) * ring, inner]) + 16)
+    shapes[2][:12] = 7.2 * ring + 16
+    model = AppearanceModel.fit(Cohort(rng.random((5, 33, 33)), shapes, objects=contours("closed", "closed", size=12)))
+    assert model.crossings.tolist() == [0, 2, 0]

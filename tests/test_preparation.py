@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from modelaug import Cohort
 from modelaug.io.geometry import Geometry
@@ -67,6 +68,31 @@ def test_resampled_labels_are_those_of_the_nearest_voxel() -> None:
         if np.all(np.abs(nearest - np.floor(nearest) - 0.5) > 1e-6):  # not between two
             source = np.clip(np.rint(nearest).astype(int), 0, np.array(before.grid) - 1)
             assert after.labels[at] == before.labels[tuple(source)]
+
+
+@pytest.mark.parametrize("new", [(3.0, 1.0), (1.7, 2.4), (0.5, 5.0)])
+def test_resampling_is_smoothing_and_then_linear_interpolation(new: tuple[float, float]) -> None:
+    """Against scipy, on noise: a Gaussian of sqrt(ratio^2 - 1) / 2 voxels along the axes that become coarser."""
+    image = np.random.Generator(np.random.Philox(2)).random((2, 31, 40))
+    after = resample(Scan("ann", image, geometry=Geometry((1.0, 1.2))), new)
+    ratio = np.array(new) / [1.0, 1.2]
+    deviations = [np.sqrt(r**2 - 1) / 2 if r > 1 else 0.0 for r in ratio]
+    start = (np.array([30, 39]) - (np.array(after.grid) - 1) * ratio) / 2
+    at = start.reshape(2, 1, 1) + ratio.reshape(2, 1, 1) * np.indices(after.grid)
+    for found, channel in zip(after.image, image, strict=True):
+        smooth = ndimage.gaussian_filter(channel, deviations, mode="nearest")
+        expected = ndimage.map_coordinates(smooth, at, order=1, mode="nearest")
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_channels_are_scaled_by_percentiles_of_their_own() -> None:
+    rng = np.random.Generator(np.random.Philox(3))
+    image = np.stack([rng.normal(size=(20, 30)), 1000 + 50 * rng.random((20, 30))])
+    found = scale_intensities(Scan("ann", image, geometry=Geometry((1.0, 1.0))), (5.0, 90.0)).image
+    for each, channel in zip(found, image, strict=True):
+        ranked = np.sort(channel.ravel())
+        low, high = (np.interp(q / 100 * (ranked.size - 1), np.arange(ranked.size), ranked) for q in (5, 90))
+        np.testing.assert_allclose(each, ((channel - low) / (high - low)).clip(0, 1), atol=1e-5)
 
 
 def test_smoothing_takes_away_what_a_coarser_grid_cannot_hold() -> None:
