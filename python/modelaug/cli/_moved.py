@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from modelaug import io
 from modelaug.io.geometry import ITK_SUFFIXES, Geometry, stem, suffix
-from modelaug.io.images import PICTURE_SUFFIXES
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
+from modelaug.io.pictures import PICTURE_SUFFIXES
 from modelaug.warping import warp
 
 __all__ = [

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from modelaug import io
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
 from modelaug.io.geometry import Geometry, in_plane, suffix, voxels_apart
-from modelaug.io.images import PICTURE_SUFFIXES, read_labels
+from modelaug.io.images import read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
+from modelaug.io.pictures import PICTURE_SUFFIXES
 from modelaug.warping import warp_points
 
 __all__ = [

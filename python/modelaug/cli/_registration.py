@@ -31,8 +31,8 @@ from modelaug.cli._scores import Scores, print_scores, score_labels
 from modelaug.evaluation import folded_percentage
 from modelaug.io.fields import field_of_volume
 from modelaug.io.geometry import ITK_SUFFIXES, Geometry, suffix
-from modelaug.io.images import PICTURE_SUFFIXES
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
+from modelaug.io.pictures import PICTURE_SUFFIXES
 from modelaug.registration.affine import register_affine
 from modelaug.registration.correlation import Transform
 
