@@ -72,11 +72,14 @@ def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[A
     """
     place = Path(path)
     folder = place.is_dir()
-    planes = _of_folder(place, labels) if folder else _of_file(place, labels)
-    ordered, geometry = stacked(planes, place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of what the standard does not allow; what is used is checked here
+        planes = _of_folder(place, labels) if folder else _of_file(place, labels)
+        ordered, geometry = stacked(planes, place)
+        voxels = _voxels(ordered, floating=folder, labels=labels)
     if len(planes) == 1 and planes[0].spacing is None:
         geometry = _sized(planes[0], geometry)
-    return _voxels(ordered, floating=folder, labels=labels), geometry
+    return voxels, geometry
 
 
 def _of_file(path: Path, labels: bool) -> list[Plane]:
@@ -147,7 +150,11 @@ def _voxels(planes: Sequence[Plane], *, floating: bool, labels: bool) -> npt.NDA
         plane = planes[k]
         if pixels.shape != voxels.shape[1:] or pixels.dtype.itemsize != stored.itemsize:
             raise ModelFileError(f"{plane.path} has pixels of another kind than {planes[0].name}; save them alike")
-        voxels[k] = pixels.astype(np.float64) * plane.slope + plane.intercept if rescaled else pixels
+        if not rescaled:
+            voxels[k] = pixels
+            continue
+        np.multiply(pixels, np.float64(plane.slope), out=voxels[k], casting="same_kind")
+        voxels[k] += plane.intercept
     assert voxels is not None
     if voxels.ndim == 3:
         return voxels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -62,8 +61,7 @@ def stored_pixels(planes: Sequence[Plane], *, palette: bool) -> Iterator[npt.NDA
         if plane.path != path:
             path, header = plane.path, read_header(plane.path, (*PIXEL_KEYWORDS, "PixelData", *_FLOATS, *_OFFSETS))
             kind = _checked(path, header)
-        with reading(plane.path, "an image", "copy it again"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with reading(plane.path, "an image", "copy it again"):
             pixels = _decoded(header, plane.frame)
             if pixels.dtype.kind != "f" and header.BitsAllocated > 1:
                 pixels = _cleaned(pixels, header)
@@ -82,7 +80,10 @@ def _checked(path: Path, header: Any) -> str:
         frame = int(header.Rows) * int(header.Columns) * samples * int(bits or 0) / 8
         excess = 0 if data is None else len(data) / frame - int(header.get("NumberOfFrames") or 1) if frame else 0
     if samples != (3 if kind in _COLOUR else 1) or kind not in (*_GREY, _PALETTE, *_COLOUR):
-        raise ModelFileError(f"{path} has {samples} samples of {kind}, which is not read; save it in grey or RGB")
+        raise ModelFileError(
+            f"{path} has PhotometricInterpretation {kind} and SamplesPerPixel {samples}, which is not read; save it in "
+            "grey or RGB"
+        )
     if not floats and data is None:
         raise ModelFileError(f"{path} holds no pixels; copy it again")
     if syntax.is_compressed and (syntax not in _THROUGH_GDCM or floats):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +59,8 @@ _OF_FILE: Final = (
     "PerFrameFunctionalGroupsSequence",
     "DetectorInformationSequence",
     "FrameIncrementPointer",
+    "FrameTime",
+    "FrameTimeVector",
     "GridFrameOffsetVector",
     "SliceVector",
     "SegmentationType",
@@ -118,6 +119,7 @@ _OF_PLANE: Final = (
 )
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_FARTHEST: Final = 1e6  # mm
 _ORTHONORMAL: Final = 1e-3  # of cosines with three decimals
 _MAGIC: Final = b"DICM"
 _FIRST_GROUP: Final = b"\x08\x00"
@@ -197,8 +199,7 @@ def read_header(path: Path, keywords: Sequence[str] = (*PIXEL_KEYWORDS, *_OF_FIL
     check_file(path)
     if not is_dicom(path):
         raise ModelFileError(f"{path} is no DICOM, or damaged; copy it again")
-    with reading(path, "DICOM", "copy it again"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that are not what the standard wants; they are checked below
+    with reading(path, "DICOM", "copy it again"):
         bare = _head(path)[128:] != _MAGIC
         if not bare and pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED:
             raise ModelFileError(f"{path} is deflated; save it uncompressed")
@@ -296,13 +297,19 @@ def _values(path: Path, header: Any, groups: Iterable[Any]) -> dict[str, Any]:
 
 def _plane(path: Path, header: Any, frame: int, name: str, values: dict[str, Any]) -> Plane:
     slope, intercept = _rescaling(path, header, values)
+    position, axes = _numbers(path, values, "ImagePositionPatient", 3), _axes(path, values)
+    if (position is None) != (axes is None):
+        lacking = "ImagePositionPatient" if position is None else "ImageOrientationPatient"
+        raise ModelFileError(f"{path} has no {lacking}, so that it lies nowhere; add it")
+    if position is not None and np.abs(position).max() > _FARTHEST:
+        raise ModelFileError(f"{path} has ImagePositionPatient {position.tolist()}, which is no place; correct it")
     between = _number(path, values, "SpacingBetweenSlices") or _number(path, values, "SliceThickness") or 1.0
     return Plane(
         path,
         frame,
         name,
-        _numbers(path, values, "ImagePositionPatient", 3),
-        _axes(path, values),
+        position,
+        axes,
         _spacing(path, values, "PixelSpacing"),
         abs(between),
         slope,
@@ -321,7 +328,7 @@ def _numbers(path: Path, values: Mapping[str, Any], keyword: str, count: int) ->
         array = np.array([])
     if array.shape != (count,) or not np.isfinite(array).all():
         wanted = "a finite number" if count == 1 else f"{count} finite numbers"
-        shown = given if count == 1 or isinstance(given, str) else list(given)
+        shown = str(given).replace("'", "")
         raise ModelFileError(f"{path} has {keyword} {shown}, not {wanted}; correct it")
     return array
 
@@ -357,8 +364,8 @@ def _axes(path: Path, values: Mapping[str, Any]) -> _Vector | None:
 
 def _spacing(path: Path, values: Mapping[str, Any], keyword: str) -> _Vector | None:
     lengths = _numbers(path, values, keyword, 2)
-    if lengths is not None and not (lengths > 0).all():
-        raise ModelFileError(f"{path} has {keyword} {lengths.tolist()}, not two positive numbers; correct it")
+    if lengths is not None and not ((lengths >= 1 / _FARTHEST) & (lengths <= _FARTHEST)).all():
+        raise ModelFileError(f"{path} has {keyword} {lengths.tolist()}, which is no size of pixels in mm; correct it")
     return lengths
 
 
@@ -408,6 +415,7 @@ def _stacked(path: Path, header: Any, count: int, name: str) -> list[Plane]:
     pointer = _get(path, header, "FrameIncrementPointer")
     pointers = [] if _absent(pointer) else [pointer] if np.ndim(pointer) == 0 else list(pointer)
     over = [keyword_for_tag(each) or str(each) for each in pointers]
+    over += [each for each in ("FrameTime", "FrameTimeVector") if each in header and each not in over]
     if set(over) - {"SliceVector", "GridFrameOffsetVector"}:
         raise ModelFileError(f"{path} has {count} frames over {' and '.join(over)}; save one volume of them as .nii.gz")
     values = _values(path, header, _sequence(path, header, "DetectorInformationSequence")[:1])

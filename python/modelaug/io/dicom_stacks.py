@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from modelaug.io.dicom_planes import ALIKE, REASONS, Plane
 from modelaug.io.geometry import Geometry
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, one_line
 
 __all__ = ["stacked"]
 
@@ -67,7 +67,7 @@ def _geometry(plane: Plane, pixels: npt.NDArray[np.float64], step: float) -> Geo
     try:
         return Geometry([step, *pixels], plane.position, direction)
     except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{plane.path} lies nowhere: {error}") from error
+        raise ModelFileError(f"{plane.path} cannot be placed: {one_line(error)}") from error
 
 
 def _check_alike(planes: Sequence[Plane], place: str | Path) -> None:
@@ -151,7 +151,7 @@ def _check_regular(
             f"{place} is no stack: {b.name} lies at the same place as {a.name}"
             f"{f' ({why[0]})' if why else ''}; pass a folder with one slice at each place"
         )
-    usual, step = float(np.median(gaps)), float(along[-1]) / len(gaps)
+    usual, step = float(np.sort(gaps)[(len(gaps) - 1) // 2]), float(along[-1]) / len(gaps)
     # Positions are rounded, often to 0.01 mm.
     tolerance = max(0.01 * usual, min(0.01, 0.1 * usual))
     if np.abs(along - step * np.arange(len(along))).max() > tolerance:
