@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import read_archive, write_archive
+from modelaug.io.archives import write_archive
+from modelaug.io.arrays import Archive, open_archive
+from modelaug.io.reading import refusing
 
 __all__ = ["Cohort", "LandmarkObject"]
 
@@ -250,24 +252,40 @@ class Cohort:
         Raises
         ------
         ModelFileError
-            If a file cannot be read, or lacks an array.
+            If a file cannot be read, lacks an array, or its arrays do not make a cohort.
         TypeError, ValueError
-            If the arrays or files do not make a cohort.
+            If the files of a folder do not make a cohort.
         """
         if Path(path).is_dir() or Path(path).suffix.lower() == ".toml":
             from modelaug.io.scans import read_cohort  # which needs what is above
 
             return read_cohort(path)
-        arrays = read_archive(path, required=("images", "landmarks"))
-        return cls(
-            arrays["images"],
-            arrays["landmarks"],
-            labels=arrays.get("labels"),
-            objects=_parse_objects(str(arrays["objects"]), path) if "objects" in arrays else None,
-            spacing=arrays.get("spacing"),
-            names=arrays["names"].tolist() if "names" in arrays else None,
-            preparation=parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else None,
-        )
+        with open_archive(path) as archive, refusing(path, "holds no cohort", "correct it, or pass another file"):
+            return cls(**_read_arrays(archive))
+
+
+def _read_arrays(archive: Archive) -> dict[str, Any]:
+    """Return the arguments of a cohort; nothing is unpacked that is larger than the images let expect."""
+    archive.require("images", "landmarks")
+    images, landmarks = (archive.headers[name].shape for name in ("images", "landmarks"))
+    if images[:1] != landmarks[:1]:
+        raise ValueError(f"images has shape {images} but landmarks {landmarks}; pass one of each per subject")
+    voxels = archive.headers["images"].size
+    arguments: dict[str, Any] = {
+        name: archive.read(name, most=3 * voxels)
+        for name in ("images", "landmarks", "labels", "spacing")
+        if name in archive.headers
+    }
+    if "names" in archive.headers:
+        arguments["names"] = archive.read("names", most=voxels).tolist()
+    if "objects" in archive.headers:
+        with refusing(archive.path, "has objects that cannot be read", "write a JSON list of name, kind, indices"):
+            arguments["objects"] = [
+                LandmarkObject(str(o["name"]), tuple(o["indices"]), o["kind"]) for o in archive.read_json("objects")
+            ]
+    if "preparation" in archive.headers:
+        arguments["preparation"] = parse_preparation(str(archive.read("preparation", most=1)), archive.path)
+    return arguments
 
 
 def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -294,12 +312,3 @@ def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np
     if array.shape != shape:
         raise ValueError(f"labels has shape {array.shape}; pass one label map per image, shape {shape}")
     return np.ascontiguousarray(array)
-
-
-def _parse_objects(text: str, path: str | Path) -> list[LandmarkObject]:
-    try:
-        return [LandmarkObject(str(o["name"]), tuple(o["indices"]), o["kind"]) for o in json.loads(text)]
-    except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"objects in {path} cannot be read ({error}); write a JSON list of name, kind, indices"
-        ) from error

@@ -13,6 +13,7 @@ from modelaug import _checks
 __all__ = ["GaussianModel"]
 
 _BLOCK = 1 << 16  # columns of the samples that are worked on at a time in float64
+_ORTHONORMAL = 1e-3
 _NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding errors
 
 Real = npt.NDArray[np.floating[Any]]
@@ -134,3 +135,12 @@ class GaussianModel:
     def reconstruct(self, coefficients: npt.ArrayLike) -> Real:
         """Return mean + P b for coefficients b (..., k): (..., p)."""
         return np.asarray(self.mean + np.asarray(coefficients) @ self.basis.T)
+
+    def is_orthonormal(self) -> bool:
+        """Return whether P^T P is the identity up to the rounding of single precision, seen from some vectors."""
+        # The product itself takes k times as long.
+        probes = np.random.Generator(np.random.Philox(0)).standard_normal((len(self.variances), 3))
+        products = self.basis.T @ (self.basis @ probes.astype(self.basis.dtype))
+        lengths = np.linalg.norm(self.basis, axis=0)
+        error = np.linalg.norm(products - probes, axis=0) / np.linalg.norm(probes, axis=0)
+        return bool(np.abs(lengths - 1).max() < _ORTHONORMAL and error.max() < _ORTHONORMAL)

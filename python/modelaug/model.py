@@ -328,6 +328,29 @@ class AppearanceModel:
 
     def check(self) -> None:
         """Raise ValueError or TypeError unless all parts fit together, so that no hostile file can reach a kernel."""
+        self._check_parts()
+        subjects = self.provenance["subjects"]
+        if not isinstance(subjects, list) or not all(isinstance(each, str) for each in subjects) or len(subjects) < 2:
+            raise TypeError("subjects are no list of two names or more")
+        if self.texture_coefficients.shape != (len(subjects), len(self.texture.variances)):
+            raise ValueError(
+                f"texture_coefficients has shape {self.texture_coefficients.shape} for {len(subjects)} subjects and "
+                f"{len(self.texture.variances)} modes"
+            )
+        if not np.abs(self.texture_coefficients).sum(axis=1).max() < np.finfo(np.float32).max:
+            raise ValueError("texture_coefficients are beyond single precision")
+        self._check_frame()
+        if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
+            raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
+        if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
+            raise ValueError(f"intensities is {self.intensities.tolist()}")
+        options = {"shape": ShapeOptions, "texture": TextureOptions, "spline": SplineOptions}
+        if set(self.options) != set(options):
+            raise ValueError(f"options are of {sorted(self.options)}, not of {sorted(options)}")
+        for name, kind in options.items():
+            kind(**self.options[name])
+
+    def _check_parts(self) -> None:
         m, d = self.reference.shape
         expected = {
             "shape": (m * d, np.float64),
@@ -338,33 +361,31 @@ class AppearanceModel:
             part: GaussianModel = getattr(self, name)
             if part.mean.shape != (length,) or part.mean.dtype != dtype or part.basis.dtype != dtype:
                 raise ValueError(f"{name} has {part.mean.shape} entries of {part.mean.dtype}, not {length} of {dtype}")
-        subjects = len(self.provenance["subjects"])
-        if subjects < 2 or self.texture_coefficients.shape != (subjects, len(self.texture.variances)):
-            raise ValueError(
-                f"texture_coefficients has shape {self.texture_coefficients.shape} for {subjects} subjects and "
-                f"{len(self.texture.variances)} modes"
-            )
-        self._check_frame()
-        if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
-            raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
-        if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
-            raise ValueError(f"intensities is {self.intensities.tolist()}")
-        ShapeOptions(**self.options["shape"])
-        TextureOptions(**self.options["texture"])
-        SplineOptions(**self.options["spline"])
+            if not part.is_orthonormal():
+                raise ValueError(f"modes of {name} are not orthonormal")
+            # So that what is drawn is finite in single precision.
+            farthest = np.abs(part.mean).max() + 100 * np.sqrt(part.variances.sum())
+            if not farthest < np.finfo(np.float32).max:
+                raise ValueError(f"{name} reaches as far as {farthest:g}")
 
     def _check_frame(self) -> None:
         m, d = self.reference.shape
         if d != len(self.grid) or self.center.shape != (d,):
             raise ValueError(f"reference has {d} coordinates for the grid {self.grid}")
-        if self.spacing.shape != (d,) or self.spacing.min() <= 0:
-            raise ValueError(f"spacing is {self.spacing}")
+        if self.spacing.shape != (d,):
+            raise ValueError(f"spacing has shape {self.spacing.shape} for {d} axes")
+        _checks.spacing("spacing", self.spacing, d)
         if not self.mean_fits():
             raise ValueError(f"reference leaves the grid {self.grid}")
+        # Up to rounding they are the same; the one is what is drawn around, the other where the mean image shows it.
+        if np.abs(self.shape.mean - self.reference.ravel()).max() > 1e-6 * max(self.grid):
+            raise ValueError("reference is not the mean of shape")
         if sorted(i for o in self.objects for i in o.indices) != list(range(m)):
             raise ValueError("objects do not name every landmark once")
         if self.crossings.shape != (len(contour_pairs(self.objects, d)),):
             raise ValueError(f"crossings has shape {self.crossings.shape}, not one entry per pair of contours")
+        if (self.crossings < count_crossings(self.reference, self.objects)).any():
+            raise ValueError(f"crossings is {self.crossings.tolist()}, fewer than the mean shape has")
 
 
 def shape_model(

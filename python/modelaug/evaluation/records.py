@@ -12,7 +12,7 @@ import numpy as np
 
 from modelaug.io.archives import write_atomically
 from modelaug.io.provenance import as_json
-from modelaug.io.reading import ModelFileError, read_text, refusing
+from modelaug.io.reading import ModelFileError, parse_json, read_text, refusing
 
 __all__ = ["Record", "read_records", "write_records"]
 
@@ -46,7 +46,7 @@ def read_records(path: str | Path) -> list[Record]:
         if not line.strip():
             continue
         with refusing(f"{path}, line {number},", "is no JSON", "write one object per line"):
-            record = json.loads(line)
+            record = parse_json(line)
         if not isinstance(record, dict):
             raise ModelFileError(f"{path}, line {number}, is no JSON object; write one per line")
         records.append(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import zipfile
@@ -15,7 +14,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.io.reading import ModelFileError, reading
+from modelaug.io.reading import ModelFileError, parse_json, reading
 
 __all__ = ["Archive", "ArrayHeader", "open_archive", "read_npy"]
 
@@ -103,8 +102,8 @@ class Archive:
             if array.dtype.kind != "U" or array.ndim:
                 raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not that of one string")
             try:
-                return json.loads(str(array))
-            except (ValueError, RecursionError) as error:
+                return parse_json(str(array))
+            except ValueError as error:
                 raise ValueError(f"{name} is no JSON: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.alignment import pose_parameter_count
 from modelaug.cohort import LandmarkObject
 from modelaug.gaussian import GaussianModel
-from modelaug.io.archives import read_archive, write_archive
-from modelaug.io.reading import ModelFileError
+from modelaug.io.archives import write_archive
+from modelaug.io.arrays import Archive, open_archive
+from modelaug.io.reading import check_format, refusing
 
 if TYPE_CHECKING:
     from modelaug.model import AppearanceModel
@@ -55,15 +58,17 @@ def write_model(path: str | Path, model: AppearanceModel) -> None:
 
 def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel:
     """Read a model that `write_model` wrote, bit for bit; errors as of `AppearanceModel.load`."""
-    arrays = read_archive(path, required=("header",))
-    try:
-        header = json.loads(str(arrays["header"]))
-        if header["format"] != _FORMAT:
-            raise ModelFileError(f"{path} holds {header['format']!r}; pass an appearance model")
-        if header["version"] != _VERSION:
-            raise ModelFileError(
-                f"{path} has format version {header['version']}, this program reads {_VERSION}; fit the model again"
-            )
+    invalid = "is no valid appearance model"
+    # What overflows is refused, without a warning beside.
+    with open_archive(path) as archive, refusing(path, invalid, "fit the model again"), np.errstate(all="ignore"):
+        archive.require("header")
+        header = archive.read_json("header")
+        alien = header.get("format") if isinstance(header, dict) else header
+        otherwise = f"holds {alien!r}; pass an appearance model"
+        check_format(path, header, format=_FORMAT, version=_VERSION, otherwise=otherwise)
+        grid = _checks.grid_shape("grid", header["grid"])
+        objects = tuple(LandmarkObject(o["name"], tuple(o["indices"]), o["kind"]) for o in header["objects"])
+        arrays = _read_arrays(archive, grid, sum(len(each.indices) for each in objects))
         parts: dict[str, Any] = {
             name: GaussianModel(
                 arrays[f"{name}_mean"], np.ascontiguousarray(arrays[f"{name}_modes"]).T, arrays[f"{name}_variances"]
@@ -78,16 +83,30 @@ def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel
             **fixed,
             labels=arrays.get("labels"),
             crossings=_counts(arrays["crossings"]),
-            grid=_checks.grid_shape("grid", header["grid"]),
-            objects=tuple(LandmarkObject(o["name"], tuple(o["indices"]), o["kind"]) for o in header["objects"]),
+            grid=grid,
+            objects=objects,
             options=header["options"],
             provenance=header["provenance"],
         )
         model.check()
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelFileError(f"{path} is no valid appearance model ({reason}); fit the model again") from error
     return model
+
+
+def _read_arrays(archive: Archive, grid: tuple[int, ...], landmarks: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a model, none of which is unpacked if it is larger than the others let expect."""
+    needed = (*(f"{part}_{name}" for part in _PARTS for name in ("mean", "modes", "variances")), *_ARRAYS, "crossings")
+    archive.require(*needed)
+    archive.know("header", "labels", *needed)
+    d, pixels = len(grid), math.prod(grid)
+    channels, subjects = (archive.headers[name].shape[:1] for name in ("background", "texture_coefficients"))
+    lengths = {"shape": landmarks * d, "texture": math.prod((pixels, *channels)), "pose": pose_parameter_count(d)}
+    limits = dict.fromkeys((*_ARRAYS, "crossings"), (landmarks + 4) * (landmarks + 4))
+    limits |= {"labels": pixels, "background": math.prod(channels), "intensities": 2 * math.prod(channels)}
+    for part, length in lengths.items():
+        modes = math.prod(archive.headers[f"{part}_variances"].shape)
+        limits |= {f"{part}_mean": length, f"{part}_variances": length, f"{part}_modes": length * modes}
+    limits["texture_coefficients"] = math.prod((lengths["texture"], *subjects))
+    return {name: archive.read(name, most=limits[name]) for name in archive.headers if name != "header"}
 
 
 def _counts(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -17,6 +17,7 @@ __all__ = [
     "check_file",
     "check_format",
     "one_line",
+    "parse_json",
     "read_bytes",
     "read_json",
     "read_own_json",
@@ -28,6 +29,9 @@ __all__ = [
 
 _LONGEST_TEXT: Final = 2**28
 """Bytes of a table, a description or a note; more is no such file."""
+
+_DEEPEST: Final = 64
+"""Levels of lists and tables within each other."""
 
 _LONGEST_TOML: Final = 2**20
 """Bytes of a description or a recipe, which people write; its reader is slow."""
@@ -165,7 +169,28 @@ def read_json(path: str | Path, remedy: str = "correct it") -> Any:
     """
     text = read_text(path, "JSON")
     with reading(path, "JSON", remedy):
-        return json.loads(text)
+        return parse_json(text)
+
+
+def parse_json(text: str) -> Any:
+    """Return what a text holds as JSON, which no reader of it can stumble over.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or holds lists within lists within lists, and so on, which only damage or malice makes.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {_DEEPEST} deep") from None
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(_DEEPEST):
+        level = [each for one in level for each in (one.values() if isinstance(one, dict) else one)]
+        level = [each for each in level if isinstance(each, (dict, list))]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def read_toml(path: str | Path, remedy: str = "correct it") -> dict[str, Any]:
