@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants import foundations, learning, measures, methods, surroundings
+from tests.mutants import files, foundations, learning, measures, methods, surroundings
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -13,4 +13,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *methods.MUTANTS,
     *measures.MUTANTS,
     *surroundings.MUTANTS,
+    *files.MUTANTS,
 )
