@@ -174,3 +174,8 @@ def test_given_point_must_be_given() -> None:
     contour = Contour(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))
     with pytest.raises(ValueError, match="'tip'"):
         Given("tip").locate(Scene(figure(), ONES), (1,), contour)
+
+
+def test_given_points_are_in_voxels() -> None:
+    scene = Scene(figure(), np.array([0.5, 2.0]), {"mine": np.array([30.0, 20.0])})
+    assert Given("mine").locate(scene, (1,), None).tolist() == [15.0, 40.0]

@@ -126,3 +126,14 @@ def test_arguments_are_checked(landmarks: Any, names: Any, word: str) -> None:
     with pytest.raises(ValueError, match=word) as caught:
         check_correspondence(landmarks, cohort().objects, names=names)
     one_line(caught.value)
+
+
+def test_the_odd_one_out_is_named_whichever_way_the_others_run() -> None:
+    """Contours of all but one run counter-clockwise; what is odd is to run clockwise."""
+    objects = cohort().objects
+    landmarks = cohort().landmarks.copy()
+    mirrored = [_flipped(shape) for shape in landmarks]
+    mirrored[6] = landmarks[6]
+    found = check_correspondence(np.array(mirrored), objects, names=cohort().names)
+    told = [line for line in found if "run the other way round" in line or "runs the other way round" in line]
+    assert [line.partition(":")[0] for line in told] == [f"subject {cohort().names[6]!r}"]

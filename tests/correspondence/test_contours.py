@@ -241,3 +241,25 @@ def test_label_values() -> None:
     for wrong in ("3", 1.5, [1.5]):
         with pytest.raises(TypeError, match="it"):
             label_values("it", wrong)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_holes_do_not_move_the_outline(smoothing: float) -> None:
+    """A ring two pixels thick has the outline of its disc, though smoothing reaches the hole."""
+    disc = ellipse((40, 45), (20, 22), (11, 13))
+    ring = disc & ~(ellipse((40, 45), (20, 22), (9, 11)) == 1)
+    options = ContourOptions(smoothing=smoothing)
+    found, expected = (structure_contour(each, (1,), ONES, options)[0] for each in (ring, disc))
+    np.testing.assert_allclose(found.points, expected.points)
+
+
+@pytest.mark.parametrize("grow", [4.0, -4.0])
+def test_outlines_grow_in_millimetres(grow: float) -> None:
+    """A box of 18 x 30 mm on pixels of 1 x 2 mm: its sides move by so many millimetres, along both axes."""
+    labels, spacing = np.zeros((50, 40), np.uint8), np.array([1.0, 2.0])
+    labels[15:33, 10:25] = 1
+    before, after = (
+        structure_contour(labels, (1,), spacing, ContourOptions(smoothing=0.0, grow=by))[0].points for by in (0.0, grow)
+    )
+    np.testing.assert_allclose(after.min(axis=0), before.min(axis=0) - grow, atol=1e-9)
+    np.testing.assert_allclose(after.max(axis=0), before.max(axis=0) + grow, atol=1e-9)
