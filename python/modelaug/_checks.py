@@ -9,17 +9,35 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
 
-__all__ = ["choice", "finite", "grid_shape", "integer", "number", "options", "output", "spacing", "thread_count"]
+__all__ = [
+    "LARGEST_INT",
+    "MOST_THREADS",
+    "choice",
+    "finite",
+    "grid_shape",
+    "integer",
+    "number",
+    "options",
+    "output",
+    "spacing",
+    "thread_count",
+]
 
 
 Options = TypeVar("Options")
+
+MOST_THREADS: Final = 1024
+"""More than any machine has use for; where a system does not give so many, libraries end the process."""
+
+LARGEST_INT: Final = 2**31 - 1
+"""Of the kernels' integers that are no sizes."""
 
 _MOST_VOXELS = 2**36
 _SHORTEST = 1e-6  # millimetres per voxel
@@ -159,5 +177,6 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
 def thread_count(threads: int | None) -> int:
     """Return the number of threads to use: `threads`, or the cores this process may run on if it is None."""
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return integer("threads", threads, minimum=1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, MOST_THREADS)
+    return integer("threads", threads, minimum=1, maximum=MOST_THREADS)

@@ -133,7 +133,7 @@ def invert(
     inverse, residual = _core.invert(
         check_field("u", u),
         _checks.number("tolerance", tolerance, minimum=0.0),
-        _checks.integer("max_iterations", max_iterations, minimum=1),
+        _checks.integer("max_iterations", max_iterations, minimum=1, maximum=_checks.LARGEST_INT),
         _checks.thread_count(threads),
     )
     return (inverse, residual) if return_residual else inverse

@@ -164,7 +164,7 @@ def fit_bspline(
         w,
         shape,
         _checks.number("tolerance", tolerance, minimum=0.0),
-        _checks.integer("max_levels", max_levels, minimum=1),
+        _checks.integer("max_levels", max_levels, minimum=1, maximum=_checks.LARGEST_INT),
         bool(affine),
     )
     return BSpline(coefficients, shape, residuals, levels, converged)
@@ -198,9 +198,13 @@ class SplineOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerance", _checks.number("tolerance", self.tolerance, minimum=0.0))
-        object.__setattr__(self, "max_levels", _checks.integer("max_levels", self.max_levels, minimum=1))
+        object.__setattr__(
+            self, "max_levels", _checks.integer("max_levels", self.max_levels, minimum=1, maximum=_checks.LARGEST_INT)
+        )
         object.__setattr__(self, "finest", _checks.number("finest", self.finest, above=0.0))
-        object.__setattr__(self, "max_steps", _checks.integer("max_steps", self.max_steps, minimum=1))
+        object.__setattr__(
+            self, "max_steps", _checks.integer("max_steps", self.max_steps, minimum=1, maximum=_checks.LARGEST_INT)
+        )
         object.__setattr__(self, "max_residual", _checks.number("max_residual", self.max_residual, minimum=0.0))
 
     def displacement(
