@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import gzip
 import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 
+_NIFTI_HEADER: Final = 352  # bytes
+_LEVEL: Final = 6  # of compression, as zlib has it by default
 _DOUBLE_SUFFIXES: Final = (".nii.gz", ".mrk.json")
 
 
@@ -200,12 +203,35 @@ def itk_geometry(image: Any) -> Geometry:
 
 
 def write_itk(path: str | Path, image: Any) -> None:
-    """Write a ``SimpleITK.Image``, under a temporary name until it is complete."""
+    """Write a ``SimpleITK.Image``, under a temporary name until it is complete.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the message names it.
+    """
     import SimpleITK as sitk
 
     # SimpleITK writes to named files only, and takes the format from the name.
     with tempfile.TemporaryDirectory(prefix="modelaug-") as folder:
-        temporary = Path(folder) / f"image{suffix(path)}"
-        sitk.WriteImage(image, str(temporary))
+        temporary = Path(folder) / f"image{suffix(path).removesuffix('.gz')}"
+        try:
+            sitk.WriteImage(image, str(temporary))
+            size = temporary.stat().st_size
+        except (RuntimeError, OSError):
+            size = 0
+        # ITK does not tell of a full disk while it writes NIfTI.
+        data = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+        if size < data + (_NIFTI_HEADER if temporary.suffix == ".nii" else 0):
+            raise OSError(f"{path} cannot be written ({folder} takes no {data} bytes; make room there, or set TMPDIR)")
         with open(temporary, "rb") as source:
-            write_atomically(path, lambda file: shutil.copyfileobj(source, file))
+            write_atomically(path, lambda file: _copy(source, file, packed=suffix(path).endswith(".gz")))
+
+
+def _copy(source: IO[bytes], file: IO[bytes], *, packed: bool) -> None:
+    if not packed:
+        shutil.copyfileobj(source, file)
+        return
+    # Without name and time, so that the bytes depend on the image only.
+    with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as target:
+        shutil.copyfileobj(source, target)
