@@ -15,6 +15,7 @@ from modelaug.cli._console import ThreadsOption, out, output_file
 from modelaug.cli._moved import (
     IMAGE_OUTPUTS,
     LABEL_OUTPUTS,
+    check_image_fits,
     check_labels_fit,
     moved_labels,
     write_labels,
@@ -23,7 +24,7 @@ from modelaug.cli._moved import (
 )
 from modelaug.cli._pictures import Pair, Picture, as_picture, leads_inside, led_into, moved_points, points_of
 from modelaug.io.fields import field_of_plane
-from modelaug.io.geometry import ITK_SUFFIXES, Geometry, in_plane, suffix
+from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, suffix
 from modelaug.io.images import read_labels
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
@@ -90,8 +91,9 @@ def apply(
     field = _read(displacement)
     if image is not None:
         field, moving = _fit(field, image, *io.read_image(image))
+        check_image_fits(target, moving.image)
         pulled = warp(moving.image, field.displacement, order=cast(Literal[1, 3], order or 1), threads=threads)
-        write_moved_image(target, pulled, image, field.geometry)
+        write_moved_image(target, pulled, moving.image, field.geometry)
     elif labels is not None:
         array, geometry = read_labels(labels)
         field, moving = _fit(field, labels, array, geometry)
@@ -123,7 +125,7 @@ class _Field:
     @property
     def in_mm(self) -> bool:
         """Whether it leads to places in space, wherever the moving image's voxels are."""
-        return suffix(self.path) in ITK_SUFFIXES
+        return suffix(self.path) in ITK_READ_SUFFIXES
 
     @property
     def single_plane(self) -> bool:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import typer
 
 from modelaug import Cohort, io
 from modelaug.cli._console import out
-from modelaug.io.archives import read_archive
+from modelaug.cli._files import archive_kind
 from modelaug.io.folders import write_cohort
-from modelaug.io.geometry import ITK_SUFFIXES, Geometry, itk_geometry, read_itk, suffix
+from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, suffix
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
+from modelaug.io.volumes import read_header
 
 __all__ = ["convert"]
+
+Field = npt.NDArray[np.float32]
 
 _FIELD_SUFFIXES = (".npz", ".flo", *ITK_SUFFIXES)
 
@@ -53,8 +58,7 @@ def convert(
     Landmarks are .csv, .npy and .pts in voxels, .mrk.json and .fcsv in mm. Fields are .npz and .flo in voxels, .nii,
     .nii.gz, .mha and .nrrd in mm.
     """
-    fixed = None if geometry_of is None else _geometry(geometry_of)
-    moving = None if moving_geometry_of is None else _geometry(moving_geometry_of)
+    fixed, moving = _place(geometry_of), _place(moving_geometry_of)
     ending = suffix(target)
     if source.is_dir() or suffix(source) == ".toml":
         _refuse_geometry(source, fixed, moving)
@@ -66,7 +70,7 @@ def convert(
     elif ending in LANDMARK_SUFFIXES:
         _refuse_geometry(source, None, moving)
         _convert_landmarks(source, target, fixed)
-    elif suffix(source) == ".npz" and "landmarks" in read_archive(source):
+    elif suffix(source) == ".npz" and "landmarks" in archive_kind(source)[1]:
         _refuse_geometry(source, fixed, moving)
         if ending in _FIELD_SUFFIXES:
             raise ValueError(f"{source} is a cohort already; use the name of a folder for it, not {target}")
@@ -81,36 +85,110 @@ def convert(
         )
 
 
-def _geometry(path: Path) -> Geometry:
+@dataclass(frozen=True)
+class _Place:
+    """Where the voxels of an image lie, and how many there are along the axes of space."""
+
+    path: Path
+    geometry: Geometry
+    grid: tuple[int, ...]
+
+    @property
+    def across(self) -> int | None:
+        """The axis across a volume of a single plane; None for planes and other volumes."""
+        return self.grid.index(1) if len(self.grid) == 3 and self.grid.count(1) == 1 else None
+
+
+def _place(path: Path | None) -> _Place | None:
     """Return where the voxels of an image lie, whose format must say it."""
-    geometry = itk_geometry(read_itk(path)) if suffix(path) in ITK_SUFFIXES else io.read_image(path)[1]
+    if path is None:
+        return None
+    if suffix(path) in ITK_READ_SUFFIXES:
+        header = read_header(path)
+        return _Place(path, header.geometry, header.grid)
+    image, geometry = io.read_image(path)
     if geometry is None:
         raise ValueError(f"{path} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
-    return geometry
+    return _Place(path, geometry, image.shape[-len(geometry.spacing) :])
 
 
-def _refuse_geometry(source: Path, fixed: Geometry | None, moving: Geometry | None) -> None:
+def _refuse_geometry(source: Path, fixed: _Place | None, moving: _Place | None) -> None:
     if fixed is not None or moving is not None:
         option = "--geometry-of" if fixed is not None else "--moving-geometry-of"
         raise ValueError(f"{option} says nothing about {source}; leave it out")
 
 
-def _convert_landmarks(source: Path, target: Path, geometry: Geometry | None) -> None:
+def _convert_landmarks(source: Path, target: Path, place: _Place | None) -> None:
     physical = [each for each in (source, target) if suffix(each) in PHYSICAL_SUFFIXES]
-    if len(physical) == 1 and geometry is None:
+    if len(physical) == 1 and place is None:
         raise ValueError(f"{physical[0]} is in mm and the other file in voxels; pass their image by --geometry-of")
     # From mm to mm it does not matter where the voxels are.
-    placed = geometry or (Geometry(np.ones(3)) if physical else None)
-    points, names = io.read_named_landmarks(source, geometry=placed)
-    io.write_landmarks(target, points, names=names, geometry=placed)
+    geometry = place.geometry if place is not None else Geometry(np.ones(3)) if physical else None
+    points, names = io.read_named_landmarks(source, geometry=geometry)
+    if place is not None and target in physical and len(place.grid) != points.shape[1]:
+        if place.across is None or points.shape[1] != 2:
+            raise ValueError(
+                f"{source} has landmarks with {points.shape[1]} coordinates but {place.path} has "
+                f"{_product(place.grid)} voxels; pass the image that they are in"
+            )
+        points = np.insert(points, place.across, 0.0, axis=1)
+    elif place is not None and suffix(target) == ".pts" and place.across is not None and points.shape[1] == 3:
+        away = float(np.abs(points[:, place.across]).max())
+        if away > 0.5:
+            raise ValueError(f"{source} has a landmark {away:.3g} planes away from {place.path}; pass its own image")
+        points = np.delete(points, place.across, axis=1)
+    io.write_landmarks(target, points, names=names, geometry=geometry)
     out.print(f"{target}: {len(points)} landmarks")
 
 
-def _convert_field(source: Path, target: Path, fixed: Geometry | None, moving: Geometry | None) -> None:
-    if suffix(source) in ITK_SUFFIXES:
+def _convert_field(source: Path, target: Path, fixed: _Place | None, moving: _Place | None) -> None:
+    if suffix(source) in ITK_READ_SUFFIXES:
         _refuse_geometry(source, fixed, None)  # which says itself where its voxels lie
-    displacement, geometry = io.read_field(source, moving=moving)
-    if geometry is None and fixed is None and suffix(target) in ITK_SUFFIXES:
+    displacement, geometry = io.read_field(source, moving=None if moving is None else moving.geometry)
+    in_mm = suffix(target) in ITK_SUFFIXES
+    if geometry is None and fixed is None and in_mm:
         raise ValueError(f"{target} is in mm but {source} in pixels; pass the fixed image by --geometry-of")
-    io.write_field(target, displacement, geometry=fixed or geometry, moving=moving)
-    out.print(f"{target}: displacement of {' x '.join(map(str, displacement.shape[1:]))} voxels")
+    if fixed is not None:
+        displacement, geometry = _on_image(source, displacement, fixed, in_volume=in_mm)
+    if suffix(target) == ".flo" and displacement.shape[1:].count(1) == 1 and len(displacement) == 3:
+        displacement = _within_plane(source, displacement)
+    if in_mm and moving is not None and len(moving.grid) != len(displacement):
+        raise ValueError(
+            f"{moving.path} has {_product(moving.grid)} voxels but the field of {source} {len(displacement)} "
+            "components; pass the moving image that belongs to it"
+        )
+    io.write_field(target, displacement, geometry=geometry, moving=None if moving is None else moving.geometry)
+    out.print(f"{target}: displacement of {_product(displacement.shape[1:])} voxels")
+
+
+def _product(grid: tuple[int, ...]) -> str:
+    return " x ".join(map(str, grid))
+
+
+def _on_image(source: Path, field: Field, fixed: _Place, *, in_volume: bool) -> tuple[Field, Geometry]:
+    """Return a field on its fixed image, and where that lies; one in a plane becomes one in a volume of one plane.
+
+    Where only voxels count, a plane across the first axis stays one.
+    """
+    grid, across = field.shape[1:], fixed.across
+    if fixed.grid == grid:
+        return field, fixed.geometry
+    if across is None or tuple(np.delete(fixed.grid, across)) != grid:
+        raise ValueError(
+            f"{fixed.path} has {_product(fixed.grid)} voxels but the field of {source} {_product(grid)}; pass the "
+            "fixed image that it was made for"
+        )
+    if across == 0 and not in_volume:
+        return field, in_plane(fixed.geometry)
+    raised = np.zeros((3, *fixed.grid), dtype=np.float32)
+    raised[[k for k in range(3) if k != across]] = np.expand_dims(field, 1 + across)
+    return raised, fixed.geometry
+
+
+def _within_plane(source: Path, field: Field) -> Field:
+    """Return a field (3, *grid) of a volume of one plane within that plane, which it must not leave."""
+    across = field.shape[1:].index(1)
+    away = float(np.abs(field[across]).max())
+    if away > 1e-3:
+        raise ValueError(f"{source} leaves its plane by up to {away:.3g} voxels, which .flo cannot hold; use .npz")
+    return np.ascontiguousarray(np.squeeze(np.delete(field, across, axis=0), axis=1 + across))

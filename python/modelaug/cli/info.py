@@ -12,7 +12,7 @@ import typer
 from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_determinant
 from modelaug.cli._console import out, print_table
 from modelaug.cli._files import archive_kind
-from modelaug.io.geometry import ITK_SUFFIXES, suffix
+from modelaug.io.geometry import ITK_READ_SUFFIXES, suffix
 from modelaug.io.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
 
 __all__ = ["info"]
@@ -73,7 +73,7 @@ def describe(path: Path) -> tuple[str, dict[str, Any]]:
         return "network", _network(path)
     if path.is_dir():
         raise ModelFileError(f"{path} holds neither a network (net.json) nor pairs ({MANIFEST}); pass another folder")
-    if suffix(path) in (".flo", *ITK_SUFFIXES):
+    if suffix(path) in (".flo", *ITK_READ_SUFFIXES):
         return "displacement field", _field(path)
     kind, names = archive_kind(path)
     if kind == "cohort":
@@ -139,6 +139,7 @@ def _pairs(path: Path) -> dict[str, Any]:
         "file_format": manifest["file_format"],
         "source": manifest["source"],
         "modelaug": manifest["modelaug"],
+        "bits": manifest.get("bits"),
     }
 
 

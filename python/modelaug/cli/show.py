@@ -14,7 +14,7 @@ from modelaug.cli._console import SeedOption, out, output_file
 from modelaug.cli._files import archive_kind
 from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.fields import field_of_plane
-from modelaug.io.geometry import ITK_SUFFIXES, suffix
+from modelaug.io.geometry import ITK_READ_SUFFIXES, suffix
 from modelaug.io.manifests import MANIFEST, has_manifest
 from modelaug.io.sharded import ShardedPairs
 
@@ -148,7 +148,7 @@ def _figure(thing: Path, wishes: _Wishes) -> tuple[Figure, str]:
         if (thing / _CURVES).exists():
             return _of_training(thing)
         raise ModelFileError(f"{thing} holds neither pairs ({MANIFEST}) nor a training ({_CURVES}); pass another path")
-    if suffix(thing) in (".flo", *ITK_SUFFIXES):
+    if suffix(thing) in (".flo", *ITK_READ_SUFFIXES):
         return _of_field(thing, wishes)
     kind, names = archive_kind(thing)
     if kind == "cohort":

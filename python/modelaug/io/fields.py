@@ -20,16 +20,17 @@ from modelaug import _checks
 from modelaug.fields import check_field
 from modelaug.io.archives import read_archive, write_archive, write_atomically
 from modelaug.io.geometry import (
+    ITK_READ_SUFFIXES,
     ITK_SUFFIXES,
     NIFTI_SUFFIXES,
     Geometry,
-    itk_geometry,
     itk_image,
-    read_itk,
     suffix,
     write_itk,
 )
-from modelaug.io.reading import ModelFileError
+from modelaug.io.nifti import DISPLACEMENT, LPS_TO_RAS
+from modelaug.io.reading import ModelFileError, one_line, reading
+from modelaug.io.volumes import read_header, read_values
 
 __all__ = [
     "displacement_from_flo",
@@ -53,11 +54,6 @@ _CONVENTION: Final = {
     "components": "first axis, in array-axis order",
     "origin": "centre of the first voxel (x, y[, z]) in mm, LPS",
 }
-
-_DISPLACEMENT: Final = 1006
-"""NIfTI's code for the intent of displacement vectors."""
-
-_LPS_TO_RAS: Final = np.array([-1.0, -1.0, 1.0])
 
 _FLO_MAGIC: Final = b"PIEH"  # 202021.25 as a little-endian float32
 _FLO_UNKNOWN: Final = 1e9
@@ -145,13 +141,16 @@ def read_flo(path: str | Path) -> Field:
     ModelFileError
         If the file is missing, is no ``.flo``, or is not as long as its header says.
     """
-    data = _read_bytes(path)
-    if data[:4] != _FLO_MAGIC or len(data) < 12:
-        raise ModelFileError(f"{path} is no .flo file (it does not begin with 'PIEH' and a size); pass another file")
-    w, h = (int(length) for length in np.frombuffer(data, dtype="<i4", count=2, offset=4))
-    if w < 1 or h < 1 or len(data) != 12 + 8 * w * h:
-        raise ModelFileError(f"{path} has {len(data)} bytes, which is no field of {w} x {h} pixels; copy it again")
-    flo = np.frombuffer(data, dtype="<f4", offset=12).reshape(h, w, 2)
+    with reading(path, ".flo", "copy it again") as place, open(place, "rb") as file:
+        head, size = file.read(12), place.stat().st_size
+        if head[:4] != _FLO_MAGIC or len(head) < 12:
+            raise ModelFileError(
+                f"{path} is no .flo file (it does not begin with 'PIEH' and a size); pass another file"
+            )
+        w, h = (int(length) for length in np.frombuffer(head, dtype="<i4", offset=4))
+        if w < 1 or h < 1 or size != 12 + 8 * w * h:
+            raise ModelFileError(f"{path} has {size} bytes, which is no field of {w} x {h} pixels; copy it again")
+        flo = np.frombuffer(file.read(), dtype="<f4").reshape(h, w, 2)
     with np.errstate(invalid="ignore"):
         known = (np.abs(flo) <= _FLO_UNKNOWN).all(axis=-1, keepdims=True)
     return displacement_from_flo(np.where(known, flo, np.nan))
@@ -314,26 +313,32 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
         return read_flo(path), None
     if ending == ".npz":
         return _read_archived(path)
-    if ending not in ITK_SUFFIXES:
+    if ending not in ITK_READ_SUFFIXES:
         raise _unknown_format(path)
-    import SimpleITK as sitk
+    vectors, where = _read_vectors(path)
+    try:
+        return displacement_from_itk(vectors, where, moving=moving), where
+    except ValueError as error:
+        raise ModelFileError(f"{path} is no valid displacement field ({one_line(error)})") from error
 
-    image = read_itk(path)
-    d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
-    single_plane = ending in NIFTI_SUFFIXES and (d, components) == (2, 3)
-    if components != d and not single_plane:
+
+def _read_vectors(path: str | Path) -> tuple[npt.NDArray[np.float64], Geometry]:
+    """Return a file's vectors as those of an ITK displacement field, (*grid, d), whatever the file says they are."""
+    header = read_header(path)
+    d, components = len(header.grid), header.components or 1
+    if header.no_field:
+        raise ModelFileError(f"{path} {header.no_field}; pass a displacement field")
+    if components != d:
         raise ModelFileError(
             f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"
         )
-    try:
-        geometry, vectors = itk_geometry(image), sitk.GetArrayFromImage(image)
-        if single_plane:
-            vectors, geometry = _read_single_plane(path)
-        elif d == 2 and ending in NIFTI_SUFFIXES:
-            vectors = _undo_garbling(path, vectors)
-        return displacement_from_itk(vectors, geometry, moving=moving), geometry
-    except ValueError as error:
-        raise ModelFileError(f"{path} is no valid displacement field ({error})") from error
+    vectors = read_values(header).astype(np.float64)
+    if header.vectors != "displacement in LPS":
+        vectors *= LPS_TO_RAS[:d]
+    if header.vectors == "positions in RAS":
+        index = np.indices(header.grid)[::-1].astype(np.float64)
+        vectors -= np.moveaxis(_positions(header.geometry, index), 0, -1)
+    return vectors, header.geometry
 
 
 def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: Geometry) -> None:
@@ -341,10 +346,10 @@ def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: G
     import nibabel
 
     affine = np.eye(4)
-    affine[:3] = np.column_stack([geometry.matrix, geometry.origin]) * _LPS_TO_RAS[:, None]
-    data = (vectors * _LPS_TO_RAS).astype(np.float32).transpose(2, 1, 0, 3)[:, :, :, None]
+    affine[:3] = np.column_stack([geometry.matrix, geometry.origin]) * LPS_TO_RAS[:, None]
+    data = (vectors * LPS_TO_RAS).astype(np.float32).transpose(2, 1, 0, 3)[:, :, :, None]
     image: Any = nibabel.Nifti1Image(data, affine)  # type: ignore[no-untyped-call]
-    image.header.set_intent(_DISPLACEMENT)
+    image.header.set_intent(DISPLACEMENT)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
@@ -354,52 +359,21 @@ def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: G
     write_atomically(path, lambda file: file.write(stored))
 
 
-def _read_single_plane(path: str | Path) -> tuple[npt.NDArray[Any], Geometry]:
-    """Return the vectors (1, h, w, 3) of a volume of one plane in NIfTI, for which ITK's reader has two axes only."""
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    signs = _LPS_TO_RAS if int(image.header["intent_code"]) == _DISPLACEMENT else np.ones(3)
-    vectors = np.asarray(image.dataobj).reshape(*image.shape[:2], 1, 3).transpose(2, 1, 0, 3) * signs
-    axes = np.asarray(image.affine)[:3, :3] * _LPS_TO_RAS[:, None]
-    lengths = np.linalg.norm(axes, axis=0)
-    return vectors, Geometry(lengths[::-1], np.asarray(image.affine)[:3, 3] * _LPS_TO_RAS, axes / lengths)
-
-
-def _undo_garbling(path: str | Path, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the vectors (*grid, 2) of a NIfTI file; of displacements in RAS, ITK changes signs as if there were 3."""
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    if int(image.header["intent_code"]) != _DISPLACEMENT:
-        return vectors
-    w, h = image.shape[:2]
-    return np.asarray(np.asarray(image.dataobj).reshape(w, h, 2).transpose(1, 0, 2) * _LPS_TO_RAS[:2])
-
-
 def _read_archived(path: str | Path) -> tuple[Field, Geometry]:
     arrays = read_archive(path, required=("header", "displacement"))
-    try:
-        header = json.loads(str(arrays["header"]))
-        if header["format"] != FIELD_FORMAT:
-            raise ModelFileError(f"{path} holds {header['format']!r}; pass a displacement field")
-        if header["version"] != _VERSION:
-            raise ModelFileError(f"{path} has format version {header['version']}, not {_VERSION}; update modelaug")
-        field = check_field("displacement", arrays["displacement"])
-        geometry = Geometry(header["spacing"], header["origin"], header["direction"])
-        _geometries(len(field), geometry, None)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} is no valid displacement field ({error!r}); write it again") from error
+    with reading(path, "a displacement field"):
+        try:
+            header = json.loads(str(arrays["header"]))
+            if header["format"] != FIELD_FORMAT:
+                raise ModelFileError(f"{path} holds {header['format']!r}; pass a displacement field")
+            if header["version"] != _VERSION:
+                raise ModelFileError(f"{path} has format version {header['version']}, not {_VERSION}; update modelaug")
+            field = check_field("displacement", arrays["displacement"])
+            geometry = Geometry(header["spacing"], header["origin"], header["direction"])
+            _geometries(len(field), geometry, None)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path} is no valid displacement field ({error!r}); write it again") from error
     return field, geometry
-
-
-def _read_bytes(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
 
 
 def _unknown_format(path: str | Path) -> ValueError:

@@ -1,14 +1,10 @@
-"""Where a grid lies in space, and images through SimpleITK, which is imported only when a file needs it."""
+"""Where a grid lies in space, and writing of images through SimpleITK, which is imported only when a file needs it."""
 
 from __future__ import annotations
 
 import gzip
-import math
-import re
-import gzip
 import shutil
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +15,15 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError
 
 __all__ = [
+    "ITK_READ_SUFFIXES",
     "ITK_SUFFIXES",
     "NIFTI_SUFFIXES",
     "Geometry",
     "in_plane",
     "is_single_plane",
-    "itk_geometry",
     "itk_image",
-    "read_itk",
     "stem",
     "suffix",
     "voxels_apart",
@@ -38,6 +32,9 @@ __all__ = [
 
 ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
 """Formats that keep where the voxels lie, each in a single file."""
+
+ITK_READ_SUFFIXES: Final = (*ITK_SUFFIXES, ".mhd", ".nhdr")
+"""Those, and headers whose voxels are in a file beside them, which are read only."""
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 
@@ -146,45 +143,6 @@ def in_plane(geometry: Geometry) -> Geometry:
     )
 
 
-def read_itk(path: str | Path) -> Any:
-    """Read a file as a ``SimpleITK.Image``.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is missing or cannot be read.
-    """
-    import SimpleITK as sitk
-
-    if not Path(path).is_file():
-        raise ModelFileError(f"{path} does not exist; check the path")
-    if suffix(path) in NIFTI_SUFFIXES:
-        _check_complete(path)
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        # Of several lines that name source files and objects, the last message is the user's.
-        reason = " ".join(re.split(r"ERROR: (?:\w+\(0x\w+\): )?", str(error))[-1].split())
-        raise ModelFileError(f"{path} cannot be read as an image ({reason}); write it again") from error
-
-
-def _check_complete(path: str | Path) -> None:
-    """Refuse a truncated NIfTI file, whose missing voxels ITK would make up."""
-    import nibabel
-
-    try:
-        voxels: Any = nibabel.load(path).dataobj  # type: ignore[attr-defined]
-        expected = voxels.offset + voxels.dtype.itemsize * math.prod(voxels.shape)
-        length = 0
-        with gzip.open(path) if suffix(path) == ".nii.gz" else open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                length += len(chunk)
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
-        raise ModelFileError(f"{path} cannot be read as NIfTI ({error}); copy it again") from error
-    if length < expected:
-        raise ModelFileError(f"{path} holds {length} of {expected} bytes; copy it again")
-
-
 def itk_image(array: npt.NDArray[Any], geometry: Geometry, *, vector: bool) -> Any:
     """Return an array (*grid) or, with `vector`, (*grid, k) as a ``SimpleITK.Image``."""
     import SimpleITK as sitk
@@ -194,12 +152,6 @@ def itk_image(array: npt.NDArray[Any], geometry: Geometry, *, vector: bool) -> A
     image.SetOrigin(geometry.origin.tolist())
     image.SetDirection(geometry.direction.ravel().tolist())
     return image
-
-
-def itk_geometry(image: Any) -> Geometry:
-    """Return the geometry of a ``SimpleITK.Image``."""
-    d = image.GetDimension()
-    return Geometry(image.GetSpacing()[::-1], image.GetOrigin(), np.reshape(image.GetDirection(), (d, d)))
 
 
 def write_itk(path: str | Path, image: Any) -> None:

@@ -271,8 +271,9 @@ def voxels(header: Header) -> npt.NDArray[Any]:
     ModelFileError
         If the file has fewer bytes than its header says, many more, or damaged ones.
     """
-    path = header.data or header.path
-    with open(path, "rb") as file:
+    place = header.data or header.path
+    path = str(place) if place == header.path else f"{place}, which {header.path.name} names,"
+    with open(place, "rb") as file:
         size = file.seek(0, io.SEEK_END)
         start = header.start if header.start >= 0 else size + header.start
         if not 0 <= start <= size:
@@ -290,7 +291,7 @@ def voxels(header: Header) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
 
-def _bytes(path: Path, file: IO[bytes], header: Header, stored: int) -> npt.NDArray[np.uint8]:
+def _bytes(path: str, file: IO[bytes], header: Header, stored: int) -> npt.NDArray[np.uint8]:
     """Return the bytes of the values, no more of which are decoded than the header says."""
     expected = header.skip + header.length
     if expected > stored * (1 if header.encoding == "raw" else _BEST_RATIO):
@@ -319,7 +320,7 @@ def _bytes(path: Path, file: IO[bytes], header: Header, stored: int) -> npt.NDAr
     return values
 
 
-def _skip(path: Path, source: Any, count: int, expected: int) -> None:
+def _skip(path: str, source: Any, count: int, expected: int) -> None:
     left = count
     while left > 0:
         chunk = source.read(min(left, 2**20))
@@ -328,7 +329,7 @@ def _skip(path: Path, source: Any, count: int, expected: int) -> None:
         left -= len(chunk)
 
 
-def _too_short(path: Path, held: int, expected: int) -> ModelFileError:
+def _too_short(path: str, held: int, expected: int) -> ModelFileError:
     return ModelFileError(f"{path} holds {held} of {expected} bytes; copy it again")
 
 
@@ -359,7 +360,7 @@ class _Inflated(io.RawIOBase):
         return 0
 
 
-def _from_text(path: Path, file: IO[bytes], header: Header) -> npt.NDArray[Any]:
+def _from_text(path: str, file: IO[bytes], header: Header) -> npt.NDArray[Any]:
     """Return values that are written as numbers between blanks."""
     count = math.prod(header.shape)
     size = file.seek(0, io.SEEK_END)

@@ -140,6 +140,9 @@ def _header(path: Path, fields: Lines, notes: Lines, end: int) -> Header:
     kinds = [each.lower() for each in fields["kinds"].split()] if "kinds" in fields else ["???"] * count
     if len(kinds) != count:
         raise ModelFileError(f"{path} has {len(kinds)} kinds for {count} axes; write it again")
+    alien = next((each for each in kinds if each == "complex" or "masked" in each), None)
+    if alien:
+        raise ModelFileError(f"{path} has values of the kind {alien!r}, which is not read; save them as numbers")
     directions = _directions(path, fields, count)
     of_values = [
         k
@@ -152,8 +155,6 @@ def _header(path: Path, fields: Lines, notes: Lines, end: int) -> Header:
     grid = sizes(path, tuple(lengths[k] for k in in_space)[::-1])
     components = lengths[of_values[0]] if of_values else None
     kind = kinds[of_values[0]] if of_values else ""
-    if "complex" in kinds or "masked" in kind:
-        raise ModelFileError(f"{path} has values of the kind {kind!r}, which is not read; save them as numbers")
     if fields["encoding"].lower() not in _ENCODINGS:
         raise ModelFileError(f"{path} is encoded as {fields['encoding'][:20]!r}; save it as raw or gzip")
     encoding = _ENCODINGS[fields["encoding"].lower()]
@@ -268,6 +269,8 @@ def _of_axes(path: Path, fields: Lines, in_space: Sequence[int]) -> tuple[float,
     if len(words) != count or len(units) != count:
         raise ModelFileError(f"{path} has not one spacing and one unit for each of its {count} axes; write it again")
     steps = floats(path, "spacings", " ".join(words[k] for k in in_space))
+    if min(steps) <= 0:
+        raise ModelFileError(f"{path} has spacings {' '.join(words)[:80]}, not all above 0; correct its header")
     scales = [lengths_in_mm(path, units[k]) for k in in_space]
     return max(scales, key=lambda each: abs(math.log(each))), np.array(steps) * scales
 
