@@ -20,7 +20,7 @@ def test_folder_is_claimed_once(tmp_path: Path) -> None:
     one_line(caught.value)
     with pytest.raises(ValueError, match="results of size"):
         claim_folder(tmp_path / "a", {"seed": 1})
-    with pytest.raises(ValueError, match="results of more null, not 1"):
+    with pytest.raises(ValueError, match="results of more none, not 1"):
         claim_folder(tmp_path / "a", {"seed": 1, "size": [2, 3], "more": 1})
 
 

@@ -126,7 +126,7 @@ def test_lost_shard_is_written_again(tmp_path: Path, harm: str) -> None:
     ("change", "message"),
     [
         ({"identity": {"seed": 2}}, "results of seed 1, not 2"),
-        ({"identity": {}}, "results of seed 1, not null"),
+        ({"identity": {}}, "results of seed 1, not none"),
         ({"shard_size": 3}, "shard_size 2, not 3"),
         ({"first": 1}, "first 0, not 1"),
         ({"count": 3}, "is to hold 4"),

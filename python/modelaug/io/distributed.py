@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final
 from distributed import Client, KilledWorker, as_completed
 
 from modelaug import _core
+from modelaug.io.bits import bits_here, differing_bits
 from modelaug.io.provenance import file_digest
 from modelaug.io.reading import ModelFileError
 from modelaug.io.shards import (
@@ -78,7 +80,8 @@ def write_shards_remotely(
     ConnectionError
         If the scheduler does not answer or is lost, or several workers are lost over one shard.
     TypeError, ValueError, ModelFileError, BlockingIOError, FolderLostError
-        As `write_shards`; and if a worker does not see the same model file and folder, or has another version.
+        As `write_shards`; and if a worker does not see the same model file and folder, or has another version or, see
+        `bits_here`, other last bits than this process.
     """
     model_file = Path(model_file).resolve()
     plan = plan_shards(
@@ -168,6 +171,9 @@ def _collect(scheduler: str, ledger: Ledger, plan: ShardPlan, synthesis: tuple[P
 
 def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
     """Write a shard; runs on a worker."""
+    differing = differing_bits(plan.bits, bits_here())
+    if differing is not None:
+        raise ModelFileError(f"worker {platform.node()}: the pairs are to be made with {differing}")
     if not plan.manifest.exists():
         raise ModelFileError(f"a worker does not see {plan.manifest}; use a folder that all machines share")
     return store_shard(plan, number, draw_shard(plan, number, _synthesizer(plan, *synthesis, version), 1))

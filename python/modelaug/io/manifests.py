@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks
+from modelaug.io.bits import differing_bits
 from modelaug.io.formats import FORMATS
 from modelaug.io.reading import ModelFileError, read_own_json, refusing
 
@@ -64,8 +65,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     -------
     dict
         ``source``, ``first``, ``count``, ``shard_size``, ``file_format``, ``intensities`` (the range that became 0 to
-        255, of Chairs-style files only), ``modelaug`` (the version that wrote it), ``part`` ([k, K], of a single part's
-        manifest only) and ``shards``, a list of ``{"first", "count", "files"}`` in order. Each of the files is
+        255, of Chairs-style files only), ``modelaug`` (the version that wrote it), ``bits`` (what else the last bits
+        depend on, see `bits_here`; older versions did not note it), ``part`` ([k, K], of a single part's manifest only)
+        and ``shards``, a list of ``{"first", "count", "files"}`` in order. Each of the files is
         ``{"file", "bytes", "sha256"}``; a name with ``%09d`` stands for a file for each pair's index, all of them with
         so many bytes, hashed one after another.
 
@@ -170,6 +172,8 @@ def _read_single(path: Path) -> dict[str, Any]:
             _checks.integer(name, manifest[name], minimum=minimum)
         if not isinstance(manifest["source"], dict) or not isinstance(manifest["modelaug"], str):
             raise TypeError("source and modelaug must be an object and a version")
+        if not isinstance(manifest.get("bits", {}), dict):
+            raise TypeError("bits must be an object")
         _checks.choice("file_format", manifest["file_format"], FORMATS)
         if "part" in manifest:
             k, parts = manifest["part"]
@@ -221,5 +225,17 @@ def _united(manifests: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
                     f"{path} has another hash of the pairs from {shard['first']} on; remove one of both"
                 )
     count = max(manifest["count"] for manifest in manifests.values())
-    merged = {name: value for name, value in union.items() if name != "part"}
+    bits = _common_bits(manifests)
+    merged = {name: value for name, value in union.items() if name not in ("part", "bits")}
+    merged |= {} if bits is None else {"bits": bits}
     return merged | {"count": count, "shards": [shards[start] for start in sorted(shards)]}
+
+
+def _common_bits(manifests: Mapping[Path, dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what the bits of all shards depend on, None where one of the manifests does not say so."""
+    noted = [(path, manifest["bits"]) for path, manifest in manifests.items() if "bits" in manifest]
+    for path, bits in noted[1:]:
+        differing = differing_bits(noted[0][1], bits)
+        if differing is not None:
+            raise ModelFileError(f"{noted[0][0]} and {path.name} were made with {differing}")
+    return noted[0][1] if len(noted) == len(manifests) else None

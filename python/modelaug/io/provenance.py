@@ -63,7 +63,9 @@ def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     """Raise ValueError if what is in a folder comes from something else than what is to be added, both as in JSON."""
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
-            old, new = (json.dumps(values.get(name)) for values in (before, now))
+            old, new = (
+                json.dumps(values[name]) if values.get(name) is not None else "none" for values in (before, now)
+            )
             raise ValueError(f"{folder} holds results of {name} {old}, not {new}; pass another folder, or remove it")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from modelaug import _checks, _core
 from modelaug.io import writing
+from modelaug.io.bits import bits_here, differing_bits
 from modelaug.io.formats import FileFormat, file_format
 from modelaug.io.locks import LOCK, FolderLostError, Hold, hold_folder
 from modelaug.io.manifests import (
@@ -45,6 +47,7 @@ Progress = Callable[[int, int], None]
 
 _SHARD: Final = re.compile(r"pairs-(\d{6,})(?:\.\w+)?")
 _LOCK: Final = re.compile(r"\.modelaug-(\d+)-of-(\d+)\.lock")
+_log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 20.0  # the manifest is saved again after so many times the time that saving it took
 
 
@@ -75,10 +78,11 @@ def write_shards(
 
     Every file is written under a temporary name until it is complete. A run on a folder that already holds shards of
     the same source adds what is missing, so an interrupted run continues and a larger `count` extends it; a last shard
-    that is not full is written anew. The bytes of all files depend on the arguments only, so it does not matter how
-    often a run was interrupted, or which part of it was made where: put the files of all parts into one folder, at once
-    or in the end. A run of the whole recognizes them and writes their common manifest. No two runs that have shards in
-    common work in one folder at once.
+    that is not full is written anew. The bytes of all files depend on the arguments only, and in their last bits on
+    what `bits_here` tells, which the manifest notes; a folder of pairs with others is refused. So it does not matter
+    how often a run was interrupted, or which part of it was made where: put the files of all parts into one folder, at
+    once or in the end. A run of the whole recognizes them and writes their common manifest. No two runs that have
+    shards in common work in one folder at once.
 
     Parameters
     ----------
@@ -168,6 +172,8 @@ class ShardPlan:
         As of `write_shards`.
     identity
         What the pairs depend on, as in JSON.
+    bits
+        What their last bits depend on besides, see `bits_here`.
     """
 
     folder: Path
@@ -178,6 +184,7 @@ class ShardPlan:
     part: tuple[int, int]
     intensities: tuple[float, float] | None
     identity: dict[str, Any] = field(hash=False)
+    bits: dict[str, Any] = field(hash=False, default_factory=bits_here)
 
     @property
     def numbers(self) -> range:
@@ -224,7 +231,7 @@ class ShardPlan:
         return range(self.first + start, self.first + min(start + self.shard_size, self.count))
 
     def header(self) -> dict[str, Any]:
-        """Return the manifest without the shards."""
+        """Return the manifest without the bits and the shards."""
         values = {
             "format": FORMAT,
             "version": VERSION,
@@ -321,6 +328,7 @@ class Ledger:
         self._plan = plan
         self._progress = progress
         self._shards: dict[int, dict[str, Any]] = {}
+        self._bits: dict[str, Any] | None = plan.bits  # of what is in the folder; None where nobody noted them
         self._done = 0
         self._pairs = plan.pairs
         self._due = 0.0
@@ -352,8 +360,11 @@ class Ledger:
             self._hold = self._holding.enter_context(
                 hold_folder(plan.folder, name=plan.lock, rivals=plan.rivals, told=self._told)
             )
-            found = [shard for shard in _finished(plan) if _is_planned(plan, shard) and is_whole(plan.folder, shard)]
+            finished, self._bits = _finished(plan)
+            found = [shard for shard in finished if _is_planned(plan, shard) and is_whole(plan.folder, shard)]
             self._shards = {shard["first"]: shard for shard in found}
+            if self.missing:
+                _refuse_other_bits(plan, self._bits)
             self._done = sum(shard["count"] for shard in found)
             remove_leftovers(plan)
             self._save()
@@ -381,7 +392,8 @@ class Ledger:
     def _save(self) -> None:
         began = time.monotonic()
         shards = [self._shards[start] for start in sorted(self._shards)]
-        write_json(self._plan.manifest, self._plan.header() | {"shards": shards})
+        bits = {} if self._bits is None else {"bits": self._bits}
+        write_json(self._plan.manifest, self._plan.header() | bits | {"shards": shards})
         self._saved = True
         # Saved after every shard, a long manifest would take more time than the shards.
         self._due = time.monotonic() + _PATIENCE * (time.monotonic() - began)
@@ -397,10 +409,10 @@ def remove_leftovers(plan: ShardPlan) -> None:
     writing.remove_leftovers(plan.folder, of)
 
 
-def _finished(plan: ShardPlan) -> list[dict[str, Any]]:
-    """Return the entries of all shards in the folder, or refuse it."""
+def _finished(plan: ShardPlan) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return the entries of all shards in the folder, and what their bits depend on if that is noted, or refuse it."""
     if not has_manifest(plan.folder):
-        return []
+        return [], plan.bits
     before, now = read_manifest(plan.folder), plan.header()
     # The source last: where a single seed differs, that is named, not all of it.
     old, new = plan_of(before), plan_of(now)
@@ -411,8 +423,19 @@ def _finished(plan: ShardPlan) -> list[dict[str, Any]]:
         raise ValueError(
             f"count is {plan.count} but {plan.folder} is to hold {before['count']}; pass that many, or another folder"
         )
-    shards: list[dict[str, Any]] = before["shards"]
-    return shards
+    return before["shards"], before.get("bits")
+
+
+def _refuse_other_bits(plan: ShardPlan, noted: Mapping[str, Any] | None) -> None:
+    """Raise ValueError if pairs made here would differ in the last bits from those in the folder."""
+    if noted is None:
+        _log.warning(
+            "%s does not note what its pairs' last bits depend on; those added may differ in them", plan.folder
+        )
+        return
+    differing = differing_bits(noted, plan.bits)
+    if differing is not None:
+        raise ValueError(f"{plan.folder} holds pairs made with {differing}, or pass another folder")
 
 
 def _is_planned(plan: ShardPlan, shard: Mapping[str, Any]) -> bool:
