@@ -13,6 +13,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.cohort import Cohort, LandmarkObject
 from modelaug.io.geometry import Geometry
+from modelaug.orientation import turn_onto
 
 __all__ = ["Scan", "check_common_grid", "cohort_from_scans"]
 
@@ -152,7 +153,7 @@ def cohort_from_scans(scans: Sequence[Scan], *, objects: Sequence[LandmarkObject
 
 
 def check_common_grid(scan: Scan, other: Scan) -> None:
-    """Raise ValueError unless two scans have the same grid, spacing and channels."""
+    """Raise ValueError unless two scans have the same grid, spacing, channels and, of volumes, orientation."""
     if scan.image.shape != other.image.shape:
         raise ValueError(
             f"image of subject {scan.name!r} has shape {scan.image.shape} but that of {other.name!r} "
@@ -164,3 +165,11 @@ def check_common_grid(scan: Scan, other: Scan) -> None:
             f"spacing of subject {scan.name!r} is {scan.geometry.spacing.tolist()} mm but that of {other.name!r} "
             f"{other.geometry.spacing.tolist()}; bring all to one spacing, see PreparationOptions"
         )
+    # Of planes it is not known: they have coordinates of their own.
+    if len(scan.grid) == 3:
+        turn = turn_onto(scan.geometry, other.geometry, scan.grid)
+        if turn.degrees is None or (turn.clear and not turn.identity):
+            raise ValueError(
+                f"image of subject {scan.name!r} is stored in another orientation than that of {other.name!r}: "
+                f"{turn.told() or 'as its mirror image'}; store both alike, see modelaug.orientation"
+            )

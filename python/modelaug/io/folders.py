@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.cohort import Cohort
-from modelaug.io.descriptions import CohortDescription, write_description
+from modelaug.io.descriptions import DESCRIPTION_NAME, CohortDescription, encode_description, write_description
 from modelaug.io.geometry import Geometry
 from modelaug.io.images import write_image
 from modelaug.io.landmarks import write_landmarks
+from modelaug.io.locks import LOCK, hold_folder
 from modelaug.io.provenance import write_json
 from modelaug.io.scans import is_history
+from modelaug.io.writing import TEMPORARY, remove_leftovers
 
 __all__ = ["FOLDER_FORMATS", "write_cohort"]
 
@@ -22,15 +24,18 @@ FOLDER_FORMATS: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 """Formats of the images and labels in a folder."""
 
 _HISTORY: Final = "history.json"
+_PARTS: Final = ("images", "labels", "landmarks")
 
 
 def write_cohort(folder: str | Path, cohort: Cohort, *, images: str = ".nii.gz") -> Path:
     """Write a cohort as a folder of images, labels and landmarks, with a ``cohort.toml`` from which it is read again.
 
+    Until all is written, the ``cohort.toml`` says so, and the folder is not read as a cohort.
+
     Parameters
     ----------
     folder
-        Made if need be; must be empty.
+        Made if need be; must be empty, or have been left unfinished by the same.
     cohort
         Whose subjects' names can be names of files.
     images
@@ -46,9 +51,38 @@ def write_cohort(folder: str | Path, cohort: Cohort, *, images: str = ".nii.gz")
     ------
     ValueError
         If the folder is not empty, the format not known, or the cohort does not suit it.
+    OSError
+        If a file cannot be written, which is named; BlockingIOError if somebody else writes into the folder, and
+        FolderLostError if it is removed meanwhile.
     """
     root = Path(folder)
-    _check(root, cohort, images)
+    _check(cohort, images)
+    history = {name: steps for name, steps in cohort.preparation.items() if is_history(steps) and name in cohort.names}
+    description = CohortDescription(
+        root,
+        images=f"images/{{name}}{images}",
+        labels=None if cohort.labels is None else f"labels/{{name}}{images}",
+        landmarks="landmarks/{name}.csv",
+        subjects=cohort.names,
+        # NIfTI keeps single precision, pictures nothing.
+        voxel_size=tuple(cohort.spacing.tolist()),
+        objects=cohort.objects,
+        history=_HISTORY if history else None,
+    )
+    _check_place(root, description)
+    with hold_folder(root):
+        _check_place(root, description)  # nobody has come before
+        remove_leftovers(root, {DESCRIPTION_NAME, _HISTORY}.__contains__)
+        for each in _PARTS:
+            remove_leftovers(root / each, lambda _: True)
+        write_description(description, finished=False)
+        _write_subjects(root, cohort, images)
+        if history:
+            write_json(root / _HISTORY, history)
+        return write_description(description)
+
+
+def _write_subjects(root: Path, cohort: Cohort, images: str) -> None:
     placed = Geometry(cohort.spacing)
     for i, name in enumerate(cohort.names):
         channels: npt.NDArray[Any] = cohort.images[i].astype(np.uint8) if images == ".png" else cohort.images[i]
@@ -58,34 +92,28 @@ def write_cohort(folder: str | Path, cohort: Cohort, *, images: str = ".nii.gz")
         if cohort.labels is not None:
             labels = cohort.labels[i].astype(np.uint8) if images == ".png" else cohort.labels[i]
             write_image(root / "labels" / f"{name}{images}", labels, geometry=placed)
-    history = {name: steps for name, steps in cohort.preparation.items() if is_history(steps) and name in cohort.names}
-    if history:
-        write_json(root / _HISTORY, history)
-    return write_description(
-        CohortDescription(
-            root,
-            images=f"images/{{name}}{images}",
-            labels=None if cohort.labels is None else f"labels/{{name}}{images}",
-            landmarks="landmarks/{name}.csv",
-            subjects=cohort.names,
-            # NIfTI keeps single precision, pictures nothing.
-            voxel_size=tuple(cohort.spacing.tolist()),
-            objects=cohort.objects,
-            history=_HISTORY if history else None,
-        )
-    )
 
 
-def _check(root: Path, cohort: Cohort, images: str) -> None:
-    """Raise ValueError if `write_cohort` cannot write this; before anything is written."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+def _check_place(root: Path, description: CohortDescription) -> None:
+    """Raise ValueError unless a folder is empty, or what a run that was killed left of the same."""
+    if not root.exists():
+        return
+    there = {each.name for each in root.iterdir()} - {LOCK} if root.is_dir() else {""}
+    if DESCRIPTION_NAME in there:
+        unfinished = (root / DESCRIPTION_NAME).read_bytes() == encode_description(description, finished=False)
+        there = there - {DESCRIPTION_NAME, _HISTORY, *_PARTS} if unfinished else there
+    if not all(name.startswith(f".{DESCRIPTION_NAME}.") and name.endswith(TEMPORARY) for name in there):
         raise ValueError(f"{root} is there and not empty; pass another folder, or remove it")
+
+
+def _check(cohort: Cohort, images: str) -> None:
+    """Raise ValueError if `write_cohort` cannot write this; before anything is written."""
     if images not in FOLDER_FORMATS:
         raise ValueError(f"images is {images!r}; pass one of {', '.join(FOLDER_FORMATS)}")
     for name in cohort.names:
         if name != Path(name).name or name[0] in ". " or any(each in '\\:*?"<>|' or ord(each) < 32 for each in name):
             raise ValueError(f"subject {name!r} has a name that is none for a file; rename it")
-    if len(cohort.grid) == 3 and cohort.grid[0] == 1:
+    if len(cohort.grid) == 3 and 1 in cohort.grid:
         raise ValueError(f"cohort has the grid {cohort.grid}, which is read as a plane; make it one")
     if images == ".png":
         _check_for_pictures("images", cohort.images, channels=cohort.images.shape[1])

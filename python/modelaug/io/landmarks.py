@@ -24,6 +24,7 @@ from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows
 __all__ = [
     "LANDMARK_SUFFIXES",
     "PHYSICAL_SUFFIXES",
+    "holds_landmarks",
     "numbered",
     "read_landmark_file",
     "read_landmarks",
@@ -235,8 +236,21 @@ def _is_of_landmarks(table: Table) -> bool:
     return _columns(table) is not None or (len(coordinates) in (2, 3) and all(map(table.is_number, coordinates)))
 
 
+def holds_landmarks(path: str | Path) -> bool:
+    """Return whether a table, ``.csv``, is one of landmarks, and of a single subject."""
+    try:
+        table = read_rows(path, _is_of_landmarks)
+        _of_table(path, table)
+    except ModelFileError:
+        return False
+    return "subject" not in _titles(table)
+
+
 def _read_csv(path: str | Path) -> tuple[Points, Names]:
-    table = read_rows(path, _is_of_landmarks)
+    return _of_table(path, read_rows(path, _is_of_landmarks))
+
+
+def _of_table(path: str | Path, table: Table) -> tuple[Points, Names]:
     rows = table.rows
     if not rows:
         raise ModelFileError(f"{path} is empty; write one landmark a line")

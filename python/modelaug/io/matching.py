@@ -1,27 +1,54 @@
-"""Which files belong to which subject: by their names, or by patterns."""
+"""Which files belong to which subject: by their names, or by patterns. Nothing is left out without a word."""
 
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from modelaug.io.dicom import dicom_files, is_dicom
 from modelaug.io.geometry import stem, suffix
 from modelaug.io.images import IMAGE_SUFFIXES
-from modelaug.io.landmarks import LANDMARK_SUFFIXES
+from modelaug.io.landmarks import LANDMARK_SUFFIXES, holds_landmarks
 from modelaug.io.reading import ModelFileError
 
 __all__ = ["SubjectFiles", "match_folder", "match_patterns"]
 
-_LABELS: Final = re.compile(r"(?P<name>.+)_(labels?|seg|gt|mask)", re.IGNORECASE)
-_LANDMARKS: Final = re.compile(r"(?P<name>.+)_landmarks", re.IGNORECASE)
+_LOG: Final = logging.getLogger("modelaug.io")
+
+# As 3D Slicer, ITK-SNAP, nnU-Net, MONAI Label and BIDS call segmentations; also twice: anna_Segmentation.seg.nrrd.
+_LABELS: Final = re.compile(
+    r"(?P<name>.+)[ ._-](labels?|label[ ._-]?maps?|d?seg|segmentations?|gt|ground[ ._-]?truth|masks?|annotations?)",
+    re.I,
+)
+_LANDMARKS: Final = re.compile(r"(?P<name>.+)[ ._-]landmarks?", re.I)
 _LABEL_SUFFIXES: Final = tuple(each for each in IMAGE_SUFFIXES if each not in (".jpg", ".jpeg"))
+_READ: Final = (*IMAGE_SUFFIXES, *LANDMARK_SUFFIXES)
 _PLACE: Final = "{name}"
-_KINDS: Final = ("images", "labels", "landmarks")
+
+_FOLDERS: Final = {"images": ("images", "imagesTr"), "labels": ("labels", "labelsTr"), "landmarks": ("landmarks",)}
+_FINISHED: Final = "final"
+"""Folder within that of the labels, of MONAI Label: those that a person has approved."""
+_CHANNELS: Final = "imagesTr"
+"""Folder of nnU-Net, in which the images of NAME are called NAME_0000, NAME_0001, ..."""
+_CHANNEL: Final = re.compile(r"(?P<name>.+)_\d{4}")
+
+_UNREAD: Final = (
+    *(".hdr", ".img", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".par", ".rec", ".ima"),
+    *(".dicom", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".heic", ".tga", ".ppm", ".pgm", ".mat", ".h5", ".hdf5"),
+)
+"""Endings of images beside those that are read."""
+_NOTES: Final = (".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".log", ".json", ".toml", ".py", ".ipynb", ".html", "")
+"""Endings of what is plainly no data: mentioned only if it is called like a subject."""
+_HEADERS: Final = (".mhd", ".nhdr", ".hdr")
+_VALUES: Final = (".raw", ".zraw", ".img", ".gz")
+_JUNK: Final = ("thumbs.db", "desktop.ini")
+_TOLD: Final = 5
 
 
 @dataclass(frozen=True)
@@ -42,80 +69,216 @@ class SubjectFiles:
     landmarks: Path | None = None
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a folder holds: files, or folders of DICOM, with their names, and what is none of these.
+
+    Attributes
+    ----------
+    place
+        Where the images are.
+    own
+        Whether labels, or landmarks, have a folder of their own.
+    images, labels, landmarks
+        By their own names, which of labels and landmarks may follow the subject's.
+    strangers
+        All else that is not hidden.
+    """
+
+    place: Path
+    own: Mapping[str, bool]
+    images: list[tuple[str, Path]] = field(default_factory=list)
+    labels: list[tuple[str, Path]] = field(default_factory=list)
+    landmarks: list[tuple[str, Path]] = field(default_factory=list)
+    strangers: list[Path] = field(default_factory=list)
+
+
 def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[SubjectFiles]:
     """Return the files of the subjects in a folder, in the order of their names or in that of `subjects`.
 
-    ``NAME.nii.gz`` or another image is that of subject NAME, as is a folder NAME with ``.dcm`` files. ``NAME_labels``,
-    ``NAME_label``, ``NAME_seg``, ``NAME_gt`` or ``NAME_mask`` with the ending of an image are its labels, ``NAME.csv``
-    or ``NAME_landmarks.csv`` or another file of landmarks its landmarks; as ``.npy``, only the latter. Where there are
+    ``NAME.nii.gz`` or another image is that of subject NAME, as is a folder NAME with DICOM files. ``NAME_labels``,
+    ``NAME_seg``, ``NAME_mask`` or another word for them with the ending of an image are its labels, ``NAME.csv`` or
+    ``NAME_landmarks.csv`` or another file of landmarks its landmarks; as ``.npy``, only the latter. Where there are
     folders ``images``, ``labels`` or ``landmarks``, these are looked for there, also as plain ``NAME``.
+
+    Unless `subjects` are given, nothing is left out without being named: data in an error, other files in one line of
+    the log ``modelaug.io``.
 
     Raises
     ------
     ModelFileError
-        If there is no image, a subject has two files of a kind, or lacks one that others have.
+        If there is no image, a subject has two files of a kind, or lacks one that others have; if labels or landmarks
+        belong to no image, or an image is of a format that is not read.
     """
-    own = {each: (folder / each).is_dir() for each in _KINDS}
-    place = folder / "images" if own["images"] else folder
-    images: list[tuple[str, Path]] = []
-    labels = _files(folder / "labels", _LABEL_SUFFIXES)
-    landmarks = _files(folder / "landmarks", LANDMARK_SUFFIXES)
-    for path in _files(place, IMAGE_SUFFIXES):
-        if not own["landmarks"] and suffix(path) == ".npy" and _LANDMARKS.fullmatch(stem(path)):
-            landmarks.append(path)
-        elif not own["labels"] and suffix(path) in _LABEL_SUFFIXES and _LABELS.fullmatch(stem(path)):
-            labels.append(path)
-        else:
-            images.append((stem(path), path))
-    images += [(path.name, path) for path in _series(place)]
-    if not own["landmarks"]:
-        landmarks += _files(place, [each for each in LANDMARK_SUFFIXES if each not in IMAGE_SUFFIXES])
-    if not images:
-        raise ModelFileError(
-            f"{place} holds no images ({', '.join(IMAGE_SUFFIXES)}); pass another folder, or say where they are in a "
-            "cohort.toml"
+    found = _look_into(folder)
+    if not found.images:
+        unread = next(
+            (f"; {each.name} is of a format that is not read" for each in found.strangers if _is_data(each)), ""
         )
-    of_images = _by_name(images, "images")
-    names = sorted(of_images) if subjects is None else _known(subjects, of_images, place)
-    partners = {}
-    for kind, pattern, files in (("labels", _LABELS, labels), ("landmarks", _LANDMARKS, landmarks)):
-        found = [(_name(pattern, path, of_images), path) for path in files]
-        fitting = _by_name([(name, path) for name, path in found if name in of_images], kind)
+        raise ModelFileError(
+            f"{found.place} holds no images ({', '.join(IMAGE_SUFFIXES)}){unread}; pass another folder, or say where "
+            "they are in a cohort.toml"
+        )
+    of_images = _by_name(found.images, "images")
+    names = sorted(of_images) if subjects is None else _known(subjects, of_images, found.place)
+    partners: dict[str, dict[str, Path]] = {}
+    homeless: list[tuple[str, Path]] = []
+    for kind, words, files in (("labels", _LABELS, found.labels), ("landmarks", _LANDMARKS, found.landmarks)):
+        named = [(_subject(words, called, of_images), path) for called, path in files]
+        fitting = _by_name([(name, path) for name, path in named if name in of_images], kind)
+        alone = sorted((path.name, name, path) for name, path in named if name not in of_images)
         lacking = [name for name in names if name not in fitting]
-        if lacking and (len(lacking) < len(names) or (found and own[kind])):
-            alone = sorted(path.name for name, path in found if name not in of_images)
-            hint = f" ({alone[0]} belongs to no image)" if alone else ""
+        if lacking and (len(lacking) < len(names) or (files and found.own[kind])):
+            hint = f" ({alone[0][0]} belongs to no image)" if alone else ""
             raise ModelFileError(
                 f"subject {lacking[0]!r} in {folder} has no {kind}{hint}; name the file after its image, or list the "
                 "subjects to use in a cohort.toml"
             )
         partners[kind] = fitting
+        homeless += [(name, path) for _, name, path in alone]
+    _check_misplaced(found.strangers, names)
+    if subjects is None:
+        _check_homeless(homeless, found)
+        others = {*found.strangers, *(path for _, path in homeless)}
+        _tell_of(folder, sorted(path for path in others if not _is_quiet(path, names, found)))
     return [
         SubjectFiles(name, of_images[name], partners["labels"].get(name), partners["landmarks"].get(name))
         for name in names
     ]
 
 
-def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Return the files of a folder with one of the suffixes, hidden ones left out; none where there is no folder."""
+def _look_into(folder: Path) -> _Found:
+    """Return what lies in a folder, and in its folders of images, labels and landmarks."""
+    places = {
+        kind: next((folder / name for name in names if (folder / name).is_dir()), None)
+        for kind, names in _FOLDERS.items()
+    }
+    found = _Found(places["images"] or folder, {kind: place is not None for kind, place in places.items()})
+    if found.own["images"]:
+        found.strangers.extend(path for path in _entries(folder) if path not in places.values())
+    for kind, files, suffixes in (
+        ("labels", found.labels, _LABEL_SUFFIXES),
+        ("landmarks", found.landmarks, LANDMARK_SUFFIXES),
+    ):
+        place = places[kind]
+        finished = () if place is None else _entries(place / _FINISHED)
+        for path in (*(() if place is None else _entries(place)), *finished):
+            if (called := _called(path, suffixes)) is not None:
+                files.append((called, path))
+            elif not (finished and path.name == _FINISHED):
+                found.strangers.append(path)
+    _look_for_images(found, [path for path in _entries(found.place) if path not in places.values()])
+    return found
+
+
+def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
+    """Sort what lies where the images are."""
+    pictures = []
+    for path in paths:
+        if (called := _called(path, IMAGE_SUFFIXES)) is not None:
+            pictures.append((called, path))
+        elif suffix(path) in LANDMARK_SUFFIXES and not found.own["landmarks"]:
+            found.landmarks.append((stem(path), path))
+        else:
+            found.strangers.append(path)
+    every = {called for called, _ in pictures}
+    labelled = {called for called, _ in found.labels}  # in their own folder, where a name may end in any word
+    for called, path in pictures:
+        before = _stripped(_LABELS, called)
+        beside = not every.isdisjoint(before)
+        if not found.own["landmarks"] and suffix(path) == ".npy" and _LANDMARKS.fullmatch(called):
+            found.landmarks.append((called, path))
+        elif not before or called in labelled or (found.own["labels"] and not beside):
+            channel = _CHANNEL.fullmatch(called) if found.place.name == _CHANNELS else None
+            found.images.append((channel["name"] if channel else called, path))
+        elif path.is_dir() or suffix(path) in _LABEL_SUFFIXES:
+            found.labels.append((called, path))
+        elif beside:
+            found.strangers.append(path)
+        else:
+            found.images.append((called, path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, hidden files and those of the system left out; nothing where there is no folder."""
     if not folder.is_dir():
         return []
-    allowed = set(suffixes)
-    return sorted(
-        path for path in folder.iterdir() if suffix(path) in allowed and path.name[0] != "." and path.is_file()
-    )
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _JUNK)
 
 
-def _series(folder: Path) -> list[Path]:
-    """Return the folders in a folder that hold DICOM files."""
-    inside = (path for path in folder.iterdir() if path.is_dir() and path.name not in _KINDS) if folder.is_dir() else ()
-    return sorted(path for path in inside if _files(path, (".dcm",)))
+def _called(path: Path, suffixes: Container[str]) -> str | None:
+    """Return the name of a file with one of the suffixes or, if DICOM is among them, of such files or their folder."""
+    dicom = ".dcm" in suffixes
+    if path.is_dir():
+        return path.name if dicom and dicom_files(path) else None
+    return stem(path) if suffix(path) in suffixes or (dicom and suffix(path) not in _READ and is_dicom(path)) else None
 
 
-def _name(pattern: re.Pattern[str], path: Path, images: Container[str]) -> str:
-    """Return the name of the subject whose labels or landmarks are in a file."""
-    match = pattern.fullmatch(stem(path))
-    return match["name"] if match and stem(path) not in images else stem(path)
+def _stripped(words: re.Pattern[str], called: str) -> list[str]:
+    """Return a name without the word it ends in, and without the one before."""
+    names = []
+    while match := words.fullmatch(called):
+        called = match["name"]
+        names.append(called)
+    return names
+
+
+def _subject(words: re.Pattern[str], called: str, images: Container[str]) -> str:
+    """Return the name of the subject whose labels or landmarks are called so."""
+    names = (called, *_stripped(words, called))
+    return next((name for name in names if name in images), names[-1])
+
+
+def _check_misplaced(strangers: Iterable[Path], names: Sequence[str]) -> None:
+    """Refuse data of a subject that lie where they are not read."""
+    for path in strangers:
+        if path.is_dir() or suffix(path) not in _READ:
+            continue
+        called = (stem(path), *_stripped(_LABELS, stem(path)), *_stripped(_LANDMARKS, stem(path)))
+        name = next((each for each in called if each in names), None)
+        if name is not None and (suffix(path) != ".csv" or holds_landmarks(path)):
+            raise ModelFileError(
+                f"{path} is called like subject {name!r} but is not read there or in this format; put it where the "
+                "other files are, in their format, or remove it"
+            )
+
+
+def _check_homeless(homeless: Iterable[tuple[str, Path]], found: _Found) -> None:
+    """Refuse data that belong to no subject."""
+    remedy = "remove it, or list the subjects to use in a cohort.toml"
+    for name, path in homeless:
+        if suffix(path) != ".csv" or holds_landmarks(path):  # a table may be of anything
+            unread = next((each for each in found.strangers if name in (each.name, stem(each))), None)
+            hint = "" if unread is None else f" ({unread.name} is none that is read)"
+            raise ModelFileError(
+                f"{path} belongs to no image, {found.place} has none of {name!r}{hint}; add it, {remedy}"
+            )
+    read = {stem(path) for _, path in found.images}
+    for path in found.strangers:
+        beside = found.own["images"] and path.parent == found.place.parent
+        if _is_data(path) and not beside and stem(path) not in read:  # as the values of a header in another file
+            raise ModelFileError(f"{path} is of a format that is not read; save it as .nii.gz, .nrrd or .png, {remedy}")
+
+
+def _is_data(path: Path) -> bool:
+    """Return whether a file is an image of a format that is not read."""
+    return path.is_file() and suffix(path) in _UNREAD and suffix(path) not in _READ
+
+
+def _is_quiet(path: Path, names: Sequence[str], found: _Found) -> bool:
+    """Return whether a file need not be mentioned: notes, and the values that belong to a header."""
+    if path.is_dir():
+        return False
+    headers = (stem(each) for _, each in (*found.images, *found.labels) if suffix(each) in _HEADERS)
+    values = suffix(path) in _VALUES and any(path.name.startswith(f"{each}.") for each in headers)
+    return values or (suffix(path) in _NOTES and stem(path) not in names)
+
+
+def _tell_of(folder: Path, paths: Sequence[Path]) -> None:
+    if paths:
+        more = f" and {len(paths) - _TOLD} more" if len(paths) > _TOLD else ""
+        told = ", ".join(os.path.relpath(path, folder) for path in paths[:_TOLD])
+        _LOG.warning("%s: not read: %s%s", folder, told, more)
 
 
 def _by_name(found: Sequence[tuple[str, Path]], kind: str) -> dict[str, Path]:
@@ -154,23 +317,21 @@ def match_patterns(
     images, labels, landmarks
         Paths with ``{name}`` in place of the subject's name, which has no slash.
     subjects
-        Names; by default those of all images, other than files of labels, that there are.
+        Names; by default those of all images that there are. A file that more than one pattern takes is of the one
+        that leaves the shortest name.
 
     Raises
     ------
     ModelFileError
-        If there is no image, or a subject lacks a file.
+        If there is no image, or a subject lacks a file; if, without `subjects`, a file belongs to no image.
     """
+    patterns = {"image": images, "labels": labels, "landmarks": landmarks}
     if subjects is None:
-        others = set(_expand(folder, labels).values()) if labels is not None else set()
-        found = {name: path for name, path in _expand(folder, images).items() if path not in others}
-        if not found:
-            raise ModelFileError(f"no file in {folder} is like images = {images!r}; check the pattern")
-        subjects = sorted(found)
+        subjects = _names_of(folder, {kind: pattern for kind, pattern in patterns.items() if pattern is not None})
     matched = []
     for name in subjects:
         paths = {}
-        for kind, pattern in (("image", images), ("labels", labels), ("landmarks", landmarks)):
+        for kind, pattern in patterns.items():
             path = None if pattern is None else folder / pattern.replace(_PLACE, name)
             if path is not None and not path.exists():
                 raise ModelFileError(
@@ -181,6 +342,30 @@ def match_patterns(
         assert image is not None
         matched.append(SubjectFiles(name, image, paths["labels"], paths["landmarks"]))
     return matched
+
+
+def _names_of(folder: Path, patterns: Mapping[str, str]) -> list[str]:
+    """Return the names of all images that patterns find, and see that nothing else is left over."""
+    shortest: dict[Path, tuple[int, str, str]] = {}
+    for kind in ("labels", "landmarks", "image"):
+        for name, path in _expand(folder, patterns[kind]).items() if kind in patterns else ():
+            shortest[path] = min(
+                shortest.get(path, (len(name) + 1, "", "")), (len(name), kind, name), key=lambda e: e[0]
+            )
+    names = sorted(name for _, kind, name in shortest.values() if kind == "image")
+    if not names:
+        raise ModelFileError(f"no file in {folder} is like images = {patterns['image']!r}; check the pattern")
+    for path, (_, kind, name) in sorted(shortest.items()):
+        if name not in names and (suffix(path) != ".csv" or holds_landmarks(path)):
+            raise ModelFileError(
+                f"{path} is like {kind} = {patterns[kind]!r} but subject {name!r} has no image; add it, or list the "
+                "subjects to use"
+            )
+    start, _, rest = patterns["image"].partition(_PLACE)
+    if "/" in rest:
+        folders = _expand(folder, start + _PLACE + rest.partition("/")[0])
+        _tell_of(folder, sorted(path for name, path in folders.items() if name not in names and path.is_dir()))
+    return names
 
 
 def _expand(folder: Path, pattern: str) -> dict[str, Path]:
