@@ -1,16 +1,15 @@
-"""All instruction sets that this processor has give the same results, up to rounding."""
+"""All instruction sets that this processor has give the same results, up to rounding; others are refused."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-import modelaug
 from tests.examples import heart_model, volume_model
 
 SCRIPT = """
@@ -46,22 +45,64 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.
     for model in (heart_model, volume_model):
         model().save(folder / f"{model.__name__}.npz")
     found: dict[str, dict[str, np.ndarray]] = {}
-    for wanted in ("baseline", "v3", "v4"):
+    for wanted in there_are():
         path = folder / f"{wanted}.npz"
-        environment = {**os.environ, "MODELAUG_ISA": wanted}
-        command = [sys.executable, "-c", SCRIPT, str(folder), str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = python(SCRIPT, wanted, str(folder), str(path))
         assert done.returncode == 0, done.stderr
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-        found[str(arrays.pop("set"))] = arrays
+        assert str(arrays.pop("set")) == wanted
+        found[wanted] = arrays
     return found
 
 
-def test_the_wanted_set_is_used_where_there_is_one(results: dict[str, dict[str, np.ndarray]]) -> None:
-    assert "baseline" in results
-    assert modelaug.build_config()["instruction_set"] in (*results, os.environ.get("MODELAUG_ISA"))
-    assert json.dumps(sorted(results)) in ('["baseline"]', '["baseline", "v3"]', '["baseline", "v3", "v4"]')
+def python(script: str, wanted: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Return what becomes of a script in a process with the instruction set that is wanted."""
+    environment = {**os.environ, "MODELAUG_ISA": wanted}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def there_are() -> list[str]:
+    """Return the instruction sets of this build and this processor, the best first, as a refusal lists them."""
+    message = refusal("none of these")
+    found = re.search(r"have \((.*)\), or unset it$", message)
+    assert found is not None, message
+    return found[1].split(", ")
+
+
+def refusal(wanted: str) -> str:
+    """Return the line with which the import ends."""
+    done = python("import modelaug", wanted)
+    assert done.returncode == 1  # and not by a signal
+    kind, _, message = done.stderr.strip().splitlines()[-1].partition(": ")
+    assert kind == "ImportError"
+    return message
+
+
+def test_sets_of_this_processor() -> None:
+    assert there_are() in (["baseline"], ["v3", "baseline"], ["v4", "v3", "baseline"])
+
+
+@pytest.mark.parametrize("wanted", ["v5", "V3", "avx2", "base line", " v3", "v3,v4", "x" * 1000])
+def test_a_set_that_there_is_not_ends_the_import(wanted: str) -> None:
+    assert refusal(wanted).startswith(f"the environment variable MODELAUG_ISA is '{wanted}'; set it to an instruction")
+
+
+def test_a_set_that_this_processor_lacks_ends_the_import() -> None:
+    lacking = {"baseline", "v3", "v4"} - set(there_are())
+    if not lacking:
+        pytest.skip("this processor has them all")
+    for wanted in lacking:
+        assert f"MODELAUG_ISA is '{wanted}'" in refusal(wanted)
+
+
+@pytest.mark.parametrize("unset", [True, False])
+def test_the_best_set_is_used_unless_another_is_wanted(unset: bool) -> None:
+    script = "import os; os.environ.pop('MODELAUG_ISA')" if unset else "pass"
+    script += "; import modelaug; print(modelaug.build_config()['instruction_set'])"
+    done = python(script, "")
+    assert done.stdout.strip() == there_are()[0], done.stderr
 
 
 def test_all_sets_agree(results: dict[str, dict[str, np.ndarray]]) -> None:

@@ -44,6 +44,7 @@ py::typing::Dict<py::str, py::object> build_config() {
 }  // namespace modelaug::bind
 
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+    modelaug::simd();  // a wish that cannot be granted ends the import, not the first kernel
     module.doc() = "Compiled kernels; use the functions of the package, which check their arguments.";
     module.def("build_config", &modelaug::bind::build_config, "compiler, flags, versions and threads of this build");
     modelaug::bind::register_bspline(module);

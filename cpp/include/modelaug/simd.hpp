@@ -1,7 +1,8 @@
 // Inner loops, compiled for several instruction sets; the best that this processor has is chosen when first used.
 //
 // The environment variable MODELAUG_ISA (baseline, v3 or v4, the x86-64 levels) chooses another one. On one instruction
-// set results do not depend on anything but the arguments; sets differ by rounding.
+// set results do not depend on anything but the arguments; sets differ by rounding, since the newer ones fuse multiply
+// and add.
 #pragma once
 
 #include <cstddef>
@@ -199,6 +200,7 @@ struct Simd {
     void (*invert_3d)(const WarpRow& row, float tolerance, int iterations, const InverseRow& out);
 };
 
+// Throws std::invalid_argument where MODELAUG_ISA names none that this build and this processor have.
 const Simd& simd();
 
 }  // namespace modelaug

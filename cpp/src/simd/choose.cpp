@@ -1,5 +1,6 @@
 #include <cstdlib>
-#include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "modelaug/simd.hpp"
 
@@ -13,15 +14,30 @@ extern const Simd simd_v4;
 
 namespace {
 
+// Best first.
+struct Level {
+    const Simd& kernels;
+    bool supported;
+};
+
 const Simd& choose() {
+    const Level levels[] = {
 #ifdef MODELAUG_X86_LEVELS
-    const char* wanted = std::getenv("MODELAUG_ISA");
-    const auto allowed = [&](const char* name) { return wanted == nullptr || std::strcmp(wanted, name) == 0; };
-    // A level that this processor lacks is not chosen even if it is wanted.
-    if (allowed("v4") && __builtin_cpu_supports("x86-64-v4")) return simd_v4;
-    if (allowed("v3") && __builtin_cpu_supports("x86-64-v3")) return simd_v3;
+        {simd_v4, __builtin_cpu_supports("x86-64-v4") != 0},
+        {simd_v3, __builtin_cpu_supports("x86-64-v3") != 0},
 #endif
-    return simd_baseline;
+        {simd_baseline, true}};
+    const char* given = std::getenv("MODELAUG_ISA");
+    const std::string wanted = given == nullptr ? "" : given;
+    std::string here;
+    for (const Level& level : levels) {
+        if (!level.supported) continue;
+        if (wanted.empty() || wanted == level.kernels.name) return level.kernels;
+        here += (here.empty() ? "" : ", ") + std::string(level.kernels.name);
+    }
+    throw std::invalid_argument("the environment variable MODELAUG_ISA is '" + wanted +
+                                "'; set it to an instruction set that this build and this processor have (" + here +
+                                "), or unset it");
 }
 
 }  // namespace
