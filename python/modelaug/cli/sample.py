@@ -31,7 +31,7 @@ def sample(
     ] = "npz",
     shard: Annotated[
         str,
-        typer.Option(help="Write the k-th of K parts of the shards only, on any machine.", metavar="k/K"),
+        typer.Option(help="Write the k-th of K parts of the shards only, on any machine of a kind.", metavar="k/K"),
     ] = "1/1",
     scheduler: Annotated[
         str | None,

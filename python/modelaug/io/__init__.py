@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelaug.io.bits import bits_here
     from modelaug.io.fields import (
         displacement_from_flo,
         displacement_from_itk,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Geometry",
     "ShardedPairs",
+    "bits_here",
     "displacement_from_flo",
     "displacement_from_itk",
     "displacement_to_flo",
@@ -53,6 +55,7 @@ __all__ = [
 _MODULES = {
     "Geometry": "geometry",
     "ShardedPairs": "sharded",
+    "bits_here": "bits",
     "read_image": "images",
     "write_image": "images",
     "read_landmarks": "landmarks",

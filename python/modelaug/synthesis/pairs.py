@@ -44,7 +44,7 @@ class Pair:
 
 
 class PairSource(Protocol):
-    """Whatever makes training pairs. ``draw(i)`` is a pure function of i: same index, same bits.
+    """Whatever makes training pairs. ``draw(i)`` is a pure function of i: same index, same bits on such a machine.
 
     A source that also has ``batch(indices, threads=None)``, a stacked `Pair`, is asked for batches; one that has
     ``layout()`` and ``batch(indices, threads=None, out=None)`` as well, as `PairSynthesizer`, fills the arrays they are

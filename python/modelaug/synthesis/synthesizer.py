@@ -39,6 +39,9 @@ def mean_weight(model: AppearanceModel, options: PairOptions) -> Image:
 class PairSynthesizer(BatchedSource):
     """Draws pairs from an appearance model; pair i is a pure function of (model, seed, options, i).
 
+    It has the same bits alone, in a batch, in any order, on any number of threads and in any process. On a machine with
+    another instruction set or other versions of the libraries, see `modelaug.io.bits_here`, it differs by rounding.
+
     Parameters
     ----------
     model
