@@ -16,10 +16,11 @@ from modelaug.io.archives import write_atomically
 from modelaug.io.reading import ModelFileError, read_toml
 from modelaug.preparation import PreparationOptions
 
-__all__ = ["DESCRIPTION_NAME", "CohortDescription", "read_description", "write_description"]
+__all__ = ["DESCRIPTION_NAME", "CohortDescription", "encode_description", "read_description", "write_description"]
 
 DESCRIPTION_NAME: Final = "cohort.toml"
 
+_UNFINISHED: Final = "unfinished"
 _PATTERNS: Final = ("images", "labels", "landmarks")
 _OBJECT_KEYS: Final = ("name", "kind", "landmarks")
 _MOST_LANDMARKS: Final = 10**6
@@ -98,10 +99,13 @@ def read_description(path: str | Path) -> CohortDescription:
     Raises
     ------
     ModelFileError
-        If the file is missing, is no TOML, has an unknown key, or a value that does not fit.
+        If the file is missing, is no TOML, has an unknown key, or a value that does not fit; or if whoever wrote the
+        folder did not get to its end.
     """
     path = Path(path)
     values = read_toml(path)
+    if values.pop(_UNFINISHED, False):
+        raise ModelFileError(f"{path} is of a folder that was not written to its end; write it again, or remove it")
     known = [each.name for each in fields(CohortDescription) if each.name != "folder"]
     readers: Mapping[str, Callable[[Any], Any]] = {
         "subjects": _strings,
@@ -201,9 +205,18 @@ def _preparation(value: Any) -> PreparationOptions:
     return PreparationOptions(**arguments)
 
 
-def write_description(description: CohortDescription) -> Path:
-    """Write what `read_description` reads into its folder; what is done to the images only if there is something."""
-    lines = [
+def write_description(description: CohortDescription, *, finished: bool = True) -> Path:
+    """Write what `read_description` reads into its folder, or refuses until it is written again as finished."""
+    data = encode_description(description, finished=finished)
+    path = description.folder / DESCRIPTION_NAME
+    write_atomically(path, lambda file: file.write(data))
+    return path
+
+
+def encode_description(description: CohortDescription, *, finished: bool) -> bytes:
+    """Return what `write_description` writes; what is done to the images only if there is something."""
+    lines = [] if finished else [f"{_UNFINISHED} = true"]
+    lines += [
         f"{key} = {_value(getattr(description, key))}"
         for key in (*_PATTERNS, "subjects", "voxel_size", "history")
         if getattr(description, key) is not None
@@ -224,10 +237,7 @@ def write_description(description: CohortDescription) -> Path:
         indices = _value(f"{first}:{first + count}" if whole else each.indices)
         lines += ["", "[[objects]]", f"name = {_value(each.name)}", f"kind = {_value(each.kind)}"]
         lines += [f"landmarks = {indices}"]
-    data = ("\n".join(lines) + "\n").encode()
-    path = description.folder / DESCRIPTION_NAME
-    write_atomically(path, lambda file: file.write(data))
-    return path
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _value(value: Any) -> str:
