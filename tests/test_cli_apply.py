@@ -16,7 +16,7 @@ pytest.importorskip("SimpleITK")
 from modelaug import warp
 from modelaug.io import Geometry, read_field, read_image, read_landmarks, write_field, write_image, write_landmarks
 from modelaug.io.images import read_labels
-from tests.test_cli import fails, succeeds
+from tests.test_cli import fails, modelaug, succeeds
 from tests.test_cli_register import FAST, TURN, Case, a_network, blobs, case
 
 __all__ = ["case"]
@@ -139,6 +139,33 @@ def test_colour(tmp_path: Path) -> None:
     write_field(tmp_path / "u.flo", field)
     succeeds("apply", tmp_path / "u.flo", "--image", tmp_path / "moving.png", "-o", tmp_path / "w.png")
     np.testing.assert_array_equal(read_image(tmp_path / "w.png")[0], np.rint(warp(image, field)))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_pictures_of_16_bits_keep_them(tmp_path: Path, colour: bool) -> None:
+    pytest.importorskip("imagecodecs")
+    channels = np.stack([300 * blobs((20, 22), k) + 1000 for k in range(3 if colour else 1)])
+    image = channels.clip(0, 65535).astype(np.uint16)
+    write_image(tmp_path / "moving.png", image)
+    field = np.full((2, 20, 22), 1.4, np.float32)
+    write_field(tmp_path / "u.npz", field)
+    succeeds("apply", tmp_path / "u.npz", "--image", tmp_path / "moving.png", "-o", tmp_path / "w.png")
+    found = read_image(tmp_path / "w.png")[0]
+    assert found.max() > 255
+    np.testing.assert_array_equal(found, np.rint(warp(image if colour else image[0], field)))
+    text = fails("apply", tmp_path / "u.npz", "--image", tmp_path / "moving.png", "-o", tmp_path / "w.jpg")
+    assert "in 8 bits; pass a name that ends in .png" in text
+
+
+def test_intensities_that_a_picture_cannot_hold_are_scaled_which_is_said(tmp_path: Path) -> None:
+    image = blobs((20, 22), 1) - 20.5
+    np.save(tmp_path / "moving.npy", image)
+    field = np.zeros((2, 20, 22), np.float32)
+    write_field(tmp_path / "u.npz", field)
+    result = modelaug("apply", tmp_path / "u.npz", "--image", tmp_path / "moving.npy", "-o", tmp_path / "w.png")
+    assert f"w.png: intensities from {image.min():g} to {image.max():g} became 0 to 255\n" in result.stderr
+    scaled = 255 * (image - image.min()) / np.ptp(image)
+    np.testing.assert_allclose(read_image(tmp_path / "w.png")[0], scaled, atol=0.51)
 
 
 class TestRefused:

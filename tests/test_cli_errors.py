@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,15 @@ class TestCompletion:
         text = modelaug("--help").stdout
         assert "--install-completion" in text
         assert "--show-completion" in text
+
+
+def test_warnings_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    from modelaug.cli._console import messages_on_stderr
+
+    with messages_on_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        shown = warnings.showwarning
+        warnings.warn("a.dcm does not say how large its pixels are;\n1 mm is assumed", stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert warnings.showwarning is not shown
+    assert capsys.readouterr().err == "modelaug: a.dcm does not say how large its pixels are; 1 mm is assumed\n"

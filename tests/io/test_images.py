@@ -10,7 +10,7 @@ import pytest
 
 from modelaug import ModelFileError
 from modelaug.io import Geometry, read_image, write_image
-from modelaug.io.images import read_labels
+from modelaug.io.images import read_labels, read_voxels
 from tests.examples import one_line, philox
 
 PLACED = Geometry([2.0, 0.5], [3.0, -4.0], [[0.0, 1.0], [-1.0, 0.0]])
@@ -244,6 +244,22 @@ def test_a_series_of_dicom_is_a_volume(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFileError, match="holds 0 series of DICOM"):
         read_image(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".nii", ".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("kind", ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i2", ">f4"])
+def test_every_type_is_written_with_its_values(tmp_path: Path, ending: str, kind: str) -> None:
+    pytest.importorskip("SimpleITK")
+    array = np.zeros((3, 4), kind)
+    limits = np.iinfo(kind) if array.dtype.kind in "iu" else np.finfo(kind) if array.dtype.kind == "f" else None
+    array.flat[:3] = (1, 0, 1) if limits is None else (limits.max, limits.min, 3)
+    write_image(tmp_path / f"a{ending}", array)
+    np.testing.assert_array_equal(read_voxels(tmp_path / f"a{ending}")[0], array)
+
+
+def test_a_type_that_no_format_holds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pass float64"):
+        write_image(tmp_path / "a.nii", np.ones((2, 3), np.longdouble))
 
 
 @pytest.mark.parametrize(

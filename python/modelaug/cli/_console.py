@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from modelaug._checks import MOST_THREADS
 from modelaug.io.locks import FolderLostError
 from modelaug.io.reading import ModelFileError
 
@@ -38,7 +40,8 @@ err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap
 """Progress and messages."""
 
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="all cores", metavar="N")
+    int | None,
+    typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads to use.", show_default="all cores", metavar="N"),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random numbers.", metavar="N")]
 
@@ -111,14 +114,17 @@ def _fail(message: str, status: int = 2) -> NoReturn:
 
 @contextmanager
 def messages_on_stderr() -> Iterator[None]:
-    """Show the package's log messages as plain lines while a command runs."""
+    """Show the package's log messages and warnings as plain lines while a command runs."""
     logger = logging.getLogger("modelaug")
     handler, level = logging.StreamHandler(sys.stderr), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    shown = warnings.showwarning
+    warnings.showwarning = _show_warning
     try:
         yield
     finally:
+        warnings.showwarning = shown
         logger.removeHandler(handler)
         logger.setLevel(level)
 
@@ -133,6 +139,12 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, TimeRemainingColumn(), console=err) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print what a user is to know; of others, which are for programmers, nothing."""
+    if issubclass(category, UserWarning):
+        err.print(f"modelaug: {' '.join(str(message).split())}")
 
 
 class _PlainProgress:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import io
+from modelaug.cli._console import err
 from modelaug.io.geometry import ITK_SUFFIXES, Geometry, stem, suffix
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
-from modelaug.io.pictures import PICTURE_SUFFIXES
+from modelaug.io.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES
 from modelaug.warping import warp
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "IMAGE_OUTPUTS",
     "LABEL_OUTPUTS",
     "beside",
+    "check_image_fits",
     "check_labels_fit",
     "label_suffix",
     "moved_labels",
@@ -57,14 +59,33 @@ def moved_labels(labels: Labels, displacement: npt.NDArray[np.float32], threads:
     return np.asarray(warp(labels, displacement, order=0, border="constant", threads=threads))
 
 
-def write_moved_image(path: Path, image: Image, source: Path, geometry: Geometry | None) -> None:
-    """Write an image (*grid) or (c, *grid) that was pulled from the file `source`.
+def check_image_fits(path: Path, image: Image) -> None:
+    """Raise ValueError if a format cannot hold the intensities of an image that is to be moved."""
+    if suffix(path) in JPEG_SUFFIXES and _is_whole(image) and image.max() > 255:
+        raise ValueError(
+            f"{path} cannot hold intensities up to {image.max():g} in 8 bits; pass a name that ends in .png or .nii.gz"
+        )
 
-    Intensities of pictures that become pictures are kept; volumes of a single plane may come as the plane.
+
+def write_moved_image(path: Path, moved: Image, image: Image, geometry: Geometry | None) -> None:
+    """Write what an image (*grid) or (c, *grid) becomes, which may be without the axis of its only plane.
+
+    Pictures hold the intensities of images that have integers from 0 to 65535. Others are scaled to 8 bits, which is
+    said.
     """
-    pictures = suffix(source) in PICTURE_SUFFIXES and suffix(path) in PICTURE_SUFFIXES
-    pixels = np.rint(image).clip(0, 255).astype(np.uint8) if pictures else image
-    io.write_image(path, pixels, geometry=geometry)
+    if suffix(path) not in PICTURE_SUFFIXES:
+        io.write_image(path, moved, geometry=geometry)
+    elif _is_whole(image):
+        most = 255 if image.max() <= 255 else 65535
+        io.write_image(path, np.rint(moved).clip(0, most).astype(np.uint16))
+    else:
+        io.write_image(path, moved)
+        err.print(f"{path}: intensities from {moved.min():g} to {moved.max():g} became 0 to 255")
+
+
+def _is_whole(image: Image) -> bool:
+    """Return whether a picture can hold the intensities of an image."""
+    return bool(image.min() >= 0 and image.max() <= 65535 and (image == np.rint(image)).all())
 
 
 def check_labels_fit(path: Path, labels: Labels) -> None:
@@ -78,7 +99,7 @@ def check_labels_fit(path: Path, labels: Labels) -> None:
 def write_labels(path: Path, labels: Labels, geometry: Geometry | None) -> None:
     """Write a label map (*grid) of its own type, of 8 bits in pictures."""
     check_labels_fit(path, labels)
-    io.write_image(path, labels.astype(np.uint8) if suffix(path) == ".png" else labels, geometry=geometry)
+    io.write_image(path, labels, geometry=geometry)
 
 
 def write_points(

@@ -19,6 +19,7 @@ from modelaug.cli._moved import (
     FIGURE_SUFFIXES,
     IMAGE_OUTPUTS,
     beside,
+    check_image_fits,
     check_labels_fit,
     label_suffix,
     moved_labels,
@@ -293,7 +294,7 @@ def carry_out(
         warped = warp(pair.moving.image, displacement, threads=threads)
         flat = not pair.as_volume or suffix(job.warped) in PICTURE_SUFFIXES
         shaped = warped if flat else np.expand_dims(warped, -3)
-        write_moved_image(job.warped, shaped, job.moving, pair.written)
+        write_moved_image(job.warped, shaped, pair.moving.image, pair.written)
     if job.figure is not None:
         from modelaug import plots
         from modelaug.cli._registration_figure import draw
@@ -333,6 +334,8 @@ def _read_belongings(job: Job, pair: Pair) -> _Belongings:
     labels = None if job.labels is None else labels_of(job.labels, pair.moving)
     if labels is not None and job.moved_labels is not None:
         check_labels_fit(job.moved_labels, labels)
+    if job.warped is not None:
+        check_image_fits(job.warped, pair.moving.image)
     fixed_labels = None if job.fixed_labels is None else labels_of(job.fixed_labels, pair.fixed)
     if labels is not None and fixed_labels is not None and not labels.any() and not fixed_labels.any():
         raise ValueError(f"{job.labels} and {job.fixed_labels} hold nothing but 0, the background; pass other labels")

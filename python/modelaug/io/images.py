@@ -151,8 +151,7 @@ def write_image(
             raise ValueError(
                 f"image has shape {array.shape} but geometry {len(placed.spacing)} dimensions; pass fitting ones"
             )
-        stored = array.astype(np.uint8) if array.dtype == np.bool_ else array
-        stored = np.moveaxis(stored, 0, -1) if channels else stored
+        stored = np.moveaxis(_storable(array), 0, -1) if channels else _storable(array)
         write_itk(path, itk_image(np.ascontiguousarray(stored), placed, vector=bool(channels)))
     else:
         raise _unknown_format(path)
@@ -183,6 +182,14 @@ def _may_be_dicom(path: str | Path) -> bool:
     """Return whether this is to be read as DICOM: a folder, or a file by its ending or its bytes."""
     ending = suffix(path)
     return ending == DICOM_SUFFIX or Path(path).is_dir() or (ending not in (".npz", *IMAGE_SUFFIXES) and is_dicom(path))
+
+
+def _storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array in a type that ITK has, which holds the same values."""
+    kind = {"?": np.dtype(np.uint8), "e": np.dtype(np.float32)}.get(array.dtype.char, array.dtype.newbyteorder("="))
+    if kind.itemsize > 8:
+        raise ValueError(f"image has dtype {array.dtype}; pass float64")
+    return array.astype(kind, copy=False)
 
 
 def _unknown_format(path: str | Path) -> ValueError:
