@@ -16,10 +16,10 @@ pytest.importorskip("nibabel")
 import nibabel
 import SimpleITK as sitk
 
-from modelaug import Cohort, warp
-from modelaug.io import Geometry, displacement_to_itk, read_field, write_field, write_image
+from modelaug import Cohort, ModelFileError, warp
+from modelaug.io import Geometry, displacement_from_itk, displacement_to_itk, read_field, write_field, write_image
 from modelaug.io.archives import write_atomically
-from tests.examples import philox, rotation
+from tests.examples import one_line, philox, rotation
 
 Image = npt.NDArray[np.float32]
 GRIDS = [(20, 26), (12, 14, 16)]
@@ -151,3 +151,140 @@ def test_ants_resamples_by_our_files_as_warp_does(tmp_path: Path, grid: tuple[in
         theirs, theirs, [str(tmp_path / f"u{ending}")], interpolator="linear", defaultvalue=-1e4
     )
     agree(moved.numpy().T.astype(np.float32), image, u, 0.01)
+
+
+def vectors_in_nifti(path: Path, values: Image, placed: Geometry, **entries: object) -> Path:
+    """Write vectors (*grid, d) as they are, in five axes, with entries of the header as given."""
+    d = values.ndim - 1
+    affine = np.eye(4)
+    affine[:d, :d] = placed.matrix * RAS[:d, None]
+    affine[:d, 3] = placed.origin * RAS[:d]
+    data = values.transpose(*range(d)[::-1], d).reshape(*values.shape[-2::-1], *(1,) * (4 - d), d)
+    image = nibabel.Nifti1Image(data.astype(np.float32), affine)
+    for name, value in entries.items():
+        image.header[name] = value
+    nibabel.save(image, path)
+    return path
+
+
+def positions(u: Image, placed: Geometry) -> Image:
+    """Where the content of each voxel lies in space, in mm and RAS: voxel by voxel, (*grid, d)."""
+    d = len(u)
+    there = [placed.to_space(np.array([index + u[(slice(None), *index)]]))[0] for index in np.ndindex(*u.shape[1:])]
+    return (np.array(there) * RAS[:d]).reshape(*u.shape[1:], d)
+
+
+NREG = {"intent_code": 1007, "intent_name": b"NREG_TRANS"}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {**NREG, "intent_p1": 0},
+        {"intent_code": 1007, "intent_name": b"Mapping", "descrip": b"Deformation field"},
+        {"intent_code": 0, "descrip": b"Deformation"},
+        {"intent_code": 0, "descrip": b"Inverse Deformation (unknown)"},
+    ],
+    ids=["NiftyReg", "SPM", "SPM without intent", "SPM inverse"],
+)
+def test_positions_become_displacements(tmp_path: Path, grid: tuple[int, ...], entries: dict[str, object]) -> None:
+    u, placed = field(grid), oblique(len(grid))
+    path = vectors_in_nifti(tmp_path / "y_a.nii", positions(u, placed), placed, **entries)
+    read, where = read_field(path)
+    np.testing.assert_allclose(read, u, atol=2e-4)
+    assert where is not None
+    np.testing.assert_allclose(
+        where.to_space([[1, 2, 3][: len(grid)]]), placed.to_space([[1, 2, 3][: len(grid)]]), atol=1e-4
+    )
+    # Into another image they lead to the same places.
+    other = oblique(len(grid), seed=5)
+    moved = read_field(path, moving=other)[0]
+    index = (3, 4, 5)[: len(grid)]
+    np.testing.assert_allclose(
+        other.to_space([index + moved[(slice(None), *index)]]),
+        placed.to_space([index + u[(slice(None), *index)]]),
+        atol=1e-3,
+    )
+
+
+def test_displacements_of_niftyreg_are_in_ras(tmp_path: Path, grid: tuple[int, ...]) -> None:
+    u, placed = field(grid), oblique(len(grid))
+    values = displacement_to_itk(u, placed) * RAS[: len(grid)]
+    path = vectors_in_nifti(tmp_path / "u.nii.gz", values, placed, **NREG, intent_p1=1)
+    np.testing.assert_allclose(read_field(path)[0], u, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({**NREG, "intent_p1": 2}, "control points of a spline of NiftyReg"),
+        ({**NREG, "intent_p1": 3}, "velocities of NiftyReg"),
+        ({**NREG, "intent_p1": 5}, "velocities at control points of NiftyReg"),
+        ({**NREG, "intent_p1": 77}, "transformations of kind 77 of NiftyReg"),
+        ({**NREG, "intent_p1": np.nan}, "transformations of kind nan of NiftyReg"),
+        ({"intent_code": 1007, "descrip": b"Velocity"}, "'Velocity' in its description"),
+        ({"intent_code": 1007, "descrip": b"Flow Field"}, "'Flow Field' in its description"),
+        ({"intent_code": 1006, "descrip": b"B-spline coefficients"}, "'coefficient' in its description"),
+        ({"intent_code": 2003}, "its intent is 2003"),
+        ({"intent_code": 2006}, "2006, an FSL fnirt displacement field"),
+        ({"intent_code": 2016}, "2016, cubic spline coefficients of FSL topup"),
+        ({"intent_code": 1008}, "1008, pointset"),
+        ({"intent_code": 3}, "3, t test"),
+        ({"intent_code": 0}, "5 axes"),
+        ({"intent_code": 1007, "xyzt_units": 3}, "another unit than mm"),
+    ],
+)
+def test_vectors_that_are_something_else_are_refused(
+    tmp_path: Path, grid: tuple[int, ...], entries: dict[str, object], words: str
+) -> None:
+    path = vectors_in_nifti(tmp_path / "u.nii", np.ones((*grid, len(grid))), oblique(len(grid)), **entries)
+    with pytest.raises(ModelFileError, match=rf"u\.nii .*{words}") as caught:
+        read_field(path)
+    one_line(caught.value)
+
+
+@pytest.mark.parametrize("code", [1002, 5, 1011])
+def test_scalars_say_what_they_are(tmp_path: Path, code: int) -> None:
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4))
+    image.header["intent_code"] = code
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(ModelFileError, match=rf"a\.nii has a single number per voxel \(its intent is {code}"):
+        read_field(tmp_path / "a.nii")
+
+
+def test_rescaled_vectors(tmp_path: Path, grid: tuple[int, ...]) -> None:
+    u, placed = field(grid), oblique(len(grid))
+    path = vectors_in_nifti(tmp_path / "u.nii", displacement_to_itk(u, placed), placed, intent_code=1007)
+    data = bytearray(path.read_bytes())
+    data[112:120] = struct.pack("<2f", 2, 0.5)
+    path.write_bytes(data)
+    wanted = displacement_from_itk(2 * displacement_to_itk(u, placed) + 0.5, placed)
+    np.testing.assert_allclose(read_field(path)[0], wanted, atol=1e-3)
+
+
+def test_planes_that_are_not_axial_need_three_components(tmp_path: Path) -> None:
+    upright = Geometry([1.0, 2.0, 3.0], [4, 5, 6], np.eye(3)[:, [0, 2, 1]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = upright.matrix * RAS[:, None], upright.origin * RAS
+    for components, read in ((2, False), (3, True)):
+        image = nibabel.Nifti1Image(np.ones((4, 5, 1, 1, components), np.float32), affine)
+        image.header["intent_code"] = 1007
+        nibabel.save(image, tmp_path / "u.nii")
+        if read:
+            assert read_field(tmp_path / "u.nii")[0].shape == (3, 1, 5, 4)
+        else:
+            with pytest.raises(ModelFileError, match="not in the plane of x and y"):
+                read_field(tmp_path / "u.nii")
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_fields_with_a_detached_header_are_read(tmp_path: Path, grid: tuple[int, ...], ending: str) -> None:
+    u, placed = field(grid), oblique(len(grid))
+    vectors = sitk.GetImageFromArray(displacement_to_itk(u, placed), isVector=True)
+    vectors.SetSpacing(placed.spacing[::-1].tolist())
+    vectors.SetOrigin(placed.origin.tolist())
+    vectors.SetDirection(placed.direction.ravel().tolist())
+    sitk.WriteImage(vectors, str(tmp_path / f"u{ending}"))
+    np.testing.assert_allclose(read_field(tmp_path / f"u{ending}")[0], u, atol=1e-4)
+    with pytest.raises(ValueError, match="no known format of fields"):
+        write_field(tmp_path / f"v{ending}", u)

@@ -96,6 +96,13 @@ class TestFlo:
             read_flo(tmp_path / "a.flo")
         one_line(caught.value)
 
+    def test_a_large_file_is_not_read_to_be_refused(self, tmp_path: Path) -> None:
+        with open(tmp_path / "a.flo", "wb") as file:
+            file.write(struct.pack("<f2i", 202021.25, 2, 2))
+            file.truncate(2**40)  # which takes no place on the disk
+        with pytest.raises(ModelFileError, match="1099511627776 bytes, which is no field of 2 x 2"):
+            read_flo(tmp_path / "a.flo")
+
     def test_missing_file_and_folder(self, tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match="does not exist"):
             read_flo(tmp_path / "a.flo")
@@ -290,6 +297,26 @@ class TestFiles:
             write_archive(path, {"header": header, "displacement": wrong})
             with pytest.raises(ModelFileError, match="no valid displacement field"):
                 read_field(path)
+
+    def test_hostile_headers_of_archives_are_refused(self, tmp_path: Path) -> None:
+        for header in ("[" * 100_000, "{", "[1]", "null", '{"format": 1}', '{"spacing": 1e999}', "\x00"):
+            write_archive(tmp_path / "u.npz", {"header": np.array(header), "displacement": np.zeros((2, 3, 4))})
+            with pytest.raises(ModelFileError, match=r"u\.npz") as caught:
+                read_field(tmp_path / "u.npz")
+            one_line(caught.value)
+
+    def test_large_numbers_in_headers_of_archives_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "u.npz"
+        write_field(path, field((5, 8)))
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        header = json.loads(str(arrays["header"]))
+        for name, value in (("spacing", [10**400, 1]), ("origin", [1e400, 0]), ("direction", [[1, 0], [0, 10**400]])):
+            arrays["header"] = np.array(json.dumps(header | {name: value}))
+            write_archive(path, arrays)
+            with pytest.raises(ModelFileError, match=r"u\.npz") as caught:
+                read_field(path)
+            one_line(caught.value)
 
     def test_images_are_no_fields(self, tmp_path: Path) -> None:
         sitk = pytest.importorskip("SimpleITK")

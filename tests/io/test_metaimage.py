@@ -208,7 +208,7 @@ def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
         ({"ObjectType": "Tube"}, "type 'Tube'"),
         ({"NDims": 99}, "99 axes"),
         ({"NDims": -1}, "-1 axes"),
-        ({"NDims": 4, "DimSize": "5 2 1 2"}, "several frames"),
+        ({"NDims": 4, "DimSize": "5 2 1 2"}, "not a volume but, say, several frames"),
         ({"NDims": 1, "DimSize": "20"}, "1 axis"),
         ({"NDims": "two"}, "not whole numbers"),
         ({"NDims": "1_0"}, "not whole numbers"),

@@ -213,7 +213,7 @@ def test_voxels_that_are_not_finite_are_refused(tmp_path: Path, value: float, dt
         ({"dim": [3, 3, 0, 5, 1, 1, 1, 1]}, "3 x 0 x 5 voxels"),
         ({"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]}, "bytes; copy it again"),
         ({"dim": [7, 32767, 32767, 32767, 32767, 32767, 32767, 32767]}, "7 axes"),
-        ({"dim": [4, 3, 4, 5, 2, 1, 1, 1]}, "several frames"),
+        ({"dim": [4, 3, 4, 5, 2, 1, 1, 1]}, "not a volume but, say, several frames"),
         ({"dim": [1, 60, 1, 1, 1, 1, 1, 1]}, "1 axis"),
         ({"datatype": 0, "bitpix": 0}, "type '0'"),
         ({"datatype": 1, "bitpix": 1}, "type '1'"),

@@ -212,7 +212,7 @@ IN_SPACE: dict[str, object] = {"space dimension": 2, "space directions": "(1,0) 
         ({"dimension": 17, "sizes": "1 " * 17}, "17 axes"),
         ({"dimension": 3}, "2 numbers in sizes, not 3"),
         ({"dimension": 1, "sizes": "20"}, "1 axis"),
-        ({"dimension": 4, "sizes": "5 2 2 1"}, "several frames"),
+        ({"dimension": 4, "sizes": "5 2 2 1"}, "not a volume but, say, several frames"),
         ({"sizes": "5 -4"}, "-4 voxels"),
         ({"sizes": "5 0"}, "0 voxels"),
         ({"sizes": "5 4e0"}, "not whole numbers"),

@@ -196,8 +196,8 @@ def sizes(path: Path, grid: tuple[int, ...]) -> tuple[int, ...]:
         raise ModelFileError(f"{path} says that it has {' x '.join(map(str, grid))} voxels; write it again")
     if len(grid) > 3:
         raise ModelFileError(
-            f"{path} has {len(grid)} axes ({' x '.join(map(str, grid))}), such as several frames; save the plane or "
-            "volume that you mean as a file of its own"
+            f"{path} has {len(grid)} axes ({' x '.join(map(str, grid))}), so it is not a volume but, say, several "
+            "frames; save the one that you mean as a file of its own"
         )
     if len(grid) < 2:
         raise ModelFileError(f"{path} has {len(grid)} axis; pass a plane or a volume")

@@ -171,10 +171,11 @@ def _shape(path: Path, says: Any, code: int) -> tuple[tuple[int, ...], int | Non
     while len(lengths) > 3 and lengths[-1] == 1:
         lengths = lengths[:-1]
     if len(lengths) > 3:
-        name = _intent(code)
+        name = f"; {_intent(code)}" if code else ""
+        shape = " x ".join(map(str, lengths))
         raise ModelFileError(
-            f"{path} has {len(lengths)} axes ({' x '.join(map(str, lengths))}; {name}), such as several frames; save "
-            "the plane or volume that you mean as a file of its own"
+            f"{path} has {len(lengths)} axes ({shape}{name}), so it is not a volume but, say, several frames; save "
+            "the one that you mean as a file of its own"
         )
     if components is not None and components != 3 and lengths[2] == 1:
         lengths = lengths[:2]
