@@ -96,7 +96,7 @@ MUTANTS: Final = (
         "io/pictures.py",
         "return np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)",
         "return (255 * np.clip(scaled, 0, 1)).astype(np.uint8)",
-        ("io/test_pictures.py",),
+        ("io/test_windows.py",),
     ),
     Mutant(
         "all planes have the first one's rescale slope",

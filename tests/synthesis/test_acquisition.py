@@ -67,6 +67,30 @@ def test_gamma_and_contrast_are_the_same_everywhere() -> None:
     assert np.std(logs) == pytest.approx(0.3, rel=0.15)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_contrast_is_about_the_middle_and_gamma_keeps_the_ends(seed: int) -> None:
+    """In the order of the parameters: 0.5 + k (x^g - 0.5), cut off at 0 and 1, for the share x of a channel's range."""
+    low, high = (each[:, None, None] for each in RANGES.T)
+    shares = np.broadcast_to(np.linspace(0, 1, GRID[1]), (2, *GRID))
+    image = low + shares * (high - low)
+
+    def acquired(**options: float) -> np.ndarray:
+        return (acquire(image, seed, **options) - low) / (high - low)
+
+    inside = np.abs(shares - 0.5) < 0.2
+    contrast = acquired(contrast=0.3)
+    factor = (contrast[0, 0, 18] - contrast[0, 0, 12]) / (shares[0, 0, 18] - shares[0, 0, 12])
+    assert abs(np.log(factor)) > 1e-3
+    np.testing.assert_allclose(contrast, np.clip(0.5 + factor * (shares - 0.5), 0, 1), atol=1e-4)
+    gamma = acquired(gamma=0.3)
+    exponent = np.log(gamma[0, 0, 15]) / np.log(shares[0, 0, 15])
+    assert abs(np.log(exponent)) > 1e-3
+    np.testing.assert_allclose(gamma, shares**exponent, atol=1e-4)
+    both = acquired(gamma=0.3, contrast=0.3)
+    expected = np.clip(0.5 + factor * (shares**exponent - 0.5), 0, 1)
+    np.testing.assert_allclose(both[inside], expected[inside], atol=1e-4)
+
+
 def test_bias_is_smooth_and_as_strong_as_it_says() -> None:
     fields = np.array([np.log(acquire(grey(), seed, bias=0.1)[0] / 100) for seed in range(300)])
     assert fields.std() == pytest.approx(0.1, rel=0.1)
