@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ from modelaug.correspondence import (
 )
 from modelaug.io import Geometry, read_scans
 from modelaug.io.archives import read_archive
+from modelaug.io.tables import Table, read_rows, to_numbers
 from modelaug.scans import Scan, check_common_grid, cohort_from_scans
 
 __all__ = ["landmarks"]
@@ -58,7 +58,7 @@ def landmarks(
     given = read_labelled(scans)
     labels = np.stack([each.labels for each in given if each.labels is not None])
     spacing, names = given[0].geometry.spacing, [each.name for each in given]
-    chosen, remarks = _recipe(recipe, labels, spacing)
+    chosen, remarks = _recipe(recipe, labels, spacing, names, skip=skip)
     found = landmarks_from_labels(
         labels,
         chosen,
@@ -125,22 +125,22 @@ def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np
         If the file is missing, is no such table, or a subject lacks a point that another has.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file, skipinitialspace=True))
-    except (OSError, ValueError, csv.Error) as error:
+        table = read_rows(path, lambda table: bool(table.rows) and set(_COLUMNS) <= set(_titles(table)))
+    except ModelFileError as error:
         raise ModelFileError(f"{path} cannot be read ({error}); write a table with {', '.join(_COLUMNS)}") from None
-    found: dict[str, dict[str, tuple[float, float]]] = {}
-    for k, line in enumerate(lines):
+    titles = _titles(table) if table.rows else []
+    found: dict[str, dict[str, list[float]]] = {}
+    for k, row in enumerate(table.rows[1:]):
         try:
-            subject, point, row, column = (line[name].strip() for name in _COLUMNS)
-            place = float(row), float(column)
-        except (KeyError, ValueError, AttributeError):
+            subject, point, *place = (row[titles.index(name)].strip() for name in _COLUMNS)
+        except (IndexError, ValueError):
             raise ModelFileError(
                 f"line {k + 2} of {path} has no {', '.join(_COLUMNS)}; name the columns in the first line"
             ) from None
         if subject in found.setdefault(point, {}):
             raise ModelFileError(f"{path} has the point {point!r} of subject {subject!r} twice; remove one")
-        found[point][subject] = place
+        (position,) = to_numbers(path, table, [place])
+        found[point][subject] = position
     for point, places in found.items():
         lacking = next((name for name in names if name not in places), None)
         if lacking is not None:
@@ -148,9 +148,15 @@ def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np
     return {point: np.array([places[name] for name in names]) for point, places in found.items()}
 
 
-def _recipe(name: str, labels: npt.NDArray[Any], spacing: npt.NDArray[Any] | None) -> tuple[Recipe, list[str]]:
+def _titles(table: Table) -> list[str]:
+    return [cell.strip().lower() for cell in table.rows[0]]
+
+
+def _recipe(
+    name: str, labels: npt.NDArray[Any], spacing: npt.NDArray[Any], subjects: Sequence[str], *, skip: bool
+) -> tuple[Recipe, list[str]]:
     if name == "generic":
-        return generic_recipe(labels, spacing=spacing)
+        return generic_recipe(labels, spacing=spacing, names=subjects, skip=skip)
     if name in RECIPES:
         return RECIPES[name](), []
     if not name.endswith(".toml"):

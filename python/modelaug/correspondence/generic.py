@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,10 +20,28 @@ _CLEAR: Final = 0.5  # distance of two centroids, as a share of the structure's 
 _GAP: Final = 1.0  # voxels between structures that touch
 _FEWEST: Final = 8  # landmarks of an object
 _MOST: Final = 48
+_TOLD: Final = 3  # structures, or subjects, that a message names; the others are counted
+
+
+@dataclass(frozen=True)
+class _Lacking:
+    """A structure, and the label maps in which it has no outline, with the reasons."""
+
+    value: int
+    reasons: Mapping[int, str]
+
+    def is_rare(self, subjects: int) -> bool:
+        """Return whether fewer than half of the subjects have the structure."""
+        return len(self.reasons) > subjects / 2
 
 
 def generic_recipe(
-    labels: npt.ArrayLike, *, spacing: npt.ArrayLike | None = None, total: int = 120
+    labels: npt.ArrayLike,
+    *,
+    spacing: npt.ArrayLike | None = None,
+    total: int = 120,
+    names: Sequence[str] | None = None,
+    skip: bool | None = None,
 ) -> tuple[Recipe, list[str]]:
     """Return a recipe for any label maps: the outline of every structure that all subjects have.
 
@@ -37,6 +57,12 @@ def generic_recipe(
         Millimetres per voxel along each axis; 1 by default.
     total
         Landmarks to share out among the outlines by their lengths, each 8 to 48.
+    names : sequence of str, optional
+        The subjects' names for messages; the label maps' numbers by default.
+    skip
+        What of a structure that only some subjects have: None leaves it out; False raises an error with the subjects'
+        names; True keeps it if at least half of the subjects have it, for `landmarks_from_labels`, which leaves out
+        those that do not with the same argument. What no subject has is always left out.
 
     Returns
     -------
@@ -49,29 +75,47 @@ def generic_recipe(
     Raises
     ------
     TypeError, ValueError
-        If `labels` are no label maps, or no structure has an outline in all of them.
+        If `labels` are no label maps, or no structure has an outline in all of them; or, as `skip` says, some lack one.
     """
     maps = label_maps(labels)
     scale = _checks.spacing("spacing", spacing, 2)
     total = _checks.integer("total", total, minimum=_FEWEST)
+    if names is not None and len(names) != len(maps):
+        raise ValueError(f"names holds {len(names)} names for {len(maps)} label maps; pass one each")
+    called = [f"label map {i}" if names is None else f"subject {names[i]!r}" for i in range(len(maps))]
     used: list[int] = []
-    lengths: list[float] = []
+    every: list[Array] = []
     remarks = []
+    lacking: list[_Lacking] = []
     for value in (int(v) for v in np.unique(maps) if v != 0):
-        try:
-            lengths.append(float(np.mean(_lengths(maps, value, scale, tuple(used)))))
-            used.append(value)
-        except ValueError as error:
-            remarks.append(f"label {value} is left out: {error}")
+        lengths, reasons = _lengths(maps, value, scale, tuple(used))
+        missing = _Lacking(value, reasons)
+        if reasons and (skip is None or len(reasons) == len(maps) or (skip and missing.is_rare(len(maps)))):
+            i, reason = next(iter(reasons.items()))
+            more = "" if skip is None else f" ({len(reasons)} of {len(maps)} lack it)"
+            remarks.append(f"label {value} is left out: in {called[i]} it {reason}{more}")
+            continue
+        if reasons:
+            lacking.append(missing)
+        used.append(value)
+        every.append(lengths)
+    if lacking and not skip:
+        raise ValueError(_refusal(lacking, called))
     if not used:
         raise ValueError(
             "labels hold no structure with an outline in all subjects; "
             + (remarks[0] if remarks else "pass label maps with more than 0")
         )
+    whole = np.array([i for i in range(len(maps)) if not any(i in each.reasons for each in lacking)], dtype=np.intp)
+    if not len(whole):
+        values = ", ".join(f"label_{each.value}" for each in lacking)
+        raise ValueError(f"labels: no subject has all of {values}; do without some of them, set to 0 by [relabel]")
+    maps = maps[whole]
+    shares = np.array([lengths[whole].mean() for lengths in every])
     directions = _directions(maps, used, scale)
     objects = []
     for k, value in enumerate(used):
-        count = int(np.clip(round(total * lengths[k] / sum(lengths)), _FEWEST, _MOST))
+        count = int(np.clip(round(total * shares[k] / shares.sum()), _FEWEST, _MOST))
         towards = () if directions[k] is None else (directions[k],)
         rays = (Ray(0.0, towards), Ray(180.0, towards))
         objects.append(ObjectRecipe(f"label_{value}", (value,), rays, count, contour=_options(scale, tuple(used[:k]))))
@@ -82,15 +126,37 @@ def _options(spacing: Array, before: tuple[int, ...]) -> ContourOptions:
     return ContourOptions(apart=before, gap=_GAP * float(spacing.min()) if before else 0.0)
 
 
-def _lengths(maps: Labels, value: int, spacing: Array, before: tuple[int, ...]) -> list[float]:
-    """Return the lengths of a structure's outline in all subjects."""
-    lengths = []
+def _lengths(maps: Labels, value: int, spacing: Array, before: tuple[int, ...]) -> tuple[Array, dict[int, str]]:
+    """Return the lengths of a structure's outline in all subjects, (n,), and why it has none in some of them."""
+    lengths = np.full(len(maps), np.nan)
+    reasons = {}
     for i, each in enumerate(maps):
         try:
-            lengths.append(structure_contour(each, (value,), spacing, _options(spacing, before))[0].length)
+            lengths[i] = structure_contour(each, (value,), spacing, _options(spacing, before))[0].length
         except ValueError as error:
-            raise ValueError(f"in label map {i} it {error}") from None
-    return lengths
+            reasons[i] = str(error)
+    return lengths, reasons
+
+
+def _refusal(lacking: Sequence[_Lacking], called: Sequence[str]) -> str:
+    """Return who lacks which structure, and what can be done."""
+    told = []
+    for each in lacking:
+        first = next(iter(each.reasons))
+        reason = each.reasons[first].partition(";")[0]
+        others = [called[i] for i in each.reasons if i != first]
+        more = f", and not to be outlined in {', '.join(others[:_TOLD])}" if others else ""
+        more += f" and {len(others) - _TOLD} more" if len(others) > _TOLD else ""
+        told.append(f"label_{each.value} {reason} in {called[first]}{more}")
+    rare = [each for each in lacking if each.is_rare(len(called))]
+    subjects = len({i for each in lacking if each not in rare for i in each.reasons})
+    skipped = [f"{subjects} of {len(called)} subjects"] if subjects else []
+    skipped += [f"label_{each.value}, which most lack," for each in rare[:_TOLD]]
+    values = ", ".join(f"{each.value} = 0" for each in lacking[:_TOLD])
+    return (
+        f"labels: {'; '.join(told[:_TOLD])}; correct the label maps, leave out {' and '.join(skipped)} by --skip "
+        f"(skip=True), or do without the structure by {values} under [relabel] in a cohort.toml"
+    )
 
 
 def _directions(maps: Labels, used: list[int], spacing: Array) -> list[Any]:
