@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, cast
 
 import lightning.pytorch as pl
@@ -18,13 +19,14 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from modelaug.io.reading import refusing
 from modelaug.learning.augmentation import draw_maps, pull_by_maps, transform_pairs, vary_intensity
 from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.losses import average_cells, end_point_error, fold_penalty, multiscale_error, soft_dice
 from modelaug.learning.network import RegistrationNetwork, SeenImages, network_input
 from modelaug.learning.options import HELD_OUT
 from modelaug.learning.real import RealPairs, alignment_loss, memberships
-from modelaug.learning.recorder import Checkpoints, Recorder
+from modelaug.learning.recorder import UNUSABLE, Checkpoints, Recorder
 from modelaug.learning.registration import estimate_flow
 from modelaug.learning.sampling import warp_images
 from modelaug.synthesis import PairSource
@@ -269,7 +271,8 @@ def fit(source: PairSource, recorder: Recorder, *, real: RealPairs | None, threa
                 torch.set_num_threads(threads)
                 recorder.network.to(memory_format=recorder.network.memory_format)  # type: ignore[call-overload]
             module = _Training(source, recorder, real, threads)
-            trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
+            with _taking_up(checkpoint, recorder):
+                trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
             recorder.network.load_state_dict(module.kept.state_dict())
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
@@ -281,6 +284,18 @@ def fit(source: PairSource, recorder: Recorder, *, real: RealPairs | None, threa
         raise KeyboardInterrupt from None
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _taking_up(checkpoint: Path, recorder: Recorder) -> Iterator[None]:
+    """Refuse a checkpoint whose parts do not fit, over which torch and Lightning raise nearly anything."""
+    try:
+        yield
+    except Exception:
+        if not recorder.resuming:
+            raise
+        with refusing(checkpoint, *UNUSABLE):
+            raise
 
 
 def _trainer(recorder: Recorder) -> pl.Trainer:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,9 +27,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, one_line, reading
 from modelaug.learning.flownet import FLOW_UNIT, FlowNetS
 from modelaug.learning.network import adapt_channels
+from modelaug.learning.storage import read_torch
 
 __all__ = ["load_flownet"]
 
@@ -111,15 +111,10 @@ def load_flownet(path: str | Path, *, image_channels: int = 1) -> FlowNetS:
 
 def _read(path: Path) -> tuple[Mapping[Any, Any], Any]:
     """Return the named tensors of a file, unchecked, and what it says about ``div_flow``."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except IsADirectoryError:
-        raise ModelFileError(f"{path} is a folder; pass the file of weights, or use load_network") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error}); check the file") from None
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder; pass the file of weights, or use load_network")
+    with reading(path, "weights", "check the file"), path.open("rb") as file:
+        head = file.read(64)
     if head.startswith(b"version https://git-lfs"):
         raise ModelFileError(f"{path} is a pointer of Git LFS, not the weights; run git lfs pull")
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
@@ -127,7 +122,8 @@ def _read(path: Path) -> tuple[Mapping[Any, Any], Any]:
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except Exception as error:  # damage makes the parsers raise nearly anything
-        raise ModelFileError(f"{path} cannot be read as weights: {_reason(error)}") from None
+        remedy = "save its state_dict alone" if "unpickled" in str(error) else "download or save it again"
+        raise ModelFileError(f"{path} cannot be read as weights: {one_line(error)[:300]}; {remedy}") from None
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[Any, Any], Any]:
@@ -136,9 +132,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[Any, Any], Any]:
 
 
 def _read_torch(path: Path) -> tuple[Mapping[Any, Any], Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old formats; what they hold is checked
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_torch(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not named tensors")
     state = content.get("state_dict", content)
@@ -147,17 +141,6 @@ def _read_torch(path: Path) -> tuple[Mapping[Any, Any], Any]:
     options = content.get("hyper_parameters")
     noted = options.get("div_flow") if isinstance(options, Mapping) else None
     return state, content.get("div_flow", noted)
-
-
-def _reason(error: Exception) -> str:
-    """Say in one line why a file could not be read, and what to do; torch's own advice is to unpickle it."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    alien = re.search(r"Unsupported (?:global|class|type)\w*:? (?:GLOBAL )?(\S+)", text)
-    if alien:
-        return f"it asks for {alien[1]}, and only tensors and plain values are unpickled; save its state_dict alone"
-    text = text.split("WeightsUnpickler error: ")[-1].split(" Check the documentation")[0]
-    first_sentence = re.split(r"(?<=\w)\. ", text)[0].rstrip(".")
-    return f"{first_sentence[:200]}; download or save it again"
 
 
 def _bare_names(state: Mapping[Any, Any]) -> tuple[dict[str, Any], str]:
@@ -201,7 +184,8 @@ def _network_of(tensors: dict[str, Tensor]) -> FlowNetS:
     batch_norm = any(re.fullmatch(r"conv\w+\.1\.\w+", name) for name in tensors)
     bias = any(re.fullmatch(r"(deconv\d\.0|predict_flow\d)\.bias", name) for name in tensors)
     variant = _variant(batch_norm, bias)
-    names = FlowNetS(width=0.01, batch_norm=batch_norm, decoder_bias=bias).state_dict()
+    with torch.device("meta"):
+        names = FlowNetS(width=0.01, batch_norm=batch_norm, decoder_bias=bias).state_dict()
     alien = [name for name in tensors if name not in names]
     if alien:
         raise ValueError(f"holds {alien[0]}, which is no part of FlowNetS {variant}; pass the weights of FlowNetS")
@@ -220,7 +204,8 @@ def _network_of(tensors: dict[str, Tensor]) -> FlowNetS:
     if inputs % 2 or inputs > 128:
         raise ValueError(f"takes {inputs} channels, which are not those of two images; pass the weights of FlowNetS")
     width = _width({name: len(tensors[f"{name}.0.weight"]) for name in _ENCODER})
-    network = FlowNetS(image_channels=inputs // 2, width=width, batch_norm=batch_norm, decoder_bias=bias)
+    with torch.device("meta"):  # without memory: some layers may promise more than the others hold
+        network = FlowNetS(image_channels=inputs // 2, width=width, batch_norm=batch_norm, decoder_bias=bias)
     for name, wanted in network.state_dict().items():
         given = tensors[name].shape
         if given != wanted.shape:
@@ -228,7 +213,7 @@ def _network_of(tensors: dict[str, Tensor]) -> FlowNetS:
                 f"holds {name} of shape {tuple(given)}, not {tuple(wanted.shape)} as in FlowNetS {variant}, width "
                 f"{width:g}; pass complete weights of one network"
             )
-    return network
+    return network.to_empty(device="cpu")
 
 
 def _variant(batch_norm: bool, decoder_bias: bool) -> str:

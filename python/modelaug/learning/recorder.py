@@ -22,17 +22,21 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError
+from modelaug.io.provenance import as_json
+from modelaug.io.reading import refusing
 from modelaug.io.writing import writing
 from modelaug.learning.network import SeenImages, architecture_of
 from modelaug.learning.run import Run
-from modelaug.learning.storage import save_network
+from modelaug.learning.storage import read_torch, save_network
 
-__all__ = ["Checkpoints", "Recorder"]
+__all__ = ["UNUSABLE", "Checkpoints", "Recorder"]
 
 _LOG = logging.getLogger("modelaug.learning")
 _COLUMNS: Final = ("step", "loss", "epe", "learning_rate", "seconds_per_step", "validation_epe")
 _LICENCE: Final = "the weights derive from the training images, whose licence applies"
+UNUSABLE: Final = ("is no checkpoint of a training run", "remove it to start anew")
+"""What is wrong with a checkpoint, and the remedy."""
+
 _NOTHING: Final[dict[str, Any]] = {"loss": 0.0, "epe": 0.0, "steps": 0, "seconds": 0.0}
 
 
@@ -49,6 +53,11 @@ class Recorder(pl.Callback):
         What is recorded.
     progress
         Whether to show it.
+
+    Attributes
+    ----------
+    resuming
+        Whether a checkpoint has been read but not taken up yet.
     """
 
     def __init__(self, run: Run, *, progress: bool) -> None:
@@ -57,6 +66,7 @@ class Recorder(pl.Callback):
         self._writes = self.processes.rank == 0
         self._progress = progress and self._writes
         self._ending = False
+        self.resuming = False
         self._bar: tqdm[Any] | None = None
         self._rows: list[dict[str, float]] = []
         self._sums = dict(_NOTHING)
@@ -87,6 +97,7 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what begins, and put the log in order."""
+        self.resuming = False
         self._device = _device_name(pl_module.device)
         if self.processes.count > 1:
             # Lightning's own handler talks to the other processes, in the middle of whatever they are talking about.
@@ -225,16 +236,29 @@ class Checkpoints(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a checkpoint, or raise ModelFileError or ValueError."""
-        try:
-            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with refusing(path, *UNUSABLE):
+            checkpoint: dict[str, Any] = read_torch(path)
             noted = checkpoint["callbacks"][self._recorder.state_key]
-        except Exception as error:  # torch.load raises whatever a broken file leads it to
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelFileError(
-                f"{path} is no checkpoint of a training run ({reason}); remove it to start anew"
-            ) from error
+            _check_noted(noted)
+            broken = next((name for name, each in checkpoint["state_dict"].items() if not each.isfinite().all()), None)
+            if broken is not None:
+                raise ValueError(f"it holds values that are not finite in {broken}")
         self._recorder.run.check_same(noted)
+        self._recorder.resuming = True
         return checkpoint
+
+
+def _check_noted(noted: dict[str, Any]) -> None:
+    """Raise nearly anything unless a recorder's state is such that a run can go on from it."""
+    as_json("noted", {name: noted.get(name) for name in ("architecture", "options", "processes", "source", "real")})
+    figures = [noted["metrics"], *noted["rows"]]
+    figures += [{name: noted["sums"][name] for name in _NOTHING}]
+    figures += [{name: noted["clock"][name] for name in ("seconds", "steps")}]
+    if not all(isinstance(value, (int, float)) for each in figures for value in each.values()):
+        raise TypeError("its figures are no numbers")
+    alien = {name for row in noted["rows"] for name in row} - set(_COLUMNS)
+    if alien:
+        raise ValueError(f"its log has columns {sorted(alien)}")
 
 
 def _device_name(device: torch.device) -> str:

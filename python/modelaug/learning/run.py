@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from modelaug.io.provenance import refuse_other
 from modelaug.learning.network import RegistrationNetwork, architecture_of, known_network
 from modelaug.learning.options import TrainOptions
@@ -67,6 +69,14 @@ class Run:
         ValueError
             If something differs.
         """
+        alien = next(
+            (name for name in ("architecture", "options") if not isinstance(noted.get(name, {}), Mapping)), None
+        )
+        if alien is not None:
+            raise ValueError(
+                f"out is {self.folder}, which holds a run with {alien} {noted[alien]!r}; pass another folder, or "
+                "resume=False (--restart) to overwrite it"
+            )
         fields = dataclasses.fields(self.options)
         defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
         assumed = json.loads(json.dumps(defaults, default=dataclasses.asdict))
@@ -91,7 +101,8 @@ def _architecture(noted: Mapping[str, Any]) -> dict[str, Any]:
     """Return a noted architecture with the arguments that did not exist when it was noted."""
     arguments = dict(noted)
     try:
-        return architecture_of(known_network(arguments.pop("name", "FlowNetS"))(**arguments))
+        with torch.device("meta"):  # without memory: a note may ask for any size
+            return architecture_of(known_network(arguments.pop("name", "FlowNetS"))(**arguments))
     except (TypeError, ValueError):
         return dict(noted)  # of something else, which the comparison will say
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +15,10 @@ import torch
 from safetensors.torch import load, save
 
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError, read_own_json, reading, refusing
+from modelaug.io.reading import ModelFileError, one_line, read_own_json, reading, refusing
 from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
 
-__all__ = ["load_network", "read_card", "save_network", "weights_file", "write_card"]
+__all__ = ["load_network", "read_card", "read_torch", "save_network", "weights_file", "write_card"]
 
 _FORMAT: Final = "modelaug network"
 _VERSION: Final = 1
@@ -139,6 +142,37 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     if broken:
         raise ModelFileError(f"{weights} holds values that are not finite in {broken[0]}; train again")
     return network.eval()
+
+
+def read_torch(path: str | Path) -> Any:
+    """Return what a file by ``torch.save`` holds, if it is tensors and plain values; nothing else is unpickled.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else, is packed, or is damaged; says why, in one line.
+    """
+    with open(path, "rb") as file:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:  # torch packs nothing, and unpacks without bounds
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("it is a packed archive")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats; what they hold is checked
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage makes its parsers raise nearly anything
+        raise ValueError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why a file could not be read; torch's own advice is to unpickle it."""
+    text = one_line(error)
+    alien = re.search(r"Unsupported (?:global|class|type)\w*:? (?:GLOBAL )?(\S+)", text)
+    if alien:
+        return f"it asks for {alien[1]}, and only tensors and plain values are unpickled"
+    text = text.split("WeightsUnpickler error: ")[-1].split(" Check the documentation")[0]
+    return re.split(r"(?<=\w)\. ", text)[0].rstrip(".")[:200]
 
 
 def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
