@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelaug import _checks
+from modelaug import Cohort, _checks
+from modelaug.scans import Scan
 from tests.examples import one_line
 
 
@@ -142,3 +143,15 @@ def test_threads_must_be_positive(threads: int) -> None:
 def test_threads_must_be_an_integer() -> None:
     with pytest.raises(TypeError, match=r"^threads is 1\.5; "):
         _checks.thread_count(1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beyond", [2**63, 2**64 - 1])
+def test_labels_that_would_become_others_are_refused(beyond: int) -> None:
+    labels = np.full((1, 4, 5), beyond, dtype=np.uint64)
+    with pytest.raises(ValueError, match=rf"labels holds numbers from {beyond} to {beyond}; renumber them"):
+        Cohort(np.zeros((1, 4, 5)), np.zeros((1, 3, 2)), labels=labels)
+    with pytest.raises(ValueError, match=r"labels of 'anna' holds numbers"):
+        Scan("anna", np.zeros((4, 5)), labels=labels[0])
+    kept = Scan("anna", np.zeros((4, 5)), labels=np.full((4, 5), 2**63 - 1, dtype=np.uint64)).labels
+    assert kept is not None
+    assert int(kept.max()) == 2**63 - 1

@@ -23,6 +23,7 @@ __all__ = [
     "finite",
     "grid_shape",
     "integer",
+    "label_range",
     "number",
     "options",
     "output",
@@ -172,6 +173,16 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} is {value!r}; pass one of {', '.join(map(repr, allowed))}")
     return value
+
+
+def label_range(name: str, labels: npt.NDArray[Any], kind: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
+    """Return integer labels if a type can hold their numbers, which would be others in it."""
+    limits = np.iinfo(kind)
+    if labels.size and (int(labels.min()) < limits.min or int(labels.max()) > limits.max):
+        raise ValueError(
+            f"{name} holds numbers from {labels.min()} to {labels.max()}; renumber them from {limits.min} to {limits.max}"
+        )
+    return labels
 
 
 def thread_count(threads: int | None) -> int:

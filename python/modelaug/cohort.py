@@ -311,4 +311,4 @@ def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np
         raise TypeError(f"labels has dtype {array.dtype}; pass integers")
     if array.shape != shape:
         raise ValueError(f"labels has shape {array.shape}; pass one label map per image, shape {shape}")
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(_checks.label_range("labels", array))

@@ -97,7 +97,7 @@ def _labels(name: str, labels: npt.ArrayLike, grid: tuple[int, ...]) -> npt.NDAr
         raise TypeError(f"labels of {name!r} have dtype {array.dtype}; pass integers")
     if array.shape != grid:
         raise ValueError(f"labels of {name!r} have shape {array.shape} but its image {grid}; pass those of this image")
-    return array
+    return _checks.label_range(f"labels of {name!r}", array)
 
 
 def _landmarks(name: str, landmarks: npt.ArrayLike, d: int) -> npt.NDArray[np.float64]:

@@ -109,7 +109,8 @@ def as_labels(values: npt.NDArray[Any], path: Path, image: Path, grid: tuple[int
         raise ModelFileError(
             f"{path} has shape {values.shape} but {image.name} {grid}; copy both again, they belong together"
         )
-    labels: npt.NDArray[np.int32] = np.rint(values).astype(np.int32)
+    with np.errstate(invalid="ignore"):  # of what int32 does not hold, and the next line refuses
+        labels: npt.NDArray[np.int32] = np.rint(values).astype(np.int32)
     if (labels != values).any() or labels.min() < 0:
         raise ModelFileError(f"{path} holds values that are no labels; copy it again")
     return labels

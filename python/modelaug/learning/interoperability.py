@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from modelaug import _checks
 from modelaug.io.geometry import Geometry
 from modelaug.synthesis import Pair
 
@@ -113,7 +114,9 @@ def torchio_subject(pair: Pair, *, geometry: Geometry | None = None) -> torchio.
             members[key] = torch.from_numpy(array[:, ::-1].copy())
             continue
         values = array[::-1] if name == "flow" else array
-        tensor = torch.from_numpy(_to_torchio(values.astype(np.int32) if name in _LABELS else values))
+        if name in _LABELS:
+            values = _checks.label_range(name, values, np.int32).astype(np.int32)
+        tensor = torch.from_numpy(_to_torchio(values))
         if name in ("flow", "weight"):
             members[key] = tensor
         else:
