@@ -180,7 +180,8 @@ def label_range(name: str, labels: npt.NDArray[Any], kind: npt.DTypeLike = np.in
     limits = np.iinfo(kind)
     if labels.size and (int(labels.min()) < limits.min or int(labels.max()) > limits.max):
         raise ValueError(
-            f"{name} holds numbers from {labels.min()} to {labels.max()}; renumber them from {limits.min} to {limits.max}"
+            f"{name} holds numbers from {labels.min()} to {labels.max()}; renumber them within {limits.min} and "
+            f"{limits.max}"
         )
     return labels
 

@@ -195,6 +195,6 @@ def test_labels_that_torchio_does_not_hold_are_refused() -> None:
     pair = SOURCES["plane"].draw(0)
     assert pair.labels_fixed is not None
     wide = replace(pair, labels_fixed=pair.labels_fixed.astype(np.int64) + 2**31)
-    with pytest.raises(ValueError, match="labels_fixed holds numbers from .*; renumber them from -2147483648"):
+    with pytest.raises(ValueError, match=r"labels_fixed holds numbers from .*; renumber them within -2147483648"):
         torchio_subject(wide)
     assert int(pair_dictionary(wide)["fixed_label"].max()) == int(wide.labels_fixed.max())
