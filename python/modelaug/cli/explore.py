@@ -13,8 +13,6 @@ from modelaug.cli._files import archive_kind
 
 __all__ = ["explore"]
 
-_ADDRESS = "127.0.0.1"
-
 
 def explore(
     thing: Annotated[
@@ -32,14 +30,11 @@ def explore(
     internet, until Ctrl-C.
     """
     choice = open_choice(thing, threads=threads)
-    import panel as pn
-
     from modelaug.explorer import explore as view
+    from modelaug.explorer.serving import make_server
 
     view(choice, modes=modes)  # what is wrong with the model is said here, not in the browser
-    server: Any = pn.io.server.get_server(
-        lambda: view(choice, modes=modes), port=port, address=_ADDRESS, title=f"modelaug: {thing.name}", start=False
-    )
+    server = make_server(lambda: view(choice, modes=modes), port=port, title=f"modelaug: {thing.name}")
     url = f"http://localhost:{server.port}/"
     out.print(f"{thing} is shown at {url}, until Ctrl-C")
     server.start()

@@ -27,6 +27,7 @@ from modelaug.synthesis import Pair, PairOptions
 __all__ = ["Explorer"]
 
 _SIDE: Final = 256  # pixels of the screen, of a panel's longer side
+_MODES: Final = 100  # of shape and of texture each, that sliders are made for
 _REACH: Final = 3.0  # standard deviations
 _INDICES: Final = 999  # on the slider
 _PATIENCE: Final = 10  # ms
@@ -55,7 +56,7 @@ class Explorer:
         self._level = choice.levels[-1] if choice.levels else None
         self._model = choice.model(self._level)
         self._limits = grey_limits(self._model)
-        self._count = _checks.integer("modes", modes, minimum=1)
+        self._count = _checks.integer("modes", modes, minimum=1, maximum=_MODES)
         self.pair: Pair
         self._make_controls()
         self._make_panels()
@@ -91,11 +92,11 @@ class Explorer:
     def update(self) -> None:
         """Draw what the controls say."""
         started = time.perf_counter()
-        state = self.state
-        model = self._choice.model(state.level)
         try:
+            state = self.state
+            model = self._choice.model(state.level)
             self.pair = self._renderer.pair(state)
-        except (ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # a browser may send whatever it likes
             self.facts.object = f"<b>{html.escape(' '.join(str(error).split()))}</b>"
             return
         seen = pictures(self.pair, model.objects, self._limits)
