@@ -76,6 +76,8 @@ class TestFlo:
         read = read_flo(tmp_path / "a.flo")
         assert np.isnan(read[:, 0, 0]).all()
         np.testing.assert_array_equal(read[:, 0, 1], [4, 3])
+        with pytest.raises(ModelFileError, match=r"a\.flo does not know the displacement of 1 pixel"):
+            read_field(tmp_path / "a.flo")
 
     @pytest.mark.parametrize(
         "data",

@@ -292,7 +292,7 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
     Parameters
     ----------
     path, moving
-        As of `write_field`.
+        As of `write_field`; also ``.mhd`` and ``.nhdr``. Positions, as NiftyReg and SPM write them, are converted.
 
     Returns
     -------
@@ -304,13 +304,18 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
     Raises
     ------
     ModelFileError
-        If the file is missing, truncated or holds no displacement field.
+        If the file is missing, truncated or holds no displacement field, or says that its vectors are something else
+        than displacements from the fixed into the moving image. Of ``.flo``, if displacements are unknown.
     ValueError
         If the format is not known.
     """
     ending = suffix(path)
     if ending == ".flo":
-        return read_flo(path), None
+        field = read_flo(path)
+        unknown = int(np.isnan(field[0]).sum())
+        if unknown:
+            raise ModelFileError(f"{path} does not know the displacement of {unknown} pixel(s); fill them in")
+        return field, None
     if ending == ".npz":
         return _read_archived(path)
     if ending not in ITK_READ_SUFFIXES:
