@@ -18,6 +18,7 @@ from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.cohort import Cohort
 from modelaug.io.archives import write_atomically
+from modelaug.io.arrays import read_npy
 from modelaug.io.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
@@ -116,13 +117,10 @@ class RegisteredPairs(BatchedSource):
             field = self._register(pair)
             write_atomically(path, lambda file: np.save(file, field, allow_pickle=False))
             return field
-        try:
-            found = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ModelFileError(f"{path} cannot be read ({error}); remove it") from error
+        found = read_npy(path, "remove it")
         if found.shape != (len(self.cohort.grid), *self.cohort.grid) or found.dtype != np.float32:
             raise ModelFileError(f"{path} holds {found.dtype} {found.shape}, no such displacement; remove it")
-        return np.asarray(found)
+        return found
 
     def layout(self) -> Layout:
         """Return shape and type of every array of a pair, by its name in `Pair`."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from modelaug import _checks
 from modelaug.datasets import _files
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
 
@@ -123,11 +123,6 @@ def _file(folder: Path, stem: str) -> Path:
 
 def _read_info(path: Path) -> dict[str, str]:
     """Return the entries of ``Info.cfg``, one ``key: value`` a line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read ({error}); copy it again") from error
+    lines = read_text(path).splitlines()
     pairs = (line.partition(":") for line in lines)
     return {key.strip(): value.strip() for key, colon, value in pairs if colon}

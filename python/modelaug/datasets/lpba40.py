@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.datasets import _files
 from modelaug.io.geometry import Geometry
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, check_file, reading
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
 
@@ -68,6 +67,8 @@ PREPARATION: Final = PreparationOptions(spacing=1.0, shape=(256, 256), center="l
 
 _IMAGE: Final = {"delineation": "delineation.skullstripped", "native": "native.mri"}
 _LABELS: Final = "delineation.structure.label"
+_PACKED: Final = 1032
+"""Bytes that gzip makes of one at most."""
 
 
 def read(
@@ -184,25 +185,16 @@ def _read_analyze(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
     """Return an Analyze volume and its spacing; the voxels may be compressed when the header is not."""
     import nibabel
 
-    header = path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.img')}.hdr")
-    try:
+    header = check_file(path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.img')}.hdr"))
+    with reading(path, "Analyze", "copy it again") as place:
         files = {"header": nibabel.FileHolder(str(header)), "image": nibabel.FileHolder(str(path))}
         image: Any = nibabel.AnalyzeImage.from_file_map(files)  # type: ignore[no-untyped-call]
+        promised = math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+        if promised > place.stat().st_size * (_PACKED if path.suffix == ".gz" else 1):
+            raise ValueError(f"its header promises {promised} bytes")
         voxels = np.asarray(image.dataobj)
-        spacing = [float(each) for each in image.header.get_zooms()[:3]]
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{error.filename} does not exist; check the path") from None
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        nibabel.spatialimages.HeaderDataError,
-        nibabel.wrapstruct.WrapStructError,
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise ModelFileError(f"{path} cannot be read as Analyze ({reason}); copy it again") from error
+        geometry = Geometry([float(each) for each in image.header.get_zooms()[:3]][::-1])
     if voxels.ndim < 3 or math.prod(voxels.shape[3:]) != 1:
         raise ModelFileError(f"{path} holds an array of shape {voxels.shape}, not a volume; copy it again")
     volume = voxels.reshape(voxels.shape[:3]).T
-    return np.ascontiguousarray(volume, dtype=np.float32), Geometry(spacing[::-1])
+    return np.ascontiguousarray(volume, dtype=np.float32), geometry

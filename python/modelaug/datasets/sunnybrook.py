@@ -7,6 +7,7 @@ of the MICCAI 2009 challenge; https://www.cardiacatlas.org/sunnybrook-cardiac-da
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from modelaug import _checks
 from modelaug.datasets import _files
 from modelaug.io.dicom import read_dicom
 from modelaug.io.geometry import Geometry
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text, refusing
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
 
@@ -128,13 +129,9 @@ def read_contour(path: str | Path) -> Points:
     ModelFileError
         If the file is missing, or holds anything else, or fewer than three points.
     """
-    try:
-        lines = Path(path).read_text(encoding="ascii").splitlines()
+    lines = read_text(path, "a contour").splitlines()
+    with refusing(path, "cannot be read as a contour", "copy it again"):
         points = np.array([[float(each) for each in line.split()] for line in lines if line.strip()])
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read as a contour ({error}); copy it again") from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
         raise ModelFileError(f"{path} holds no contour, three or more lines of two numbers; copy it again")
     return points[:, ::-1] - 1
@@ -189,7 +186,8 @@ class _Content:
         if len(complete) != 1:
             what = "no series that has" if not complete else f"{len(complete)} series that have"
             raise ModelFileError(
-                f"{case} has {what} all images with contours ({_listed(numbers)}); copy its images again"
+                f"{self.contours[case]}: {case} has {what} all images with contours ({_listed(numbers)}); copy its "
+                "images again"
             )
         return complete[0]
 
@@ -197,15 +195,13 @@ class _Content:
         """Return the identifier that the Cardiac Atlas Project gave to a case."""
         if not self.tables:
             raise ModelFileError(
-                f"images of {case} are in no folder with its name, and scd_patientdata.csv, which says in which one "
-                "they are, is missing; copy it there"
+                f"{self.contours[case]}: images of {case} are in no folder with its name, and scd_patientdata.csv, "
+                "which says in which one they are, is missing; copy it there"
             )
         for path in self.tables:
-            try:
-                with open(path, encoding="utf-8-sig", newline="") as file:
-                    rows = list(csv.DictReader(file))
-            except (OSError, UnicodeDecodeError, csv.Error) as error:
-                raise ModelFileError(f"{path} cannot be read as a table ({error}); copy it again") from error
+            text = read_text(path, "a table")
+            with refusing(path, "cannot be read as a table", "copy it again"):
+                rows = list(csv.DictReader(io.StringIO(text, newline="")))
             for row in rows:
                 if _case((row.get("OriginalID") or "").strip()) == case and row.get("PatientID"):
                     return str(row["PatientID"]).strip()

@@ -125,15 +125,15 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
         yield Archive(path, archive, headers)
 
 
-def read_npy(path: str | Path) -> npt.NDArray[Any]:
-    """Return the numbers that a ``.npy`` holds, of the type that it has.
+def read_npy(path: str | Path, remedy: str = "write it again") -> npt.NDArray[Any]:
+    """Return the numbers that a ``.npy`` holds, of the type that it has; `remedy` is told where it does not.
 
     Raises
     ------
     ModelFileError
         If there is no such file, or it holds anything else, or another number of bytes than its header promises.
     """
-    with reading(path, ".npy"), open(path, "rb") as file:
+    with reading(path, ".npy", remedy), open(path, "rb") as file:
         _read_header(file, os.fstat(file.fileno()).st_size, _NUMBERS)
         file.seek(0)
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)

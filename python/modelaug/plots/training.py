@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text, refusing
 
 __all__ = ["plot_losses", "read_metrics"]
 
@@ -25,14 +26,12 @@ def read_metrics(path: str | Path) -> dict[str, npt.NDArray[np.float64]]:
     ModelFileError
         If the file is missing or is no such table.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+    if not Path(path).exists():
+        raise ModelFileError(f"{path} does not exist; pass the metrics.csv of a training run")
+    text = read_text(path, "a table of numbers")
+    with refusing(path, "cannot be read as a table of numbers", "train again"):
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; pass the metrics.csv of a training run") from None
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise ModelFileError(f"{path} cannot be read as a table of numbers ({error}); train again") from error
     if "step" not in columns or "loss" not in columns:
         raise ModelFileError(f"{path} lacks the columns step and loss; pass the metrics.csv of a training run")
     return columns
