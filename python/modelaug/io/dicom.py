@@ -14,7 +14,7 @@ from modelaug.io.dicom_pixels import is_lossy, stored_pixels
 from modelaug.io.dicom_planes import Plane, detector_spacing, is_dicom, planes_of, read_header
 from modelaug.io.dicom_stacks import stacked
 from modelaug.io.geometry import Geometry
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, reading
 
 __all__ = ["DICOM_SUFFIX", "dicom_files", "is_dicom", "read_dicom"]
 
@@ -84,8 +84,13 @@ def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[A
 
 def _of_file(path: Path, labels: bool) -> list[Plane]:
     header = read_header(path)
-    _check_kind(path, header, labels)
-    return planes_of(path, header, path.name)
+    return _planes(path, header, labels)
+
+
+def _planes(path: Path, header: Any, labels: bool) -> list[Plane]:
+    with reading(path, "DICOM", "copy it again"):
+        _check_kind(path, header, labels)
+        return planes_of(path, header, path.name)
 
 
 def _of_folder(folder: Path, labels: bool) -> list[Plane]:
@@ -103,8 +108,7 @@ def _of_folder(folder: Path, labels: bool) -> list[Plane]:
         raise ModelFileError(f"{folder} holds {len(series)} series of DICOM{listed}; pass a folder with one")
     planes: list[Plane] = []
     for path, header in headers.items():
-        _check_kind(path, header, labels)
-        planes += planes_of(path, header, path.name)
+        planes += _planes(path, header, labels)
     return planes
 
 

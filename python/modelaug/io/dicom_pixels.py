@@ -22,7 +22,7 @@ _COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _FLOATS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 _OFFSETS: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
-_RUN_LENGTHS: Final = "1.2.840.10008.1.2.5"
+_THROUGH_PYDICOM: Final = ("1.2.840.10008.1.2.5",)  # run lengths, of which GDCM confuses the bytes of deep colours
 _THROUGH_GDCM: Final = (
     "1.2.840.10008.1.2.4.50",  # JPEG, 8 bits
     "1.2.840.10008.1.2.4.51",  # 12 bits
@@ -32,8 +32,8 @@ _THROUGH_GDCM: Final = (
     "1.2.840.10008.1.2.4.81",
     "1.2.840.10008.1.2.4.90",  # JPEG 2000
     "1.2.840.10008.1.2.4.91",
-    _RUN_LENGTHS,
 )
+_END: Final = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _LOSSY: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 _PERHAPS_LOSSY: Final = "1.2.840.10008.1.2.4.91"
 
@@ -74,10 +74,11 @@ def _checked(path: Path, header: Any) -> str:
     """Return the photometric interpretation of a file whose pixels can be returned exactly."""
     with reading(path, "DICOM", "copy it again"):
         kind, samples = str(header.get("PhotometricInterpretation")), int(header.get("SamplesPerPixel") or 1)
-        bits, stored, high = (header.get(each) for each in ("BitsAllocated", "BitsStored", "HighBit"))
+        given = (header.get(each) for each in ("BitsAllocated", "BitsStored", "HighBit"))
+        bits, stored, high = (None if each is None else int(each) for each in given)
         floats = any(each in header for each in _FLOATS)
         syntax, data = transfer_syntax(header), header.get("PixelData")
-        frame = int(header.Rows) * int(header.Columns) * samples * int(bits or 0) / 8
+        frame = int(header.Rows) * int(header.Columns) * samples * (bits or 0) / 8
         excess = 0 if data is None else len(data) / frame - int(header.get("NumberOfFrames") or 1) if frame else 0
     if samples != (3 if kind in _COLOUR else 1) or kind not in (*_GREY, _PALETTE, *_COLOUR):
         raise ModelFileError(
@@ -86,7 +87,7 @@ def _checked(path: Path, header: Any) -> str:
         )
     if not floats and data is None:
         raise ModelFileError(f"{path} holds no pixels; copy it again")
-    if syntax.is_compressed and (syntax not in _THROUGH_GDCM or floats):
+    if syntax.is_compressed and (syntax not in (*_THROUGH_GDCM, *_THROUGH_PYDICOM) or floats):
         raise ModelFileError(f"{path} is compressed as {syntax.name}, which is not read; save it uncompressed")
     if syntax.is_compressed and bits not in (8, 16, 32):
         raise ModelFileError(f"{path} has {bits} compressed bits per sample, which is not read; save it uncompressed")
@@ -94,7 +95,7 @@ def _checked(path: Path, header: Any) -> str:
         raise ModelFileError(f"{path} holds more pixels than NumberOfFrames says; write it again")
     if floats:
         return kind
-    if None in (bits, stored, high) or not 0 < stored <= high + 1 <= bits:
+    if bits is None or stored is None or high is None or not 0 < stored <= high + 1 <= bits:
         raise ModelFileError(
             f"{path} stores {stored} bits up to bit {high} in {bits}, which cannot be; correct BitsStored and HighBit"
         )
@@ -108,17 +109,23 @@ def _decoded(header: Any, frame: int) -> npt.NDArray[Any]:
 
     kinds: Any = pixels
     count, syntax = int(header.get("NumberOfFrames") or 1), transfer_syntax(header)
-    if not syntax.is_compressed:
+    if syntax not in _THROUGH_GDCM:
         header.file_meta.TransferSyntaxUID = syntax
         array: npt.NDArray[Any] = kinds.pixel_array(
-            header, index=frame, allow_excess_frames=False, correct_unused_bits=False
+            header,
+            index=frame,
+            allow_excess_frames=False,
+            correct_unused_bits=False,
+            decoding_plugin="pydicom" if syntax.is_compressed else "",
         )
         return array
     offsets = tuple(header.get(each) for each in _OFFSETS)
     extended: Any = None if None in offsets else offsets
     coded = encaps.get_frame(header.PixelData, frame, number_of_frames=count, extended_offsets=extended)
     size = (int(header.Rows), int(header.Columns))
-    if (found := _coded_size(coded)) != size and syntax != _RUN_LENGTHS:
+    if bytes(coded).rstrip(b"\0\xff")[-2:] != _END:
+        raise ValueError("its compressed pixels are cut off")
+    if (found := _coded_size(coded)) != size:
         raise ValueError(f"the header says {size} pixels, what is compressed {found or 'nothing'}")
     return _through_gdcm(header, coded)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.io.reading import ModelFileError, check_file, reading
+from modelaug.io.reading import ModelFileError, check_file, one_line, reading
 
 __all__ = [
     "ALIKE",
@@ -204,7 +204,25 @@ def read_header(path: Path, keywords: Sequence[str] = (*PIXEL_KEYWORDS, *_OF_FIL
         if not bare and pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED:
             raise ModelFileError(f"{path} is deflated; save it uncompressed")
         without = "PixelData" not in keywords
-        return pydicom.dcmread(path, force=bare, stop_before_pixels=without, specific_tags=list(keywords))
+        header = pydicom.dcmread(path, force=bare, stop_before_pixels=without, specific_tags=list(keywords))
+        _convert(path, header)
+        return header
+
+
+def _convert(path: Path, elements: Any) -> None:
+    """Let pydicom convert values, which it does when they are asked for, and which may fail."""
+    from pydicom.datadict import keyword_for_tag
+
+    for tag in list(elements.keys()):
+        try:
+            element = elements[tag]
+        except Exception as error:
+            called = keyword_for_tag(tag) or tag
+            raise ModelFileError(
+                f"{path} has a {called} that cannot be read ({one_line(error)}); correct it"
+            ) from error
+        for item in element.value if element.VR == "SQ" else ():
+            _convert(path, item)
 
 
 def planes_of(path: Path, header: Any, name: str) -> list[Plane]:
@@ -219,18 +237,18 @@ def planes_of(path: Path, header: Any, name: str) -> list[Plane]:
         raise ModelFileError(f"{path} holds no image; take it out of the folder, or copy it again")
     count = _count(path, header)
     _check_size(path, header, count)
-    shared = _sequence(path, header, "SharedFunctionalGroupsSequence")[:1]
-    each = _sequence(path, header, "PerFrameFunctionalGroupsSequence")
+    shared = _sequence(header, "SharedFunctionalGroupsSequence")[:1]
+    each = _sequence(header, "PerFrameFunctionalGroupsSequence")
     if each and len(each) != count:
         raise ModelFileError(f"{path} has NumberOfFrames {count} but describes {len(each)} frames; write it again")
     if count > 1 and not each:
         return _stacked(path, header, count, name)
     named = [f"frame {k + 1} of {name}" if count > 1 else name for k in range(count)]
-    return [_plane(path, header, k, named[k], _values(path, header, [*shared, *each[k : k + 1]])) for k in range(count)]
+    return [_plane(path, header, k, named[k], _values(header, [*shared, *each[k : k + 1]])) for k in range(count)]
 
 
 def _count(path: Path, header: Any) -> int:
-    given = _get(path, header, "NumberOfFrames")
+    given = header.get("NumberOfFrames")
     try:
         count = 1 if _absent(given) else int(given)
     except (TypeError, ValueError):
@@ -265,23 +283,15 @@ def _check_size(path: Path, header: Any, count: int) -> None:
         raise ModelFileError(f"{path} promises {promised} bytes of pixels but is {held} bytes long; copy it again")
 
 
-def _get(path: Path, header: Any, keyword: str) -> Any:
-    """Return an element's value, or None; pydicom converts it only now, and may fail."""
-    try:
-        return header.get(keyword)
-    except Exception as error:
-        raise ModelFileError(f"{path} has a {keyword} that cannot be read ({error}); correct it") from error
-
-
 def _absent(value: Any) -> bool:
     return value is None or (isinstance(value, str | Sequence) and len(value) == 0)
 
 
-def _sequence(path: Path, header: Any, keyword: str) -> list[Any]:
-    return list(_get(path, header, keyword) or [])
+def _sequence(header: Any, keyword: str) -> list[Any]:
+    return list(header.get(keyword) or [])
 
 
-def _values(path: Path, header: Any, groups: Iterable[Any]) -> dict[str, Any]:
+def _values(header: Any, groups: Iterable[Any]) -> dict[str, Any]:
     """Return what is said of a plane: by the file, instead by what its frames share, instead by what is the frame's."""
     items = [header]
     for group in groups:
@@ -290,7 +300,7 @@ def _values(path: Path, header: Any, groups: Iterable[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in items:
         for keyword in _OF_PLANE:
-            if keyword in item and not _absent(value := _get(path, item, keyword)):
+            if keyword in item and not _absent(value := item.get(keyword)):
                 found[keyword] = value
     return found
 
@@ -339,7 +349,7 @@ def _number(path: Path, values: Mapping[str, Any], keyword: str) -> float | None
 
 
 def _root_numbers(path: Path, header: Any, keyword: str, count: int) -> _Vector | None:
-    value = _get(path, header, keyword)
+    value = header.get(keyword)
     return None if _absent(value) else _numbers(path, {keyword: value}, keyword, count)
 
 
@@ -389,7 +399,7 @@ def _rescaling(path: Path, header: Any, values: Mapping[str, Any]) -> tuple[floa
         raise ModelFileError(f"{path} has a Rescale{given} but no Rescale{lacking}; add it")
     if slope is None and "DoseGridScaling" in values:
         slope = _number(path, values, "DoseGridScaling")
-    elif slope is None and _get(path, header, "SegmentationType") == "FRACTIONAL":
+    elif slope is None and header.get("SegmentationType") == "FRACTIONAL":
         slope = 1 / (_root_number(path, header, "MaximumFractionalValue") or math.inf)
     elif slope is None and "RealWorldValueMappingSequence" in values:
         slope, intercept = _real_world(path, list(values["RealWorldValueMappingSequence"]))
@@ -412,13 +422,13 @@ def _stacked(path: Path, header: Any, count: int, name: str) -> list[Plane]:
     """Return the frames of a file that says once where the first is, and how far the others are from it."""
     from pydicom.datadict import keyword_for_tag
 
-    pointer = _get(path, header, "FrameIncrementPointer")
+    pointer = header.get("FrameIncrementPointer")
     pointers = [] if _absent(pointer) else [pointer] if np.ndim(pointer) == 0 else list(pointer)
     over = [keyword_for_tag(each) or str(each) for each in pointers]
     over += [each for each in ("FrameTime", "FrameTimeVector") if each in header and each not in over]
     if set(over) - {"SliceVector", "GridFrameOffsetVector"}:
         raise ModelFileError(f"{path} has {count} frames over {' and '.join(over)}; save one volume of them as .nii.gz")
-    values = _values(path, header, _sequence(path, header, "DetectorInformationSequence")[:1])
+    values = _values(header, _sequence(header, "DetectorInformationSequence")[:1])
     plane = _plane(path, header, 0, name, values)
     if plane.position is None or plane.axes is None:
         raise ModelFileError(f"{path} has {count} frames but does not say where they lie; save them as .nii.gz")
