@@ -126,7 +126,7 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
 
 
 def read_npy(path: str | Path, remedy: str = "write it again") -> npt.NDArray[Any]:
-    """Return the numbers that a ``.npy`` holds, of the type that it has; `remedy` is told where it does not.
+    """Return the numbers, or text, that a ``.npy`` holds, of the type that it has; `remedy` is told where it does not.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def read_npy(path: str | Path, remedy: str = "write it again") -> npt.NDArray[An
         If there is no such file, or it holds anything else, or another number of bytes than its header promises.
     """
     with reading(path, ".npy", remedy), open(path, "rb") as file:
-        _read_header(file, os.fstat(file.fileno()).st_size, _NUMBERS)
+        _read_header(file, os.fstat(file.fileno()).st_size)
         file.seek(0)
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return array
@@ -159,21 +159,22 @@ def _headers(archive: zipfile.ZipFile) -> dict[str, ArrayHeader]:
             raise ValueError(f"its array {name!r} is packed as numpy does not")
         with archive.open(member) as file:
             try:
-                headers[name] = _read_header(file, member.file_size, f"{_NUMBERS}U")
+                headers[name] = _read_header(file, member.file_size)
             except ValueError as error:
                 raise ValueError(f"array {name!r}: {error}") from error
     return headers
 
 
-def _read_header(file: IO[bytes], size: int, kinds: str) -> ArrayHeader:
+def _read_header(file: IO[bytes], size: int) -> ArrayHeader:
     """Read the header of an array that takes so many bytes with it, or raise nearly anything."""
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise ValueError(f"its version {version} is not known")
     shape, _, dtype = _READERS[version](file)
-    if dtype.kind not in kinds or not dtype.itemsize or (dtype.kind in _NUMBERS and dtype.itemsize > _WIDEST):
+    wide = dtype.kind in _NUMBERS and dtype.itemsize > _WIDEST
+    if dtype.kind not in f"{_NUMBERS}U" or wide or not dtype.itemsize:
         what = "Python objects, which are never unpickled" if dtype.hasobject else f"values of type {dtype}"
-        raise ValueError(f"it holds {what}, not real numbers of up to {8 * _WIDEST} bits")
+        raise ValueError(f"it holds {what}, not real numbers of up to {8 * _WIDEST} bits or text")
     header = ArrayHeader(tuple(map(int, shape)), dtype)
     promised = file.tell() + header.size * dtype.itemsize
     if min(header.shape, default=0) < 0 or promised != size:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.fields import check_field
-from modelaug.io.archives import read_archive, write_archive, write_atomically
+from modelaug.io.archives import write_archive, write_atomically
+from modelaug.io.arrays import open_archive
 from modelaug.io.geometry import (
     ITK_READ_SUFFIXES,
     ITK_SUFFIXES,
@@ -29,7 +30,7 @@ from modelaug.io.geometry import (
     write_itk,
 )
 from modelaug.io.nifti import DISPLACEMENT, LPS_TO_RAS
-from modelaug.io.reading import ModelFileError, one_line, reading
+from modelaug.io.reading import ModelFileError, check_format, one_line, reading, refusing
 from modelaug.io.volumes import read_header, read_values
 
 __all__ = [
@@ -365,20 +366,17 @@ def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: G
 
 
 def _read_archived(path: str | Path) -> tuple[Field, Geometry]:
-    arrays = read_archive(path, required=("header", "displacement"))
-    with reading(path, "a displacement field"):
-        try:
-            header = json.loads(str(arrays["header"]))
-            if header["format"] != FIELD_FORMAT:
-                raise ModelFileError(f"{path} holds {header['format']!r}; pass a displacement field")
-            if header["version"] != _VERSION:
-                raise ModelFileError(f"{path} has format version {header['version']}, not {_VERSION}; update modelaug")
-            field = check_field("displacement", arrays["displacement"])
-            geometry = Geometry(header["spacing"], header["origin"], header["direction"])
-            _geometries(len(field), geometry, None)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{path} is no valid displacement field ({error!r}); write it again") from error
-    return field, geometry
+    with open_archive(path) as archive, refusing(path, "is no valid displacement field", "write it again"):
+        archive.require("header", "displacement")
+        archive.know("header", "displacement")
+        header = archive.read_json("header")
+        found = header.get("format") if isinstance(header, dict) else header
+        otherwise = f"holds {found!r}; pass a displacement field"
+        check_format(path, header, format=FIELD_FORMAT, version=_VERSION, otherwise=otherwise)
+        field = check_field("displacement", archive.read("displacement"))
+        geometry = Geometry(header["spacing"], header["origin"], header["direction"])
+        _geometries(len(field), geometry, None)
+        return field, geometry
 
 
 def _unknown_format(path: str | Path) -> ValueError:

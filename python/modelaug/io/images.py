@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import read_archive, write_atomically
+from modelaug.io.archives import write_atomically
+from modelaug.io.arrays import open_archive, read_npy
 from modelaug.io.dicom import DICOM_SUFFIX, is_dicom, read_dicom
 from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, itk_image, suffix, write_itk
 from modelaug.io.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES, read_picture, write_picture
@@ -98,7 +99,7 @@ def read_voxels(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[
     if _may_be_dicom(path):
         return read_dicom(path, labels=labels)
     if ending in (".npy", ".npz"):
-        return _read_array(path) if ending == ".npy" else _only_array(path), None
+        return read_npy(path) if ending == ".npy" else _only_array(path), None
     if ending in TIFF_SUFFIXES:
         return read_tiff(path, labels=labels)
     if ending in PICTURE_SUFFIXES:
@@ -157,25 +158,12 @@ def write_image(
         raise _unknown_format(path)
 
 
-def _read_array(path: str | Path) -> npt.NDArray[Any]:
-    try:
-        # Mapped, a header that promises more than the file holds is refused before anything is allocated.
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError, EOFError, SyntaxError, OverflowError) as error:
-        raise ModelFileError(f"{path} cannot be read as .npy ({error}); write it again") from error
-
-
 def _only_array(path: str | Path) -> npt.NDArray[Any]:
-    arrays = read_archive(path)
-    if "image" in arrays:
-        return arrays["image"]
-    if len(arrays) != 1:
-        raise ModelFileError(
-            f"{path} holds the arrays {sorted(arrays)}; pass one with a single array or one named 'image'"
-        )
-    return next(iter(arrays.values()))
+    with open_archive(path) as archive:
+        names = sorted(archive.headers)
+        if "image" not in names and len(names) != 1:
+            raise ModelFileError(f"{path} holds the arrays {names}; pass one with a single array or one named 'image'")
+        return archive.read("image" if "image" in names else names[0])
 
 
 def _may_be_dicom(path: str | Path) -> bool:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.io.archives import write_atomically
+from modelaug.io.arrays import read_npy
 from modelaug.io.geometry import Geometry, suffix
 from modelaug.io.reading import ModelFileError, read_text, reading
 from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows_of, to_numbers, write_rows
@@ -393,9 +394,7 @@ def _pts(points: Points) -> str:
 
 
 def _read_npy(path: str | Path) -> tuple[Points, Names]:
-    with reading(path, ".npy"):
-        # Mapped, a header that promises more than the file holds is refused before anything is allocated.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = read_npy(path)
     if array.dtype.kind not in "fiu":
         raise ModelFileError(f"{path} has dtype {array.dtype}; write real numbers")
     return _array(path, array), None
