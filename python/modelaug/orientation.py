@@ -50,6 +50,8 @@ class Turn:
 
     def told(self) -> str:
         """Return what is done, for a message."""
+        if self.degrees is None:
+            return "as its mirror image, askew"
         order = "" if self.axes == tuple(sorted(self.axes)) else f"axes in the order {', '.join(map(str, self.axes))}"
         flips = f"axis {' and '.join(map(str, self.reversed))} reversed" if self.reversed else ""
         return ", ".join(filter(None, (order, flips)))

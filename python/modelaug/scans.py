@@ -171,5 +171,5 @@ def check_common_grid(scan: Scan, other: Scan) -> None:
         if turn.degrees is None or (turn.clear and not turn.identity):
             raise ValueError(
                 f"image of subject {scan.name!r} is stored in another orientation than that of {other.name!r}: "
-                f"{turn.told() or 'as its mirror image'}; store both alike, see modelaug.orientation"
+                f"{turn.told()}; store both alike, see modelaug.orientation"
             )
