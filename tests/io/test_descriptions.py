@@ -65,5 +65,5 @@ def test_what_is_no_file_is_refused(tmp_path: Path, read: Callable[[Path], Any])
     (tmp_path / "a.toml").mkdir()
     (tmp_path / "b.toml").symlink_to("/dev/zero")
     for name, kind in (("a", "a folder"), ("b", "a device or a pipe")):
-        with pytest.raises(ModelFileError, match=f"{name}.toml is {kind}"):
+        with pytest.raises(ModelFileError, match=rf"{name}\.toml .*is {kind}"):
             read(tmp_path / f"{name}.toml")
