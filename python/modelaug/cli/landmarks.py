@@ -22,7 +22,8 @@ from modelaug.correspondence import (
     read_recipe,
 )
 from modelaug.io import Geometry, read_scans
-from modelaug.io.archives import read_archive
+from modelaug.io.arrays import open_archive
+from modelaug.io.reading import refusing
 from modelaug.io.tables import Table, read_rows, to_numbers
 from modelaug.scans import Scan, check_common_grid, cohort_from_scans
 
@@ -101,19 +102,23 @@ def read_labelled(path: Path) -> list[Scan]:
 
 
 def _of_archive(path: Path) -> list[Scan]:
-    arrays = read_archive(path, required=("images", "labels"))
-    images, labels = arrays["images"], arrays["labels"]
-    n = len(np.atleast_1d(labels))
-    names = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]
-    for name, count in (("images", len(np.atleast_1d(images))), ("names", len(names))):
-        if count != n:
-            raise ValueError(f"{name} in {path} holds {count} subjects but labels {n}; write one of each per subject")
-    steps = parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else {}
-    geometry = Geometry(arrays.get("spacing", np.ones(labels.ndim - 1)))
-    return [
-        Scan(name, images[i], geometry=geometry, labels=labels[i], steps=steps.get(name, ()))
-        for i, name in enumerate(names)
-    ]
+    with open_archive(path) as archive, refusing(path, "holds no images with label maps", "pass another file"):
+        archive.require("images", "labels")
+        known = [name for name in ("images", "labels", "names", "spacing", "preparation") if name in archive.headers]
+        most = 3 * archive.headers["images"].size
+        arrays = {name: archive.read(name, most=most) for name in known}
+        images, labels = arrays["images"], arrays["labels"]
+        n = len(np.atleast_1d(labels))
+        names = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]
+        for name, count in (("images", len(np.atleast_1d(images))), ("names", len(names))):
+            if count != n:
+                raise ValueError(f"{name} holds {count} subjects but labels {n}; write one of each per subject")
+        steps = parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else {}
+        geometry = Geometry(arrays.get("spacing", np.ones(labels.ndim - 1)))
+        return [
+            Scan(name, images[i], geometry=geometry, labels=labels[i], steps=steps.get(name, ()))
+            for i, name in enumerate(names)
+        ]
 
 
 def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np.float64]]:
