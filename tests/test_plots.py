@@ -120,6 +120,13 @@ class TestGrid:
 
 
 class TestCohort:
+    def test_pixels_lie_about_their_centres(self) -> None:
+        """(0, 0) is the centre of the first pixel, for images and for the landmarks on them."""
+        axes = plots.plot_flow(np.zeros((2, 5, 8)))
+        assert axes.get_xlim() == (-0.5, 7.5)
+        assert axes.get_ylim() == (4.5, -0.5)
+        assert tuple(axes.images[0].get_extent()) == (-0.5, 7.5, 4.5, -0.5)
+
     def test_panels_show_images_with_landmarks_in_the_objects_colors(self) -> None:
         cohort = hearts()
         figure = plots.plot_cohort(cohort, limit=6)

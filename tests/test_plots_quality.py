@@ -175,6 +175,25 @@ class TestLearningCurve:
         for value in curves["pca"][10]:
             assert np.abs(np.array(found) - value).min() < 1e-9 + 1e-6 * value
 
+    def test_errors_are_those_of_the_subjects_left_out(self) -> None:
+        """Shapes with noise, so that no model reaches them: all ways to leave two of six out, in mm."""
+        noise = philox(8).normal(size=(6, *plane().landmarks.shape[1:]))
+        cohort = Cohort(plane().images[:6], plane().landmarks[:6] + 0.5 * noise, spacing=plane().spacing)
+        pca = ShapeOptions(levels=1, coverage=1.0)
+        curves = plots.learning_curves(cohort, {"pca": pca}, sizes=[4], repeats=4)
+        landmarks, found = cohort.landmarks * cohort.spacing, []
+        for i in range(6):
+            for j in range(i):
+                rest = [k for k in range(6) if k not in (i, j)]
+                alignment = procrustes(landmarks[rest])
+                modes = np.linalg.svd((alignment.shapes - alignment.mean).reshape(4, -1), full_matrices=False)[2][:3]
+                difference = (alignment.align(landmarks[[i, j]]) - alignment.mean).reshape(2, -1)
+                left = (difference - difference @ modes.T @ modes).reshape(2, -1, 2)
+                found.append(np.hypot(left[..., 0], left[..., 1]).mean())
+        assert np.min(found) > 0.3
+        for value in curves["pca"][4]:
+            assert np.abs(np.array(found) - value).min() < 1e-6 * value
+
     def test_defaults_locality_reaches_more_and_seeds_differ(self) -> None:
         curves = plots.learning_curves(hearts(), sizes=[4], repeats=2)
         pca, local = (each[4].mean() for each in curves.values())

@@ -87,6 +87,22 @@ def test_without_deformation_only_brightness_changes() -> None:
     np.testing.assert_array_equal(plain.flow, pair.flow)
 
 
+def test_brightness_is_a_factor_on_what_is_above_the_darkest() -> None:
+    """One smooth factor for all channels, whose ranges differ, on intensities less the channel's smallest."""
+    source = RandomDeformations(plane(), options=RandomOptions(sd=0.0, brightness=0.3, offset=0.0))
+    low = plane().images.min(axis=(0, 2, 3))[:, None, None]
+    assert low[1] > 5
+    for index in range(3):
+        pair = source.draw(index)
+        above = plane().images[pair.info["subject"]] - low
+        bright = (above > 1).all(axis=0)
+        for image in (pair.fixed, pair.moving):
+            factors = ((image - low) / np.maximum(above, 1e-3))[:, bright]
+            np.testing.assert_allclose(factors[0], factors[1], rtol=2e-3)
+            assert factors.min() > 0
+            assert np.ptp(factors) > 0.1
+
+
 @pytest.mark.parametrize(("brightness", "offset"), [(0.3, 0.0), (0.0, 0.2)])
 def test_brightness_has_the_deviation_asked_for(brightness: float, offset: float) -> None:
     # The pixel in the middle is a node of a lattice of three.

@@ -99,3 +99,11 @@ def test_harmonics_are_orthonormal_on_the_sphere() -> None:
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
     values = np.array(list(_harmonics(*directions.T)))
     np.testing.assert_allclose(values @ values.T / 4000, np.eye(15), atol=5e-3)
+
+
+@pytest.mark.parametrize("softness", [0.7, 1.0, 2.5])
+def test_coverage_is_the_part_of_a_pixel_inside(softness: float) -> None:
+    """Of pixels as wide as an edge is soft, counted by a thousand points in each."""
+    levels = np.linspace(-3, 3, 61)
+    points = levels[:, None] + softness * ((np.arange(1000) + 0.5) / 1000 - 0.5)
+    np.testing.assert_allclose(coverage(levels, softness), (points < 0).mean(axis=1), atol=2e-3)

@@ -85,8 +85,8 @@ def check(mutants: Iterable[Mutant]) -> None:
             file, *names = test.split("::")
             if not (TESTS / file).is_file():
                 raise MutantError(f"tests/{file} does not exist ({mutant.what})")
-            if names and f"def {names[0].partition('[')[0]}(" not in (TESTS / file).read_text(encoding="utf-8"):
-                raise MutantError(f"tests/{file} has no test {names[0]} ({mutant.what})")
+            if names and f"def {names[-1].partition('[')[0]}(" not in (TESTS / file).read_text(encoding="utf-8"):
+                raise MutantError(f"tests/{file} has no test {names[-1]} ({mutant.what})")
 
 
 @contextmanager

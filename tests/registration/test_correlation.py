@@ -83,6 +83,24 @@ def test_the_slope_is_that_of_the_score(d: int, channels: int, seed: int) -> Non
     assert np.linalg.eigvalsh(here.curvature).min() > -1e-6
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_step_comes_after_the_map_about_where_the_middle_went(d: int) -> None:
+    """``exp(turn) A (x - pivot)`` from where the pivot went, and the shift: against a sum of powers of the matrix."""
+    pair, rng = overlay(d), philox(d)
+    at = np.column_stack([np.eye(d) + 0.12 * rng.normal(size=(d, d)), 5 * rng.normal(size=d)])
+    rows = np.column_stack([0.12 * rng.normal(size=(d, d)) * pair.radius, rng.normal(size=d)])
+    moved = pair.moved(at, rows.ravel())
+    assert moved is not None
+    turn, power = np.eye(d), np.eye(d)
+    for k in range(1, 20):
+        power = power @ (rows[:, :d] / pair.radius) / k
+        turn = turn + power
+    for x in 20 * rng.normal(size=(5, d)):
+        middle = at[:, :d] @ pair.pivot + at[:, d]
+        expected = middle + rows[:, d] + turn @ at[:, :d] @ (x - pair.pivot)
+        np.testing.assert_allclose(moved[:, :d] @ x + moved[:, d], expected, atol=1e-9)
+
+
 @given(seed=st.integers(0, 99), d=st.sampled_from([2, 3]), transform=st.sampled_from(["rigid", "similarity", "affine"]))
 @settings(max_examples=15)
 def test_climbing_never_loses(seed: int, d: int, transform: Transform) -> None:

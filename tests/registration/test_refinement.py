@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelaug import compose, jacobian_determinant, phantoms, warp
-from modelaug.registration import VariationalOptions, refine, register_variational
+from modelaug.registration import VariationalOptions, refine, refinement, register_variational
 from modelaug.resizing import resize_cohort
 
 HEARTS = phantoms.heart(2, shape=(64, 64), seed=4).images[:, 0]
@@ -48,6 +48,17 @@ def test_what_is_right_stays_as_it_is() -> None:
     fixed = HEARTS[0]
     zero = np.zeros((2, 64, 64), np.float32)
     np.testing.assert_array_equal(refine(fixed, 3 * fixed + 2, zero), zero)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_what_makes_images_less_alike_is_not_taken(better: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    moving = HEARTS[1]
+    x = np.indices(moving.shape) - 31.5
+    turn = np.stack([0.08 * x[0] - 0.1 * x[1], 0.1 * x[0] + 0.08 * x[1]]).astype(np.float32)
+    fixed, start = warp(moving, turn), 0.5 * turn
+    found = turn if better else 1.7 * turn
+    monkeypatch.setattr(refinement, "register_variational", lambda *images, **options: found)
+    np.testing.assert_array_equal(refine(fixed, moving, start), found if better else start)
 
 
 def test_forces_outside_the_mask_are_none() -> None:
