@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from modelaug.io import locks
-from modelaug.io.locks import LOCK, FolderLostError, hold_folder
-from modelaug.io.writing import remove_leftovers
+from modelaug.io.locks import LOCK, hold_folder
+from modelaug.io.writing import FolderLostError, remove_leftovers
 from tests.examples import one_line
 
 HOLDING = """

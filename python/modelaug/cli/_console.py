@@ -18,8 +18,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from modelaug._checks import MOST_THREADS
-from modelaug.io.locks import FolderLostError
 from modelaug.io.reading import ModelFileError
+from modelaug.io.writing import FolderLostError
 
 __all__ = [
     "Commands",

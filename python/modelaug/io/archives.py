@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.arrays import open_archive
-from modelaug.io.locks import check_held
+from modelaug.io.locks import make_parent
 from modelaug.io.writing import TEMPORARY, writing
 
 __all__ = ["read_archive", "write_archive", "write_atomically"]
@@ -32,9 +32,8 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
         If it would lie in a folder that this process holds, and that was removed.
     """
     target = Path(path)
-    check_held(target)
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_parent(target)
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=TEMPORARY, dir=target.parent)
     try:
         with writing(target, all=False), os.fdopen(handle, "wb") as file:
@@ -76,4 +75,4 @@ def read_archive(path: str | Path, *, required: Sequence[str] = ()) -> dict[str,
     """
     with open_archive(path) as archive:
         archive.require(*required)
-        return {name: archive.read(name) for name in archive.headers}
+        return {name: archive.read(name, text=True) for name in archive.headers}

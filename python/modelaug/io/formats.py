@@ -21,7 +21,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.io.archives import write_archive, write_atomically
 from modelaug.io.fields import encode_flo
-from modelaug.io.locks import check_held
+from modelaug.io.locks import make_parent
 from modelaug.io.writing import TEMPORARY, writing
 from modelaug.synthesis import Pair
 
@@ -151,9 +151,8 @@ class ChairsFormat:
 
     def write(self, folder: Path, number: int, indices: Sequence[int], batches: Sequence[Pair]) -> None:
         """Write three files per pair; all are complete before the first gets its name."""
-        check_held(folder / shard_stem(number))
         with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_parent(folder / shard_stem(number))
             temporary = Path(tempfile.mkdtemp(prefix=f".{shard_stem(number)}.", suffix=TEMPORARY, dir=folder))
         try:
             names = []

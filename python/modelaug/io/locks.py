@@ -21,14 +21,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from modelaug.io.writing import writing
+from modelaug.io.writing import FolderLostError, writing
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
-__all__ = ["LOCK", "FolderLostError", "Hold", "check_held", "hold_folder"]
+__all__ = ["LOCK", "Hold", "hold_folder", "make_parent"]
 
 LOCK: Final = ".modelaug.lock"
 
@@ -42,12 +42,6 @@ _PAUSE: Final = 0.2  # seconds
 
 _held: Final[dict[tuple[int, str], Hold]] = {}
 """What this process holds, by thread and file."""
-
-
-class FolderLostError(OSError):
-    """A folder, or what was written into it, was removed or moved while a run was at work there."""
-
-    folder: Path | None = None
 
 
 class Hold:
@@ -99,16 +93,28 @@ class Hold:
             os.close(self._handle)
 
 
-def check_held(path: Path) -> None:
-    """Raise FolderLostError if a path leads into a folder that this process holds, and that was removed or moved.
+def make_parent(path: str | Path) -> None:
+    """Make the folder that a file is to lie in, but none that this process holds and that was removed or moved.
 
-    Else writing would make the folder anew, with a part of what belongs there.
+    Else it would be there anew, with a part of what belongs into it.
+
+    Raises
+    ------
+    FolderLostError
+        If it is known already that such a folder was removed.
+    OSError
+        If the folder cannot be made, or that folder is removed just now.
     """
-    if _held:
-        parents = Path(os.path.abspath(path)).parents
-        for (_, held), hold in tuple(_held.items()):
-            if Path(held).parent in parents:
-                hold.check()
+    parent, missing = Path(os.path.abspath(path)).parent, []
+    held = {Path(file).parent: hold for (_, file), hold in tuple(_held.items())}
+    for folder in (parent, *parent.parents):
+        if folder in held:
+            held[folder].check()
+    while parent not in held and not parent.is_dir():
+        missing.append(parent)
+        parent = parent.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
 
 
 def _nothing() -> str:
@@ -159,9 +165,9 @@ def hold_folder(
         return
     if place.exists() and not place.is_dir():
         raise NotADirectoryError(f"{folder} is a file; pass a folder")
-    made = not place.exists()
+    made = not place.is_dir()
     with writing(place):
-        place.mkdir(parents=True, exist_ok=True)
+        make_parent(place / name)
     try:
         hold = _wait(place, name, patience)
         _held[key] = hold

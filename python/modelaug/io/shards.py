@@ -17,7 +17,7 @@ from modelaug import _checks, _core
 from modelaug.io import writing
 from modelaug.io.bits import bits_here, differing_bits
 from modelaug.io.formats import FileFormat, file_format
-from modelaug.io.locks import LOCK, FolderLostError, Hold, hold_folder
+from modelaug.io.locks import LOCK, Hold, hold_folder
 from modelaug.io.manifests import (
     FORMAT,
     VERSION,
@@ -380,7 +380,7 @@ class Ledger:
                 with suppress(*(() if kind is None else (OSError,))):  # what ended the run is what matters
                     self._save()
             if kind is None and len(self._whole()) < len(self._plan.numbers):
-                raise FolderLostError(f"{self._plan.folder} lost files while it was written to; {self._told()}")
+                raise writing.FolderLostError(f"{self._plan.folder} lost files while it was written to; {self._told()}")
 
     def _whole(self) -> list[dict[str, Any]]:
         """Return the shards that are there."""

@@ -10,10 +10,16 @@ from typing import Final
 
 from modelaug.io.reading import one_line
 
-__all__ = ["TEMPORARY", "remove_leftovers", "writing"]
+__all__ = ["TEMPORARY", "FolderLostError", "remove_leftovers", "writing"]
 
 TEMPORARY: Final = ".tmp"
 """Ending of files that are being written; they begin with a dot, their later name and another dot."""
+
+
+class FolderLostError(OSError):
+    """A folder, or what was written into it, was removed or moved while a run was at work there."""
+
+    folder: Path | None = None
 
 
 @contextmanager
@@ -34,6 +40,8 @@ def writing(path: str | Path, *, all: bool = True) -> Iterator[None]:
     """
     try:
         yield
+    except FolderLostError:
+        raise
     except OSError as error:
         if error.filename is not None and not all:
             raise
