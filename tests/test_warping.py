@@ -92,6 +92,19 @@ def test_equals_simpleitk_resampling(grid: tuple[int, ...]) -> None:
     np.testing.assert_allclose(found[~rim], resampled[~rim], atol=2e-5)
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_every_image_of_a_batch_has_its_own_field(order: Any) -> None:
+    images, grid = philox(3).normal(size=(3, 2, 9, 12)).astype(np.float32), (9, 12)
+    fields = 3 * philox(4).normal(size=(3, 2, *grid)).astype(np.float32)
+    found, common = warp(images, fields, order=order), warp(images, fields[1], order=order)
+    for i, (image, field) in enumerate(zip(images, fields, strict=True)):
+        for k, channel in enumerate(image):
+            for u, result in ((field, found), (fields[1], common)):
+                at = np.indices(grid) + u
+                at = np.clip(np.floor(at + 0.5) if order == 0 else at, 0, np.array(grid).reshape(2, 1, 1) - 1)
+                np.testing.assert_allclose(result[i, k], ndimage.map_coordinates(channel, at, order=1), atol=1e-4)
+
+
 def test_halves_are_rounded_up() -> None:
     labels = np.array([[0, 1, 2, 3]], dtype=np.uint8)
     field = np.zeros((2, 1, 4), np.float32)
