@@ -338,7 +338,10 @@ def _read_vectors(path: str | Path) -> tuple[npt.NDArray[np.float64], Geometry]:
         raise ModelFileError(
             f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"
         )
-    vectors = read_values(header).astype(np.float64)
+    stored = read_values(header)
+    if not np.isfinite(stored).all():
+        raise ModelFileError(f"{path} holds vectors that are not finite; pass a field that is known everywhere")
+    vectors = stored.astype(np.float64)
     if header.vectors != "displacement in LPS":
         vectors *= LPS_TO_RAS[:d]
     if header.vectors == "positions in RAS":

@@ -371,7 +371,8 @@ def _from_text(path: str, file: IO[bytes], header: Header) -> npt.NDArray[Any]:
     if len(words) != count:
         raise ModelFileError(f"{path} holds {len(words)} of {count} numbers; write it again")
     if header.dtype.kind == "f":
-        return np.array(words, dtype=np.float64).astype(header.dtype).reshape(header.shape)
+        with np.errstate(over="ignore"):
+            return np.array(words, dtype=np.float64).astype(header.dtype).reshape(header.shape)
     whole = [int(word) for word in words]
     limits = np.iinfo(header.dtype)
     if min(whole) < limits.min or max(whole) > limits.max:
