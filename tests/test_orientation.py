@@ -61,6 +61,10 @@ def test_what_was_stored_otherwise_comes_back(d: int, seed: int, order: int, fli
     scan = Scan("a", other, geometry=placed, labels=(other > 0).astype(np.uint8), landmarks=placed.to_voxels(points))
     # The one to compare with lies a little askew, as patients do.
     turn = rotation(rng, d, np.radians(askew))
+    there = turn_onto(placed, geometry, other.shape)
+    np.testing.assert_array_equal(there.inverse().array(array), other)
+    back = there.inverse().geometry(geometry, array.shape)
+    np.testing.assert_allclose(back.to_space(np.eye(d)), placed.to_space(np.eye(d)), atol=1e-6)
     result = turned(scan, turn_onto(placed, Geometry(geometry.spacing, None, turn @ geometry.direction), other.shape))
     np.testing.assert_array_equal(result.image[0], array)
     np.testing.assert_array_equal(result.labels, array > 0)

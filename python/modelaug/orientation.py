@@ -56,6 +56,11 @@ class Turn:
         flips = f"axis {' and '.join(map(str, self.reversed))} reversed" if self.reversed else ""
         return ", ".join(filter(None, (order, flips)))
 
+    def inverse(self) -> Turn:
+        """Return the turn that takes the result back."""
+        axes = tuple(int(axis) for axis in np.argsort(self.axes))
+        return Turn(axes, tuple(self.axes[axis] for axis in self.reversed), self.degrees)
+
     def of_plane(self) -> Turn:
         """Return the turn of a plane, if this is of a volume whose first axis stays."""
         return Turn(tuple(axis - 1 for axis in self.axes[1:]), tuple(axis - 1 for axis in self.reversed), self.degrees)

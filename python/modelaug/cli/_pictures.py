@@ -15,6 +15,7 @@ from modelaug.io.geometry import Geometry, in_plane, suffix, voxels_apart
 from modelaug.io.images import read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.io.pictures import PICTURE_SUFFIXES
+from modelaug.orientation import turn_onto
 from modelaug.warping import warp_points
 
 __all__ = [
@@ -94,6 +95,11 @@ def as_picture(path: Path, image: npt.NDArray[Any], geometry: Geometry | None, n
     volume = None
     if ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and image.shape[-3] == 1:
         image, volume, geometry = np.squeeze(image, axis=-3), geometry, in_plane(geometry)
+    if ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and 1 in image.shape[-2:]:
+        raise ValueError(
+            f"{path} is a single plane across array axis {1 if image.shape[-2] == 1 else 2}, but {wanted_by} takes "
+            "those across axis 0; store it with the axis of one voxel as the last of the file"
+        )
     if geometry is not None and len(geometry.spacing) != ndim:
         raise ValueError(
             f"{path} is {_KINDS[len(geometry.spacing)]} but {wanted_by} takes {_KINDS[ndim]}; pass one of as many axes"
@@ -221,7 +227,16 @@ def _geometry_beside(fixed: Picture, moving: Picture) -> Geometry | None:
             return Geometry(moving.geometry.spacing, origin, axes @ _nearest_turn(turn[:2, :2]))
     elif abs(moving.volume.direction[2, 2]) > 1 - _PARALLEL:
         return moving.geometry
-    # Planes that are not parallel, as of two patients, have no common coordinates: their first pixels coincide.
+    # Planes that are not parallel, as of two patients, have no common coordinates: their first pixels coincide, once
+    # both are stored alike.
+    if fixed.volume is not None:
+        alike = turn_onto(moving.volume, fixed.volume, (1, *moving.grid))
+        if alike.clear and alike.axes[0] == 0:
+            plane = alike.of_plane()
+            grid = tuple(moving.grid[axis] for axis in plane.axes)
+            spacing = moving.geometry.spacing[list(plane.axes)]
+            there = Geometry(spacing, fixed.geometry.origin, fixed.geometry.direction)
+            return plane.inverse().geometry(there, grid)
     return Geometry(moving.geometry.spacing, fixed.geometry.origin, fixed.geometry.direction)
 
 
