@@ -190,3 +190,103 @@ def test_bad_arguments_end_with_one_line(tmp_path: Path) -> None:
 def _empty(folder: Path) -> Path:
     (folder / "empty").mkdir(exist_ok=True)
     return folder / "empty"
+
+
+def _single_plane(folder: Path, axis: int) -> tuple[Path, io.Geometry, tuple[int, ...]]:
+    """Write a volume of one plane across an axis, and return its file, where it lies, and its shape."""
+    grid = tuple(np.insert((8, 9), axis, 1).tolist())
+    placed = io.Geometry([3.0, 2.0, 0.5], [10, -20, 30], rotation(philox(7), 3))
+    io.write_image(folder / f"thin{axis}.nrrd", np.zeros(grid, np.float32), geometry=placed)
+    return folder / f"thin{axis}.nrrd", placed, grid
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_landmarks_of_a_single_plane_lie_in_it(tmp_path: Path, axis: int) -> None:
+    image, placed, _ = _single_plane(tmp_path, axis)
+    points = philox(5).uniform(0, 7, size=(5, 2))
+    io.write_landmarks(tmp_path / "a.csv", points)
+    succeeds("convert", tmp_path / "a.csv", "-o", tmp_path / "b.mrk.json", "--geometry-of", image)
+    there = placed.to_space(np.insert(points, axis, 0.0, axis=1))
+    control = json.loads((tmp_path / "b.mrk.json").read_text())["markups"][0]["controlPoints"]
+    np.testing.assert_allclose([each["position"] for each in control], there, atol=1e-9)
+    succeeds("convert", tmp_path / "b.mrk.json", "-o", tmp_path / "c.csv", "--geometry-of", image)
+    np.testing.assert_allclose(io.read_landmarks(tmp_path / "c.csv"), np.insert(points, axis, 0.0, axis=1), atol=1e-6)
+    succeeds("convert", tmp_path / "b.mrk.json", "-o", tmp_path / "d.pts", "--geometry-of", image)
+    np.testing.assert_allclose(io.read_landmarks(tmp_path / "d.pts"), points, atol=1e-6)
+
+
+def test_landmarks_of_another_image_are_refused(tmp_path: Path) -> None:
+    image, placed, grid = _single_plane(tmp_path, 0)
+    io.write_landmarks(tmp_path / "plane.csv", [[1, 2], [3, 4]])
+    io.write_landmarks(tmp_path / "space.csv", [[4, 1, 2], [4, 3, 4]])
+    io.write_image(tmp_path / "thick.nrrd", np.zeros((3, *grid[1:]), np.float32), geometry=placed)
+    io.write_image(tmp_path / "flat.nrrd", np.zeros(grid[1:], np.float32), geometry=io.Geometry([1.0, 1.0]))
+    of_thick = ("--geometry-of", tmp_path / "thick.nrrd")
+    said = fails("convert", tmp_path / "plane.csv", "-o", tmp_path / "b.fcsv", *of_thick)
+    assert "plane.csv has landmarks with 2 coordinates" in said
+    assert "3 x 8 x 9 voxels" in said
+    of_flat = ("--geometry-of", tmp_path / "flat.nrrd")
+    assert "with 3 coordinates" in fails("convert", tmp_path / "space.csv", "-o", tmp_path / "b.fcsv", *of_flat)
+    succeeds("convert", tmp_path / "space.csv", "-o", tmp_path / "b.fcsv", *of_thick)
+    off = fails("convert", tmp_path / "b.fcsv", "-o", tmp_path / "b.pts", "--geometry-of", image)
+    assert "planes away from" in off
+    assert "b.fcsv" in off
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_fields_of_a_single_plane(tmp_path: Path, axis: int) -> None:
+    image, placed, grid = _single_plane(tmp_path, axis)
+    u = philox(8).normal(size=(2, 8, 9)).astype(np.float32)
+    io.write_flo(tmp_path / "a.flo", u)
+    of = ("--geometry-of", image)
+    for ending in (".nii.gz", ".mha", ".nrrd"):
+        assert "voxels" in succeeds("convert", tmp_path / "a.flo", "-o", tmp_path / f"b{ending}", *of)
+        read, where = io.read_field(tmp_path / f"b{ending}")
+        assert read.shape == (3, *grid)
+        assert where is not None
+        np.testing.assert_allclose(where.to_space([[1, 2, 3]]), placed.to_space([[1, 2, 3]]), atol=1e-4)
+        inside = [k for k in range(3) if k != axis]
+        np.testing.assert_allclose(np.squeeze(read, axis=1 + axis)[inside], u, atol=1e-4)
+        assert np.abs(read[axis]).max() < 1e-4
+        succeeds("convert", tmp_path / f"b{ending}", "-o", tmp_path / "c.flo")
+        np.testing.assert_allclose(io.read_flo(tmp_path / "c.flo"), u, atol=1e-4)
+    # Where only voxels count, what is a plane for cohorts and registration stays one.
+    succeeds("convert", tmp_path / "a.flo", "-o", tmp_path / "d.npz", *of)
+    assert io.read_field(tmp_path / "d.npz")[0].shape == ((2, 8, 9) if axis == 0 else (3, *grid))
+    across = np.zeros((3, *grid), np.float32)
+    across[axis] = 0.2
+    io.write_field(tmp_path / "e.npz", across, geometry=placed)
+    assert "leaves its plane by up to 0.2" in fails("convert", tmp_path / "e.npz", "-o", tmp_path / "e.flo")
+
+
+def test_fields_of_another_image_are_refused(tmp_path: Path) -> None:
+    image, placed, grid = _single_plane(tmp_path, 0)
+    io.write_flo(tmp_path / "a.flo", np.zeros((2, 9, 8)))
+    io.write_flo(tmp_path / "b.flo", np.zeros((2, 8, 9)))
+    io.write_image(tmp_path / "thick.nrrd", np.zeros((3, *grid[1:]), np.float32), geometry=placed)
+    io.write_image(tmp_path / "flat.nrrd", np.zeros(grid[1:], np.float32), geometry=io.Geometry([1.0, 1.0]))
+    for other, shape in (("flat.nrrd", "8 x 9"), ("thin0.nrrd", "1 x 8 x 9"), ("thick.nrrd", "3 x 8 x 9")):
+        for ending in (".nii", ".npz"):
+            said = fails(
+                "convert", tmp_path / "a.flo", "-o", tmp_path / f"c{ending}", "--geometry-of", tmp_path / other
+            )
+            assert f"{other} has {shape} voxels but the field of" in said
+            assert "a.flo 9 x 8" in said
+    said = fails(
+        *("convert", tmp_path / "b.flo", "-o", tmp_path / "c.nii"),
+        *("--geometry-of", image, "--moving-geometry-of", tmp_path / "flat.nrrd"),
+    )
+    assert "flat.nrrd has 8 x 9 voxels but the field of" in said
+    assert list(tmp_path.glob("c.*")) == []
+
+
+def test_label_maps_say_where_landmarks_lie(tmp_path: Path) -> None:
+    """The geometry of a file does not depend on what its values are."""
+    nibabel = pytest.importorskip("nibabel")
+    stored = nibabel.Nifti1Image(np.ones((5, 6, 7), np.int16), np.diag([1.5, 2, 3, 1]))
+    stored.header["intent_code"] = 1002
+    nibabel.save(stored, tmp_path / "seg.nii.gz")
+    io.write_landmarks(tmp_path / "a.csv", [[1, 2, 3]])
+    succeeds("convert", tmp_path / "a.csv", "-o", tmp_path / "a.fcsv", "--geometry-of", tmp_path / "seg.nii.gz")
+    where = io.Geometry([1.0, 1.0, 1.0])
+    np.testing.assert_allclose(io.read_landmarks(tmp_path / "a.fcsv", geometry=where), [[3, -4, -4.5]])

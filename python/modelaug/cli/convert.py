@@ -151,7 +151,7 @@ def _convert_field(source: Path, target: Path, fixed: _Place | None, moving: _Pl
     if fixed is not None:
         displacement, geometry = _on_image(source, displacement, fixed, in_volume=in_mm)
     if suffix(target) == ".flo" and displacement.shape[1:].count(1) == 1 and len(displacement) == 3:
-        displacement = _within_plane(source, displacement)
+        displacement, geometry, moving = _within_plane(source, displacement), None, None
     if in_mm and moving is not None and len(moving.grid) != len(displacement):
         raise ValueError(
             f"{moving.path} has {_product(moving.grid)} voxels but the field of {source} {len(displacement)} "
