@@ -277,14 +277,14 @@ def _read_arrays(archive: Archive) -> dict[str, Any]:
         if name in archive.headers
     }
     if "names" in archive.headers:
-        arguments["names"] = archive.read("names", most=voxels).tolist()
+        arguments["names"] = archive.read("names", most=voxels, text=True).tolist()
     if "objects" in archive.headers:
         with refusing(archive.path, "has objects that cannot be read", "write a JSON list of name, kind, indices"):
             arguments["objects"] = [
                 LandmarkObject(str(o["name"]), tuple(o["indices"]), o["kind"]) for o in archive.read_json("objects")
             ]
     if "preparation" in archive.headers:
-        arguments["preparation"] = parse_preparation(str(archive.read("preparation", most=1)), archive.path)
+        arguments["preparation"] = parse_preparation(str(archive.read("preparation", most=1, text=True)), archive.path)
     return arguments
 
 

@@ -106,7 +106,7 @@ def _of_archive(path: Path) -> list[Scan]:
         archive.require("images", "labels")
         known = [name for name in ("images", "labels", "names", "spacing", "preparation") if name in archive.headers]
         most = 3 * archive.headers["images"].size
-        arrays = {name: archive.read(name, most=most) for name in known}
+        arrays = {name: archive.read(name, most=most, text=True) for name in known}
         images, labels = arrays["images"], arrays["labels"]
         n = len(np.atleast_1d(labels))
         names = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]

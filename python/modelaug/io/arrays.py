@@ -18,12 +18,18 @@ from modelaug.io.reading import ModelFileError, parse_json, reading
 
 __all__ = ["Archive", "ArrayHeader", "open_archive", "read_npy"]
 
-_READERS: Final = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_READERS: Final = {
+    (1, 0): (np.lib.format.read_array_header_1_0, 2),
+    (2, 0): (np.lib.format.read_array_header_2_0, 4),
+}
+"""Readers of headers by their version, and the bytes of the length before them."""
+
 _NUMBERS: Final = "biuf"
 _WIDEST: Final = 8  # bytes of a number; that of long doubles differs from machine to machine
 _MEMBERS: Final = 256
-_LONGEST_TEXT: Final = 2**26
-"""Characters of a header or a list of names."""
+_LONGEST_HEADER: Final = 10_000  # bytes, as numpy has it
+_LONGEST_TEXT: Final = 2**24
+"""Characters of a note in JSON or a list of names."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +74,32 @@ class Archive:
         if alien is not None:
             raise ModelFileError(f"{self.path} holds the array {alien!r}, which does not belong there; write it again")
 
-    def read(self, name: str, *, most: int | None = None) -> npt.NDArray[Any]:
+    def read(self, name: str, *, most: int | None = None, text: bool = False) -> npt.NDArray[Any]:
         """Return an array.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        most
+            How many values it may have; nothing larger is unpacked.
+        text
+            Whether it may hold text.
 
         Raises
         ------
         ModelFileError
-            If there is none, it holds more than `most` values, or it is damaged.
+            If there is none, it is too large, holds text that it may not, or is damaged.
         """
         self.require(name)
         header = self.headers[name]
-        limit = _LONGEST_TEXT if header.dtype.kind == "U" else most
-        size = header.size * header.dtype.itemsize // 4 if header.dtype.kind == "U" else header.size
-        if limit is not None and size > limit:
+        if header.dtype.kind == "U" and not text:
+            raise ModelFileError(f"{self.path} holds text as {name!r}, not numbers; write it again")
+        long = header.dtype.kind == "U" and header.size * header.dtype.itemsize > 4 * _LONGEST_TEXT
+        if long or (most is not None and header.size > most):
             raise ModelFileError(
-                f"{self.path} holds {name!r} of shape {header.shape}, more than belongs to its other arrays; write it "
-                "again"
+                f"{self.path} holds {name!r} of shape {header.shape} and type {header.dtype}, more than belongs to its "
+                "other arrays; write it again"
             )
         with reading(self.path, ".npz"), self._archive.open(f"{name}.npy") as member:
             array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
@@ -97,7 +113,7 @@ class Archive:
         ModelFileError
             If there is none, it is no string, or no JSON.
         """
-        array = self.read(name, most=1)
+        array = self.read(name, most=1, text=True)
         with reading(self.path, ".npz"):
             if array.dtype.kind != "U" or array.ndim:
                 raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not that of one string")
@@ -170,7 +186,12 @@ def _read_header(file: IO[bytes], size: int) -> ArrayHeader:
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise ValueError(f"its version {version} is not known")
-    shape, _, dtype = _READERS[version](file)
+    read, width = _READERS[version]
+    start = file.tell()
+    if int.from_bytes(file.read(width), "little") > _LONGEST_HEADER:  # which numpy would allocate
+        raise ValueError("its header is no header")
+    file.seek(start)
+    shape, _, dtype = read(file)
     wide = dtype.kind in _NUMBERS and dtype.itemsize > _WIDEST
     if dtype.kind not in f"{_NUMBERS}U" or wide or not dtype.itemsize:
         what = "Python objects, which are never unpickled" if dtype.hasobject else f"values of type {dtype}"

@@ -98,10 +98,11 @@ def _read_arrays(archive: Archive, grid: tuple[int, ...], landmarks: int) -> dic
     archive.require(*needed)
     archive.know("header", "labels", *needed)
     d, pixels = len(grid), math.prod(grid)
-    channels, subjects = (archive.headers[name].shape[:1] for name in ("background", "texture_coefficients"))
-    lengths = {"shape": landmarks * d, "texture": math.prod((pixels, *channels)), "pose": pose_parameter_count(d)}
+    subjects = archive.headers["texture_coefficients"].shape[:1]
+    channels = min(archive.headers["background"].size, archive.headers["texture_mean"].size // pixels)
+    lengths = {"shape": landmarks * d, "texture": channels * pixels, "pose": pose_parameter_count(d)}
     limits = dict.fromkeys((*_ARRAYS, "crossings"), (landmarks + 4) * (landmarks + 4))
-    limits |= {"labels": pixels, "background": math.prod(channels), "intensities": 2 * math.prod(channels)}
+    limits |= {"labels": pixels, "background": channels, "intensities": 2 * channels}
     for part, length in lengths.items():
         modes = math.prod(archive.headers[f"{part}_variances"].shape)
         limits |= {f"{part}_mean": length, f"{part}_variances": length, f"{part}_modes": length * modes}

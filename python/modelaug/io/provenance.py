@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import read_own_json, reading
+from modelaug.io.reading import ModelFileError, read_own_json, reading
 
 __all__ = ["SOURCE", "as_json", "claim_folder", "file_digest", "refuse_other", "write_json"]
 
@@ -89,6 +89,9 @@ def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:
     path = Path(folder) / SOURCE
     now = as_json("source", source)
     if path.exists():
-        refuse_other(Path(folder), read_own_json(path, format=_FORMAT, version=_VERSION).get("source") or {}, now)
+        before = read_own_json(path, format=_FORMAT, version=_VERSION).get("source") or {}
+        if not isinstance(before, dict):
+            raise ModelFileError(f"{path} names no source but {before!r}; remove it")
+        refuse_other(Path(folder), before, now)
     else:
         write_json(path, {"format": _FORMAT, "version": _VERSION, "source": now})
