@@ -273,7 +273,7 @@ MUTANTS: Final = (
         "registration/refinement.py",
         "initial=start, threads",
         "initial=None, threads",
-        ("registration/test_refinement.py::test_it_goes_on_from_its_start",),
+        ("registration/test_refinement.py::test_what_is_added_comes_on_top_of_a_far_start",),
     ),
     Mutant(
         "positions in space in array-axis order",

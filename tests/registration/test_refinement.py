@@ -50,6 +50,22 @@ def test_what_is_right_stays_as_it_is() -> None:
     np.testing.assert_array_equal(refine(fixed, 3 * fixed + 2, zero), zero)
 
 
+def test_what_is_added_comes_on_top_of_a_far_start() -> None:
+    """Truth: a large turn with scale, and a few pixels that the start lacks; without the start, none of it is found."""
+    moving = HEARTS[1]
+    x = np.indices(moving.shape) - 31.5
+    matrix = 1.15 * np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
+    start = (np.einsum("ij,j...->i...", matrix, x) - x).astype(np.float32)
+    bump = np.exp(-(x**2).sum(axis=0) / 200)
+    truth = compose(start, np.stack([2 * bump, -1.5 * bump]))
+    found = refine(warp(moving, truth), moving, start)
+    inside = np.s_[:, 16:-16, 16:-16]
+    before, after = (np.linalg.norm((u - truth)[inside], axis=0).mean() for u in (start, found))
+    assert after < 0.6 * before
+    # The rest alone is not taken for all.
+    assert np.linalg.norm(found - start, axis=0).max() < 5
+
+
 @pytest.mark.parametrize("better", [True, False])
 def test_what_makes_images_less_alike_is_not_taken(better: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     moving = HEARTS[1]
