@@ -33,7 +33,8 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
         ``.npy``, or ``.npz`` with a single array or one named ``image``; ``.png`` or ``.jpg``, see
         `modelaug.io.pictures.read_picture`; ``.tif``, whose pages are planes, see `modelaug.io.tiff.read_tiff`; or,
         with its geometry, ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd``, ``.nhdr``, see
-        `modelaug.io.volumes.read_volume`, or DICOM, whatever its ending, see `modelaug.io.dicom.read_dicom`. A slice of DICOM is a plane; a folder with one series is a volume.
+        `modelaug.io.volumes.read_volume`, or DICOM, whatever its ending, see
+        `modelaug.io.dicom.read_dicom`. A slice of DICOM is a plane; a folder with one series is a volume.
 
     Returns
     -------
