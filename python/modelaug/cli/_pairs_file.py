@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from modelaug.cli._registration import Job
 from modelaug.io.geometry import stem, suffix
 from modelaug.io.images import IMAGE_SUFFIXES
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text, refusing
 
 __all__ = ["FILE_COLUMNS", "PairRow", "read_pairs"]
 
@@ -87,15 +88,11 @@ def read_pairs(path: Path, folder: Path, ending: str | None) -> list[PairRow]:
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the titles of the columns, and the cells of all other lines that are not empty, with their numbers."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
+    text = read_text(path, "a table")
+    with refusing(path, "cannot be read as a table", "save it as .csv in UTF-8"):
         first = text.partition("\n")[0]
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise ModelFileError(f"{path} cannot be read as a table ({error}); save it as .csv in UTF-8") from error
     titles = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     known = (*FILE_COLUMNS, "name")
     unknown = next((title for title in titles if title not in known or titles.count(title) > 1), None)
@@ -118,7 +115,7 @@ def _row(
             raise ValueError(f"{where} has no {title} image; name its file")
     for title, file in files.items():
         known = LANDMARK_SUFFIXES if title == "points_fixed" else (".npz", *IMAGE_SUFFIXES)
-        if not file.exists():
+        if not os.path.exists(file):  # also of names that are none
             raise ValueError(f"{where} names {file} as {title}, which does not exist; paths are relative to {base}/")
         if suffix(file) not in known and not (file.is_dir() and title != "points_fixed"):
             raise ValueError(f"{where} names {file} as {title}, of no known format; use {', '.join(known)}")

@@ -19,7 +19,7 @@ from modelaug.cli._scores import mean_score
 from modelaug.io.archives import write_atomically
 from modelaug.io.locks import hold_folder
 from modelaug.io.provenance import SOURCE, claim_folder, file_digest
-from modelaug.io.reading import ModelFileError
+from modelaug.io.reading import ModelFileError, read_text, refusing
 from modelaug.io.writing import remove_leftovers
 
 if TYPE_CHECKING:
@@ -180,11 +180,9 @@ def _contents(row: PairRow) -> str:
 def _read_results(path: Path) -> Results:
     if not path.exists():
         return {}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise ModelFileError(f"{path} cannot be read ({error}); remove it to register all pairs again") from error
+    text = read_text(path, "a table")
+    with refusing(path, "cannot be read", "remove it to register all pairs again"):
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
     if any(set(line) != set(_COLUMNS) or None in line.values() for line in lines):
         raise ModelFileError(f"{path} has other columns than those of this command; pass another folder")
     for line in lines:

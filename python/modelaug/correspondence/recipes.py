@@ -182,7 +182,11 @@ def read_recipe(path: str | Path) -> Recipe:
     tables = content.get("objects")
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise ModelFileError(f"{path} holds no list [[objects]]; write one with name, labels, anchors and counts")
-    return Recipe(tuple(_object(table, f"object {k} of {path}") for k, table in enumerate(tables)))
+    try:
+        return Recipe(tuple(_object(table, f"object {k} of {path}") for k, table in enumerate(tables)))
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{path} holds no recipe: {error}") from error
 
 
 def _object(table: Mapping[str, Any], where: str) -> ObjectRecipe:
