@@ -61,14 +61,14 @@ MUTANTS: Final = (
         "learning/frames.py",
         "        smooth = smoothed(image, self.ratio)\n",
         "        smooth = image\n",
-        ("learning/test_frames.py",),
+        ("learning/test_frames.py::test_stripes_finer_than_the_frame_are_smoothed_away",),
     ),
     Mutant(
         "another grid takes the spacing of the training's",
         "learning/frames.py",
         "spacing = np.array(seen.spacing) * np.array(seen.grid) / np.array(shape)",
         "spacing = np.array(seen.spacing)",
-        ("learning/test_frames.py",),
+        ("learning/test_frames.py::test_another_grid_has_the_extent_in_millimetres_of_the_training",),
     ),
     Mutant(
         "grid_sample by the centres of the outermost voxels",
@@ -166,14 +166,14 @@ MUTANTS: Final = (
         "learning/_loop.py",
         "indices = range(HELD_OUT - n, HELD_OUT)",
         "indices = range(n)",
-        ("learning/test_validation.py",),
+        ("learning/test_validation.py::test_voxels_count_by_their_weight",),
     ),
     Mutant(
         "batches of the validation count alike, whatever their weight",
         "learning/_loop.py",
         "share = float(weight.sum())",
         "share = float(weight.sum() > 0)",
-        ("learning/test_validation.py",),
+        ("learning/test_validation.py::test_voxels_count_by_their_weight",),
     ),
     Mutant(
         "biases decay",
@@ -208,14 +208,14 @@ MUTANTS: Final = (
         "learning/_loop.py",
         "augment = replace(augment, seed=augment.seed + 1)",
         "augment = replace(augment, seed=augment.seed)",
-        ("learning/test_schedule.py",),
+        ("learning/test_schedule.py::test_real_pairs_move_otherwise_than_the_pairs_of_the_source",),
     ),
     Mutant(
         "the rate of learning does not fall in time",
         "learning/_loop.py",
         '"interval": "step"',
         '"interval": "epoch"',
-        ("learning/test_schedule.py",),
+        ("learning/test_schedule.py::test_every_step_has_its_own_rate",),
     ),
     Mutant(
         "the residual deformation of real pairs comes after the map",
@@ -238,7 +238,7 @@ MUTANTS: Final = (
         "learning/augmentation.py",
         "middle = 0.5 - GREY_MEAN",
         "middle = 0.0",
-        ("learning/test_contrast.py",),
+        ("learning/test_contrast.py::test_contrast_is_about_the_middle_of_the_range",),
     ),
     Mutant(
         "gamma of training images about the grey mean",
@@ -273,7 +273,7 @@ MUTANTS: Final = (
         "learning/augmentation.py",
         "np.sqrt(options.shared) * common + np.sqrt(1 - options.shared) * own",
         "options.shared * common + (1 - options.shared) * own",
-        ("learning/test_augmentation.py",),
+        ("learning/test_augmentation.py::test_intensities_are_those_of_a_loop",),
     ),
     Mutant(
         "both images of a real pair deform alike",
@@ -294,7 +294,7 @@ MUTANTS: Final = (
         "learning/losses.py",
         "(share * error).sum() / share.sum().clamp_min(torch.finfo(share.dtype).tiny)",
         "(share * error).mean()",
-        ("learning/test_losses.py", "learning/test_flownet_loss.py"),
+        ("learning/test_flownet_loss.py::test_end_point_error",),
     ),
     Mutant(
         "the loss weighs voxels by their number, not their weight",
@@ -336,7 +336,7 @@ MUTANTS: Final = (
         "learning/pyramid.py",
         "                u = u * 2\n",
         "",
-        ("learning/test_order.py",),
+        ("learning/test_order.py::test_increments_of_the_pyramid_warp_what_is_warped_already",),
     ),
     Mutant(
         "increments composed in the wrong order",
@@ -357,6 +357,6 @@ MUTANTS: Final = (
         "learning/network.py",
         ".sum(2, keepdim=True) / wanted",
         ".sum(2, keepdim=True)",
-        ("learning/test_pretrained.py",),
+        ("learning/test_pretrained.py::test_adapted_from_one_channel_and_back",),
     ),
 )

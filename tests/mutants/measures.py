@@ -201,7 +201,7 @@ MUTANTS: Final = (
         "correspondence/contours.py",
         "scipy.ndimage.distance_transform_edt(~mask, sampling=spacing) <= distance",
         "scipy.ndimage.distance_transform_edt(~mask) <= distance",
-        ("correspondence/test_contours.py",),
+        ("correspondence/test_contours.py::test_outlines_grow_in_millimetres",),
     ),
     Mutant(
         "rays leave the contour where they meet it first",
@@ -236,6 +236,6 @@ MUTANTS: Final = (
         "correspondence/checks.py",
         "against = signs * np.sign(signs.sum(axis=0)) < 0",
         "against = signs < 0",
-        ("correspondence/test_checks.py",),
+        ("correspondence/test_checks.py::test_the_odd_one_out_is_named_whichever_way_the_others_run",),
     ),
 )

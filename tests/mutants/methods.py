@@ -138,7 +138,7 @@ MUTANTS: Final = (
         "baselines/random_deformations.py",
         "                channel -= low\n                channel *= factor\n                channel += low\n",
         "                channel *= factor\n",
-        ("baselines/test_random_deformations.py",),
+        ("baselines/test_random_deformations.py::test_brightness_is_a_factor_on_what_is_above_the_darkest",),
     ),
     Mutant(
         "beyond the border lies 0, not the smallest value",

@@ -61,21 +61,21 @@ MUTANTS: Final = (
         "plots/learning_curve.py",
         "unseen = alignment.align(landmarks[order[size:]])",
         "unseen = alignment.align(landmarks[order])",
-        ("test_plots_quality.py",),
+        ("test_plots_quality.py::TestLearningCurve::test_errors_are_those_of_the_subjects_left_out",),
     ),
     Mutant(
         "learning curves in voxels",
         "plots/learning_curve.py",
         "landmarks = cohort.landmarks * cohort.spacing",
         "landmarks = cohort.landmarks",
-        ("test_plots_quality.py",),
+        ("test_plots_quality.py::TestLearningCurve::test_errors_are_those_of_the_subjects_left_out",),
     ),
     Mutant(
         "images half a pixel off their landmarks",
         "plots/figures.py",
         "ax.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5)",
         "ax.set(xlim=(0, w), ylim=(h, 0)",
-        ("test_plots.py",),
+        ("test_plots.py::TestCohort::test_pixels_lie_about_their_centres",),
     ),
     Mutant(
         "landmarks drawn with rows across",
@@ -131,7 +131,7 @@ MUTANTS: Final = (
         "explorer/pictures.py",
         "                _grey(warped, *limits),\n",
         "                _grey(pair.moving, *limits),\n",
-        ("explorer/test_pictures.py",),
+        ("explorer/test_pictures.py::test_panels_show_what_they_say",),
     ),
     Mutant(
         "lines of the explorer's grid with rows across",
