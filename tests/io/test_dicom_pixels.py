@@ -371,3 +371,10 @@ def test_images_of_folders_are_floating_point(tmp_path: Path) -> None:
     labels = read_labels(tmp_path)[0]
     np.testing.assert_array_equal(labels, stored)
     assert labels.dtype == np.int64
+
+
+def test_large_integers_stay_exact(tmp_path: Path) -> None:
+    stored = np.array([[2**24 + 1, 2**31 - 1]], dtype=np.uint32)
+    for k in range(2):
+        write_dicom(tmp_path / f"{k}", stored, ImagePositionPatient=[0, 0, k], RescaleSlope=2, RescaleIntercept=1)
+    np.testing.assert_array_equal(read_labels(tmp_path)[0], [2 * stored.astype(np.int64) + 1] * 2)
