@@ -103,6 +103,13 @@ def test_the_reason_is_given_if_there_is_one(tmp_path: Path) -> None:
     refused(tmp_path, "ned.csv belongs to no image", "(ned is none that is read)")
 
 
+def test_a_folder_without_images_says_what_there_is(tmp_path: Path) -> None:
+    make(tmp_path / "kim_seg.nrrd")
+    refused(tmp_path, "holds no images", "kim_seg.nrrd is called like labels")
+    make(tmp_path / "kim.mgz")
+    refused(tmp_path, "holds no images", "kim.mgz is of a format that is not read")
+
+
 @pytest.mark.parametrize("kind", ["labels", "landmarks"])
 def test_data_of_nobody_in_folders_of_their_own(tmp_path: Path, kind: str) -> None:
     for i, name in enumerate(("kim", "lea")):
