@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ pytest.importorskip("rich")
 pytest.importorskip("lightning")
 pytest.importorskip("SimpleITK")
 
+from typer.testing import CliRunner
+
 from modelaug import learning, phantoms, warp, warp_points
+from modelaug.cli import _registered_folder, app
 from modelaug.evaluation import dice, hausdorff_distance
 from modelaug.io import Geometry, read_field, read_landmarks, write_image, write_landmarks
 from modelaug.io.images import read_labels
@@ -239,3 +244,34 @@ def test_what_does_not_go_with_a_table(here: Path) -> None:
     assert line.exit_code == 2
     assert "row 2 of" in line.stderr
     assert "takes a plane" in line.stderr
+
+
+def test_a_folder_that_is_removed_meanwhile_has_status_1(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = _registered_folder.read_images
+    seen = []
+
+    def removing(job: Any) -> Any:
+        seen.append(job)
+        if len(seen) == 2:
+            shutil.rmtree(here / "out")
+        return read(job)
+
+    monkeypatch.setattr(_registered_folder, "read_images", removing)
+    (here / "out").mkdir()
+    (here / "out" / ".first.nii.gz.abcd_123.tmp").write_bytes(b"of a dead run")
+    arguments = ["register", "--network", here / "net", "--pairs", here / "pairs.csv", "-o", here / "out", *FAST]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 1
+    line = result.stderr.splitlines()[-1]
+    assert line.endswith("out was removed or moved while it was written to; 0 of 2 pairs are in it")
+    assert not (here / "out").exists()
+    monkeypatch.undo()
+    run(here)
+    assert not list((here / "out").glob(".*"))
+
+
+def test_a_line_with_labels_of_one_image_only_is_named_before_anything_is_done(here: Path) -> None:
+    (here / "pairs.csv").write_text(TABLE + "images/a.nii.gz,images/c.nii.gz,images/a_seg.nii.gz,,,third\n")
+    message = refused(here)
+    assert f"row 4 of {here / 'pairs.csv'} has labels_fixed but nothing to compare them with" in message
+    assert not (here / "out").exists()
