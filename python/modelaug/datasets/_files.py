@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.io.geometry import Geometry
-from modelaug.io.images import read_image
+from modelaug.io.images import read_image, read_voxels
 from modelaug.io.reading import ModelFileError
 from modelaug.preparation import PreparationOptions, prepare
 from modelaug.scans import Scan
@@ -78,15 +78,15 @@ def choose_subjects(subjects: Sequence[str] | None, available: Iterable[str], mi
     return names
 
 
-def read_volume(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
-    """Return a volume (planes, rows, columns) as it is stored, and where it lies.
+def read_volume(path: Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
+    """Return a volume (planes, rows, columns) as it is stored, float32 unless it is to hold labels, and where it lies.
 
     Raises
     ------
     ModelFileError
         If the file is missing, broken, or holds anything but a volume.
     """
-    image, geometry = read_image(path)
+    image, geometry = read_voxels(path, labels=True) if labels else read_image(path)
     if geometry is None or image.ndim != 3 or len(geometry.spacing) != 3:
         raise ModelFileError(f"{path} holds an array of shape {image.shape}, not a volume; copy it again")
     return image, geometry
@@ -100,7 +100,7 @@ def read_labels(path: Path, image: Path, grid: tuple[int, ...]) -> npt.NDArray[n
     ModelFileError
         If the file is missing, broken, holds fractions, or has another shape.
     """
-    return as_labels(read_volume(path)[0], path, image, grid)
+    return as_labels(read_volume(path, labels=True)[0], path, image, grid)
 
 
 def as_labels(values: npt.NDArray[Any], path: Path, image: Path, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:

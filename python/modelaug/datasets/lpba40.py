@@ -171,14 +171,14 @@ def _read_subject(name: str, image_path: Path, labels_path: Path | None, space: 
     image, geometry = _read(image_path)
     labels = None
     if labels_path is not None:
-        labels = _files.as_labels(_read(labels_path)[0], labels_path, image_path, image.shape)
+        labels = _files.as_labels(_read(labels_path, labels=True)[0], labels_path, image_path, image.shape)
     step = {"step": "read", "from": "LPBA40", "file": image_path.name, "space": space}
     return Scan(name, image, geometry=geometry, labels=labels, steps=(step,))
 
 
-def _read(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
-    """Return a volume (planes, rows, columns) and where it lies."""
-    return _read_analyze(path) if ".img" in path.suffixes else _files.read_volume(path)
+def _read(path: Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
+    """Return a volume (planes, rows, columns) and where it lies; see `_files.read_volume`."""
+    return _read_analyze(path) if ".img" in path.suffixes else _files.read_volume(path, labels=labels)
 
 
 def _read_analyze(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:

@@ -376,7 +376,7 @@ def _read_archived(path: str | Path) -> tuple[Field, Geometry]:
         found = header.get("format") if isinstance(header, dict) else header
         otherwise = f"holds {found!r}; pass a displacement field"
         check_format(path, header, format=FIELD_FORMAT, version=_VERSION, otherwise=otherwise)
-        field = check_field("displacement", archive.read("displacement"))
+        field = check_field("displacement", archive.read("displacement", text=True))  # text is refused as such
         geometry = Geometry(header["spacing"], header["origin"], header["direction"])
         _geometries(len(field), geometry, None)
         return field, geometry
