@@ -115,8 +115,8 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
         hints = [f"; {each.name} is of a format that is not read" for each in found.strangers if _is_data(each)]
         hints += [f"; {path.name} is called like labels" for _, path in found.labels]
         raise ModelFileError(
-            f"{found.place} holds no images ({', '.join(IMAGE_SUFFIXES)}){(hints or [''])[0]}; pass another folder, or say "
-            "where they are in a cohort.toml"
+            f"{found.place} holds no images ({', '.join(IMAGE_SUFFIXES)}){(hints or [''])[0]}; pass another folder, or "
+            "say where they are in a cohort.toml"
         )
     of_images = _by_name(found.images, "images")
     names = sorted(of_images) if subjects is None else _known(subjects, of_images, found.place)
