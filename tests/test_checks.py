@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import modelaug
 from modelaug import Cohort, _checks
 from modelaug.scans import Scan
 from tests.examples import one_line
@@ -138,6 +139,35 @@ def test_refusals_name_argument_value_and_remedy(kind: type[Exception], said: st
 def test_threads_must_be_positive(threads: int) -> None:
     with pytest.raises(ValueError, match=f"^threads is {threads}; "):
         _checks.thread_count(threads)
+
+
+@pytest.mark.parametrize("threads", [1025, 100_000, 2**31, 2**63, 10**400])
+def test_threads_are_bounded(threads: int) -> None:
+    with pytest.raises(ValueError, match=r"^threads is \d+; pass an integer between 1 and 1024$"):
+        _checks.thread_count(threads)
+
+
+def test_as_many_threads_as_are_allowed_work() -> None:
+    field = np.zeros((2, 9, 8))
+    assert _checks.thread_count(1024) == 1024
+    assert (modelaug.jacobian_determinant(field, threads=1024) == 1).all()
+
+
+@pytest.mark.parametrize("value", [2**31, 2**63, 2**64, 10**400])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("max_iterations", lambda value: modelaug.invert(np.zeros((2, 4, 4)), max_iterations=value)),
+        ("max_levels", lambda value: modelaug.SplineOptions(max_levels=value)),
+        ("max_steps", lambda value: modelaug.SplineOptions(max_steps=value)),
+        ("threads", lambda value: modelaug.warp(np.zeros((4, 4)), np.zeros((2, 4, 4)), threads=value)),
+        ("threads", lambda value: modelaug.compose(np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), threads=value)),
+    ],
+)
+def test_integers_beyond_those_of_kernels_are_refused(name: str, call: Callable[[int], object], value: int) -> None:
+    with pytest.raises(ValueError, match=f"^{name} is ") as caught:
+        call(value)
+    one_line(caught.value)
 
 
 def test_threads_must_be_an_integer() -> None:

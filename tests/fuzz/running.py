@@ -25,8 +25,9 @@ import numpy as np
 from modelaug import ModelFileError
 from tests.fuzz.kinds import KINDS, Kind, make
 from tests.fuzz.mutations import damaged
+from tests.memory import peak_memory
 
-__all__ = ["OUTCOMES", "Result", "damage", "run", "try_one", "work"]
+__all__ = ["OUTCOMES", "Result", "damage", "run", "table", "try_one", "work"]
 
 OUTCOMES: Final = ("read", "refused", "unclear", "foreign", "crash", "hang", "memory")
 """``read`` and ``refused`` are right; ``unclear`` is a refusal of several lines or that does not name the file."""
@@ -92,7 +93,7 @@ def _alike(valid: Path, suffix: str, rng: np.random.Generator) -> list[Path]:
 
 def try_one(kind: Kind, folder: Path) -> tuple[str, str]:
     """Read what lies in a folder; return the outcome and a message."""
-    before = _peak_memory(reset=True)
+    before = peak_memory(reset=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -102,7 +103,7 @@ def try_one(kind: Kind, folder: Path) -> tuple[str, str]:
         outcome, message = _judged(error, folder)
     except BaseException as error:  # the worker reports whatever it is
         outcome, message = "foreign", _told(error)
-    used = _peak_memory() - before
+    used = peak_memory() - before
     if used > _MOST_MEMORY or "memory" in message:  # what is in no proportion to the file
         return "memory", f"{used >> 20} MiB more than before; {message}"
     return outcome, message
@@ -128,17 +129,6 @@ def _told(error: BaseException) -> str:
         last = last.tb_next
     place = f" at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last is not None else ""
     return f"{type(error).__name__}{place}: {' '.join(str(error).split())[:300]}"
-
-
-def _peak_memory(*, reset: bool = False) -> int:
-    """Return the most memory in bytes that this process has had since the last reset."""
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) << 10
-    except (OSError, IndexError):  # not on Linux: the peak since the process began
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 # Processes

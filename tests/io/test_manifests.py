@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,21 @@ def test_no_manifest(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "manifest.json"):
         with pytest.raises(ModelFileError, match="does not exist"):
             read_manifest(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices of POSIX")
+def test_no_more_bytes_are_read_than_were_promised(tmp_path: Path) -> None:
+    written(tmp_path)
+    shard = tmp_path / "pairs-000000.npz"
+    with open(shard, "ab") as file:
+        file.truncate(1 << 40)  # a hole, which takes no space
+    with pytest.raises(ModelFileError, match=r"pairs-000000\.npz has 1099511627776 bytes, not"):
+        verify_shards(tmp_path)
+    shard.unlink()
+    shard.symlink_to("/dev/zero")
+    with pytest.raises(ModelFileError, match=r"pairs-000000\.npz cannot be read"):
+        verify_shards(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "manifest.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelFileError, match="a device or a pipe"):
+        read_manifest(tmp_path)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from modelaug import ModelFileError
+from modelaug import AppearanceModel, ModelFileError
 
 pytest.importorskip("torch")
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from modelaug.learning import FlowNetS, load_network, read_card, save_network
+from modelaug.learning import FlowNetS, load_flownet, load_network, read_card, save_network
+from modelaug.learning.storage import read_torch
+from tests.examples import one_line
 from tests.learning.toys import Hostile
+from tests.memory import peak_memory
 
 
 @pytest.fixture
@@ -128,6 +133,15 @@ def test_what_cannot_be_noted_leaves_no_file(tmp_path: Path) -> None:
         save_network(None, tmp_path / "net")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("path", [5, None, ["net"], b"net"])
+def test_what_is_no_path_is_named(path: Any) -> None:
+    with pytest.raises(TypeError, match=r"path is .*; pass the path of a file or folder") as caught:
+        load_network(path)
+    one_line(caught.value)
+    with pytest.raises(TypeError, match=r"path is .*; pass the path of a file or folder"):
+        AppearanceModel.load(path)
+
+
 def test_nothing_is_unpickled(saved: Path) -> None:
     trace = saved / "trace"
     pickle.loads(pickle.dumps(Hostile(trace)))
@@ -140,3 +154,45 @@ def test_nothing_is_unpickled(saved: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be read as safetensors"):
         load_network(saved)
     assert not trace.exists()
+
+
+WIDE = [
+    {"name": "FlowNetS", "width": 4.0, "image_channels": 64},
+    {"name": "PyramidNetwork", "ndim": 3, "width": 8.0, "levels": 5, "radius": 8},
+]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the memory that Linux tells")
+@pytest.mark.parametrize("architecture", WIDE, ids=lambda each: each["name"])
+def test_a_card_that_asks_for_gigabytes_gets_none(saved: Path, architecture: dict[str, object]) -> None:
+    edit_card(saved, architecture=architecture)
+    before = peak_memory(reset=True)
+    with pytest.raises(ModelFileError, match="does not fit its card"):
+        load_network(saved)
+    assert peak_memory() - before < 100 << 20
+
+
+@pytest.mark.parametrize(
+    "architecture", [{"name": []}, {"name": {}}, {"name": 3}, {"name": "PyramidNetwork", "ndim": 10**30}]
+)
+def test_cards_of_no_network_are_refused(saved: Path, architecture: dict[str, object]) -> None:
+    edit_card(saved, architecture=architecture)
+    with pytest.raises(ModelFileError, match="describes no known network") as caught:
+        load_network(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_packed_archives_of_torch_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1 << 22)}, tmp_path / "plain.pth")
+    assert read_torch(tmp_path / "plain.pth")["a"].shape == (1 << 22,)
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert (tmp_path / "packed.pth").stat().st_size < 1 << 18
+    with pytest.raises(ValueError, match="packed archive"):
+        read_torch(tmp_path / "packed.pth")
+    with pytest.raises(ModelFileError, match=r"packed\.pth cannot be read as weights: it is a packed archive"):
+        load_flownet(tmp_path / "packed.pth")

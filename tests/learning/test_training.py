@@ -258,6 +258,16 @@ def test_another_run_is_not_mixed_in(tmp_path: Path, whole: tuple[Path, FlowNetS
     assert rows(folder)[-1]["step"] == "20"
 
 
+def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    checkpoint = torch.load(file, weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, file)
+
+
+def noted(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    return next(each for name, each in checkpoint["callbacks"].items() if "Recorder" in name)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -266,6 +276,23 @@ def test_another_run_is_not_mixed_in(tmp_path: Path, whole: tuple[Path, FlowNetS
         lambda file: torch.save({"weights": 3}, file),
         lambda file: torch.save([1, 2], file),
         lambda file: torch.save({"callbacks": Hostile(file.parent / "trace")}, file),
+        lambda file: edit(file, lambda c: c["state_dict"].popitem()),
+        lambda file: edit(file, lambda c: c["state_dict"].update({"network.conv1.0.weight": torch.zeros(3)})),
+        lambda file: edit(file, lambda c: c["state_dict"].update({"network.conv1.0.weight": 3})),
+        lambda file: edit(file, lambda c: next(iter(c["state_dict"].values())).fill_(torch.nan)),
+        lambda file: edit(file, lambda c: c.pop("optimizer_states")),
+        lambda file: edit(file, lambda c: c["optimizer_states"][0]["param_groups"].pop()),
+        lambda file: edit(file, lambda c: c.update(optimizer_states=[])),
+        lambda file: edit(file, lambda c: c.update(lr_schedulers=3)),
+        lambda file: edit(file, lambda c: c.pop("loops")),
+        lambda file: edit(file, lambda c: c.update(loops={"fit_loop": 3})),
+        lambda file: edit(file, lambda c: noted(c).update(rows=[{"alien": 1.0}])),
+        lambda file: edit(file, lambda c: noted(c).update(rows=3)),
+        lambda file: edit(file, lambda c: noted(c).update(metrics={"step": "one"})),
+        lambda file: edit(file, lambda c: noted(c)["sums"].pop("epe")),
+        lambda file: edit(file, lambda c: noted(c).update(clock=[])),
+        lambda file: edit(file, lambda c: noted(c).update(images={"grid": [10**30, 3]})),
+        lambda file: edit(file, lambda c: noted(c).update(options={"steps": torch.zeros(3)})),
     ],
 )
 def test_bad_checkpoints_are_refused(
@@ -278,6 +305,16 @@ def test_bad_checkpoints_are_refused(
         run(Untouchable(), tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("change", [{"options": [1]}, {"architecture": "FlowNetS"}, {"options": {"steps": 10**30}}])
+def test_notes_of_another_run_are_refused(tmp_path: Path, whole: tuple[Path, FlowNetS], change: dict[str, Any]) -> None:
+    file = tmp_path / "last.ckpt"
+    shutil.copy(whole[0] / "last.ckpt", file)
+    edit(file, lambda c: noted(c).update(change))
+    with pytest.raises(ValueError, match="which holds a run with") as caught:
+        run(Untouchable(), tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_divergence_is_an_error(tmp_path: Path) -> None:

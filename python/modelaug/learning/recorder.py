@@ -240,6 +240,8 @@ class Checkpoints(TorchCheckpointIO):
             checkpoint: dict[str, Any] = read_torch(path)
             noted = checkpoint["callbacks"][self._recorder.state_key]
             _check_noted(noted)
+            if any(len(checkpoint[name]) != 1 for name in ("optimizer_states", "lr_schedulers")):
+                raise ValueError("it lacks the state of the optimizer")  # which Lightning would start anew
             broken = next((name for name, each in checkpoint["state_dict"].items() if not each.isfinite().all()), None)
             if broken is not None:
                 raise ValueError(f"it holds values that are not finite in {broken}")
