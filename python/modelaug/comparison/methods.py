@@ -161,7 +161,8 @@ def new_network(options: NetworkOptions, channels: int) -> RegistrationNetwork:
 
 
 def _variational(fold: Fold) -> Register:
-    return functools.partial(register_variational, options=_chosen(fold), mask=fold.mask, threads=1)
+    d = len(fold.training.grid)
+    return functools.partial(register_variational, options=_chosen(fold), mask=fold.mask, ndim=d, threads=1)
 
 
 def _refined(register: Register, fold: Fold) -> Register:

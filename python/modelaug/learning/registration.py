@@ -16,7 +16,7 @@ from modelaug.fields import check_field, compose, invert
 from modelaug.io.geometry import Geometry, voxels_apart
 from modelaug.learning.frames import Frame, overlay, smoothed
 from modelaug.learning.network import RegistrationNetwork, network_input
-from modelaug.registration._images import checked_contrast
+from modelaug.registration._images import image_channels
 from modelaug.registration.refinement import refine as refine_displacement
 from modelaug.registration.variational import VariationalOptions
 from modelaug.warping import warp
@@ -96,7 +96,7 @@ def register(
         raise ValueError("mask is given without refine, which alone asks for it; pass refine=True, or no mask")
     count, threads = _checks.integer("passes", passes, minimum=1), _checks.thread_count(threads)
     d = network.ndim
-    target, source = (_channels(name, each, d) for name, each in (("fixed", fixed), ("moving", moving)))
+    target, source = (image_channels(name, each, d) for name, each in (("fixed", fixed), ("moving", moving)))
     own = target.shape[1:]
     shape = None if grid is None else _checks.grid_shape("grid", grid, axes=d)
     start = _start(target, source, geometry, moving_geometry, initial)
@@ -114,12 +114,6 @@ def register(
         options = None if refine is True else refine
         field = refine_displacement(target, source, field, options=options, mask=mask, threads=threads)
     return field if start is None else _after(start[0], field, threads)
-
-
-def _channels(name: str, image: npt.ArrayLike, d: int) -> Image:
-    """Return an image as (c, *grid), or raise one line that says what is wrong."""
-    array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
-    return checked_contrast(name, array if array.ndim == d + 1 else array[None])
 
 
 def _start(

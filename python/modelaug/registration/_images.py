@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,29 +14,69 @@ __all__ = ["checked_contrast", "image_channels", "images_on_one_grid", "mask_wei
 
 Image = npt.NDArray[np.float32]
 
-_FEW = 4
-_LARGEST = 1e15
+_MOST_COLOURS: Final = 4
+_FLAT: Final = 3
+"""A volume that is so many times as wide as it has planes may as well be a plane with channels."""
+_LARGEST: Final = 1e15
+_FAR: Final = 2.0**10
+"""Offset in ranges of an image beyond which float32 tells fewer than some 10,000 intensities apart."""
 
 
-def number_of_axes(image: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> int:
-    """Return the number of axes of an image's grid, that of the mask if there is one.
+def number_of_axes(
+    image: npt.ArrayLike,
+    *,
+    ndim: int | None,
+    spacing: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> int:
+    """Return the number of axes of an image's grid: `ndim`, or that of the spacing or the mask if there is one.
 
-    Without it, three axes are a volume unless the first is short.
+    Without them, three axes are channels and a plane if there are 4 channels at most, and a volume otherwise; but what
+    is flat may be both and is refused.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `ndim` is not 2 or 3, spacing or mask are of other dimensions, or the image may be both.
     """
+    if ndim is not None:
+        return _checks.integer("ndim", ndim, minimum=2, maximum=3)
+    if spacing is not None and np.size(spacing) > 1:
+        d = np.size(spacing)
+        return len(_checks.spacing("spacing", spacing, d if d in (2, 3) else 3))
     if mask is not None:
         return _checks.finite("mask", mask, ndim=(2, 3), dtype=np.float32).ndim
     shape = np.shape(image)
-    with_channels = len(shape) == 4 or (len(shape) == 3 and shape[0] <= _FEW)
-    return min(max(len(shape) - with_channels, 2), 3)
+    if len(shape) != 3:
+        return 3 if len(shape) > 3 else 2
+    first, *others = shape
+    if first <= _MOST_COLOURS:
+        return 2
+    if _FLAT * first < min(others):
+        raise ValueError(
+            f"fixed has shape {shape}, a plane with {first} channels or a volume of {first} planes; pass ndim=2 or 3"
+        )
+    return 3
 
 
 def image_channels(name: str, image: npt.ArrayLike, d: int) -> Image:
-    """Return an image (*grid) or (c, *grid) of d axes as channels (c, *grid), with contrast."""
-    array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32)
-    return checked_contrast(name, array[None] if array.ndim == d else array)
+    """Return an image (*grid) or (c, *grid) of d axes as channels (c, *grid), with contrast.
+
+    A channel that is far from 0 for its range, so that float32 would round its contrast away, is shifted to 0.
+    """
+    exact = isinstance(image, np.ndarray) and np.can_cast(image.dtype, np.float32)
+    array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32 if exact else np.float64)
+    channels = array[None] if array.ndim == d else array
+    if not exact:
+        axes = tuple(range(1, d + 1))
+        low, high = (limit(axis=axes, keepdims=True) for limit in (channels.min, channels.max))
+        with np.errstate(over="ignore"):
+            far = np.maximum(-low, high) > _FAR * (high - low)
+        channels = channels - np.where(far & (high > low), low, 0)
+    return checked_contrast(name, channels)
 
 
-def checked_contrast(name: str, channels: Image) -> Image:
+def checked_contrast(name: str, channels: npt.NDArray[np.floating[Any]]) -> Image:
     """Return channels (c, *grid) of which one at least is not constant, and none so large that squares overflow."""
     flat = channels.reshape(len(channels), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
@@ -45,7 +87,7 @@ def checked_contrast(name: str, channels: Image) -> Image:
         raise ValueError(
             f"{name} holds intensities up to {largest:g}; divide them, so that they are below {_LARGEST:g}"
         )
-    return channels
+    return np.asarray(channels, np.float32)
 
 
 def mask_weights(name: str, mask: npt.ArrayLike, grid: tuple[int, ...]) -> Image:
@@ -59,11 +101,15 @@ def mask_weights(name: str, mask: npt.ArrayLike, grid: tuple[int, ...]) -> Image
 
 
 def images_on_one_grid(
-    fixed: npt.ArrayLike, moving: npt.ArrayLike, mask: npt.ArrayLike | None, initial: npt.ArrayLike | None
+    fixed: npt.ArrayLike,
+    moving: npt.ArrayLike,
+    mask: npt.ArrayLike | None,
+    initial: npt.ArrayLike | None,
+    ndim: int | None,
 ) -> tuple[Image, Image, Image | None, Image | None]:
     """Return two images (c, *grid), a mask (*grid) and a displacement (d, *grid), if they are on one grid."""
     start = None if initial is None else check_field("initial", initial)
-    d = number_of_axes(fixed, mask) if start is None else len(start)
+    d = number_of_axes(fixed, ndim=ndim if start is None or ndim is not None else len(start), mask=mask)
     target, source = image_channels("fixed", fixed, d), image_channels("moving", moving, d)
     if target.shape != source.shape:
         raise ValueError(

@@ -89,13 +89,14 @@ def register_affine(
     moving_geometry: Geometry | None = None,
     mask: npt.ArrayLike | None = None,
     moving_mask: npt.ArrayLike | None = None,
+    ndim: int | None = None,
     threads: int | None = None,
 ) -> Field:
     """Return the displacement of the affine map that brings a moving image closest to a fixed one.
 
     Parameters
     ----------
-    fixed, moving, transform, spacing, geometry, moving_geometry, mask, moving_mask, threads
+    fixed, moving, transform, spacing, geometry, moving_geometry, mask, moving_mask, ndim, threads
         As of `estimate_affine`, which returns the map itself.
 
     Returns
@@ -130,6 +131,7 @@ def register_affine(
         moving_geometry=moving_geometry,
         mask=mask,
         moving_mask=moving_mask,
+        ndim=ndim,
         threads=threads,
     ).displacement()
 
@@ -144,6 +146,7 @@ def estimate_affine(
     moving_geometry: Geometry | None = None,
     mask: npt.ArrayLike | None = None,
     moving_mask: npt.ArrayLike | None = None,
+    ndim: int | None = None,
     threads: int | None = None,
 ) -> AffineMap:
     """Return the affine map that brings a moving image closest to a fixed one.
@@ -161,7 +164,8 @@ def estimate_affine(
     ----------
     fixed, moving : array_like, (*grid) or (c, *grid)
         Images, 2D or 3D, of the same modality; several channels count alike. On one grid, unless both geometries are
-        given. Three axes are a volume unless the first has 4 voxels or fewer; a mask, a spacing or a geometry tells.
+        given. If nothing else tells, three axes are a plane with channels if the first has 4 entries at most, and else
+        a volume, or refused if that is flat, see `ndim`.
     transform
         ``"affine"``; ``"similarity"``: rotation, shift and one scale; ``"rigid"``: rotation and shift;
         ``"translation"``. All in mm.
@@ -172,6 +176,9 @@ def estimate_affine(
     mask, moving_mask : array_like, (*grid), optional
         Weight of the voxels of an image, 0 to 1; 0 where there is no image, such as beyond the edge of a field of view
         that has been filled up, or where it does not matter. 1 by default.
+    ndim
+        Axes of the grid, 2 or 3, where images with three axes may be planes with channels or volumes; by default those
+        of `geometry`, `spacing` or `mask`.
     threads
         Threads for the kernels; None means all cores. The result does not depend on it.
 
@@ -183,7 +190,8 @@ def estimate_affine(
     ------
     TypeError, ValueError
         If an array has the wrong shape, holds values that are not finite, an image is constant, a mask is empty, a
-        geometry has another dimension, or no start lays the images on each other.
+        geometry has another dimension, or no start lays the images on each other; or three axes of which the first is
+        longer than 4 but less than a third of the others, without anything that tells what they are.
 
     Examples
     --------
@@ -196,7 +204,14 @@ def estimate_affine(
     """
     _checks.choice("transform", transform, get_args(Transform))
     count = _checks.thread_count(threads)
-    places = _places(fixed, mask, spacing, geometry, moving_geometry)
+    if geometry is None:
+        if moving_geometry is not None:
+            raise ValueError("geometry is missing; pass that of the fixed image, too, or no moving_geometry")
+        d = number_of_axes(fixed, ndim=ndim, spacing=spacing, mask=mask)
+        geometry = Geometry(_checks.spacing("spacing", spacing, d))
+    elif spacing is not None:
+        raise ValueError(f"spacing is {spacing!r}, but geometry holds one; pass one of them")
+    places = _places(geometry, moving_geometry, ndim)
     target = _picture("fixed", fixed, "mask", mask, places[0])
     source = _picture("moving", moving, "moving_mask", moving_mask, places[1])
     if len(target.channels) != len(source.channels) or (moving_geometry is None and target.grid != source.grid):
@@ -239,21 +254,8 @@ def _search(pictures: list[tuple[Picture, Picture]], transform: Transform, threa
     return name, mapping, correlation
 
 
-def _places(
-    fixed: npt.ArrayLike,
-    mask: npt.ArrayLike | None,
-    spacing: npt.ArrayLike | None,
-    geometry: Geometry | None,
-    moving_geometry: Geometry | None,
-) -> tuple[Array, Array]:
+def _places(geometry: Geometry, moving_geometry: Geometry | None, ndim: int | None) -> tuple[Array, Array]:
     """Return where the voxels of both images lie, as matrices (d, d + 1)."""
-    if geometry is None:
-        if moving_geometry is not None:
-            raise ValueError("geometry is missing; pass that of the fixed image, too, or no moving_geometry")
-        d = len(np.atleast_1d(spacing)) if spacing is not None and np.size(spacing) > 1 else 0
-        geometry = Geometry(_checks.spacing("spacing", spacing, d or number_of_axes(fixed, mask)))
-    elif spacing is not None:
-        raise ValueError(f"spacing is {spacing!r}, but geometry holds one; pass one of them")
     for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry or geometry)):
         if not isinstance(each, Geometry):
             raise TypeError(f"{name} is {each!r}; pass modelaug.io.Geometry(...) or None")
@@ -261,6 +263,8 @@ def _places(
     d = len(geometry.spacing)
     if d not in (2, 3):
         raise ValueError(f"geometry has {d} axes; pass that of an image in the plane or in space")
+    if ndim not in (None, d):
+        raise ValueError(f"geometry has {d} axes and ndim is {ndim}; pass equally many, or no ndim")
     if len(moving_geometry.spacing) != d:
         raise ValueError(f"moving_geometry has {len(moving_geometry.spacing)} axes and geometry {d}; pass equally many")
     return _to_space(geometry), _to_space(moving_geometry)

@@ -130,6 +130,8 @@ class Picture:
         if width is None:
             return Picture(centred, self.weight, self.matrix)
         sides = [2 * round((np.sqrt(12) * width / h - 1) / 2) + 1 for h in np.minimum(self.spacing, width)]
+        # No wider than what holds the whole axis from everywhere: where voxels are no cubes at all, that is far less.
+        sides = [min(side, 2 * n - 1) for side, n in zip(sides, self.grid, strict=True)]
 
         def mean(values: Image) -> Image:
             # Sums within a box that moves: as quick for a wide box as for a narrow one.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.fields import check_field
+from modelaug.registration._images import image_channels, number_of_axes
 
 __all__ = ["register_syn"]
 
@@ -24,6 +25,7 @@ def register_syn(
     spacing: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     affine: bool = True,
+    ndim: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the displacement that pulls a moving image onto a fixed one, by SyN.
 
@@ -41,6 +43,9 @@ def register_syn(
     affine
         Whether to look for an affine map first, as is ANTs' default. On images that are aligned already it may go
         astray.
+    ndim
+        Axes of the grid, 2 or 3, where images (1, *grid) may be planes or volumes of one plane; by default those of
+        `mask` or `spacing`.
 
     Returns
     -------
@@ -58,10 +63,10 @@ def register_syn(
         import ants
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("SyN needs antspyx; run: pip install antspyx", name="ants") from error
-    arrays = [_single(name, image) for name, image in (("fixed", fixed), ("moving", moving))]
+    d = number_of_axes(fixed, ndim=ndim, spacing=spacing, mask=mask)
+    arrays = [_single(name, image, d) for name, image in (("fixed", fixed), ("moving", moving))]
     if arrays[0].shape != arrays[1].shape:
         raise ValueError(f"moving has shape {arrays[1].shape} and fixed {arrays[0].shape}; resample them to one grid")
-    d = arrays[0].ndim
     millimetres = _checks.spacing("spacing", spacing, d)
     # ANTs takes the first axis of an array for x, so everything stays in the arrays' order.
     images = [ants.from_numpy(array, spacing=millimetres.tolist()) for array in arrays]
@@ -80,10 +85,8 @@ def register_syn(
     return check_field("the displacement of ANTs", voxels)
 
 
-def _single(name: str, image: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    array = _checks.finite(name, image, ndim=(2, 3, 4), dtype=np.float32)
-    if array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim == 4:
-        raise ValueError(f"{name} has {array.shape[0]} channels; pass a grey image")
-    return array
+def _single(name: str, image: npt.ArrayLike, d: int) -> npt.NDArray[np.float32]:
+    channels = image_channels(name, image, d)
+    if len(channels) > 1:
+        raise ValueError(f"{name} has {len(channels)} channels; pass a grey image")
+    return np.asarray(channels[0])

@@ -93,6 +93,7 @@ def register_variational(
     options: VariationalOptions | None = None,
     mask: npt.ArrayLike | None = None,
     initial: npt.ArrayLike | None = None,
+    ndim: int | None = None,
     threads: int | None = None,
 ) -> Field:
     """Return the displacement that pulls a moving image onto a fixed one, free of folds.
@@ -100,7 +101,8 @@ def register_variational(
     Parameters
     ----------
     fixed, moving : array_like, (*grid) or (c, *grid)
-        Images on one grid, 2D or 3D; several channels push together.
+        Images on one grid, 2D or 3D; several channels push together. If nothing else tells, three axes are a plane with
+        channels if the first has 4 entries at most, and else a volume, or refused if that is flat, see `ndim`.
     options
         Defaults if None.
     mask : array_like, (*grid), optional
@@ -108,6 +110,9 @@ def register_variational(
         continued smoothly.
     initial : array_like, (d, *grid), optional
         Displacement to begin with, which the result contains; such as that of an affine map. None by default.
+    ndim
+        Axes of the grid, 2 or 3, where images with three axes may be planes with channels or volumes; by default those
+        of `initial` or `mask`.
     threads
         Threads for the kernels; None means all cores. The result does not depend on it.
 
@@ -119,7 +124,8 @@ def register_variational(
     Raises
     ------
     TypeError, ValueError
-        If an array has the wrong shape, holds values that are not finite, or an image is constant.
+        If an array has the wrong shape, holds values that are not finite, or an image is constant; or three axes of
+        which the first is longer than 4 but less than a third of the others, without anything that tells what they are.
 
     Examples
     --------
@@ -135,7 +141,7 @@ def register_variational(
     """
     options = _checks.options(options, VariationalOptions)
     count = _checks.thread_count(threads)
-    fixed, moving, weight, start = images_on_one_grid(fixed, moving, mask, initial)
+    fixed, moving, weight, start = images_on_one_grid(fixed, moving, mask, initial, ndim)
     grid, d = fixed.shape[1:], fixed.ndim - 1
     source = moving if start is None else warp(moving, start, threads=count)
     target, source = _matched(fixed, source, weight, options.match == "histogram")
@@ -211,8 +217,9 @@ def choose_options(
 
     def judge(task: tuple[VariationalOptions, tuple[int, int]]) -> float:
         options, (i, j) = task
-        fixed, moving = cohort.images[i], cohort.images[j]
-        return score(i, j, register_variational(fixed, moving, options=options, mask=mask, threads=1))
+        images = cohort.images[i], cohort.images[j]
+        found = register_variational(*images, options=options, mask=mask, ndim=len(cohort.grid), threads=1)
+        return score(i, j, found)
 
     with ThreadPoolExecutor(_checks.thread_count(threads)) as pool:
         scores = list(pool.map(judge, [(options, pair) for options in candidates for pair in pairs]))
