@@ -107,6 +107,8 @@ def test_options_of_real_pairs_and_of_the_loss(model: Path, tmp_path: Path) -> N
         (["--real", cohort, "--set-real", "residual.spacing=1"], "--set-real residual.amplitude=VALUE is missing"),
         (["--set-loss", "overlap"], "--set-loss 'overlap' names no option"),
         (["--set-loss", "overlap=x"], "overlap is 'x'"),
+        (["--set-loss", "overlap=-1"], "--set-loss overlap is -1; pass a finite number at least 0"),
+        (["--real", cohort, "--set-real", "similarity=mutual"], "--set-real similarity is 'mutual'; pass one of"),
     ):
         code, _, errors = train(model, "-o", tmp_path / "other", *TINY, *arguments)
         assert code == 2
@@ -173,6 +175,7 @@ def test_bad_arguments_are_refused(model: Path, net: Path, tmp_path: Path) -> No
         (["--weights", net, "--width", "0.125"], "a network of width 0.0625, not 0.125; pass --width 0.0625"),
         (["--weights", net, "--network", "FlowNetS"], "a network of name PyramidNetwork, not FlowNetS; pass --network"),
         (["--network", "UNet"], "architecture is 'UNet'; pass one of "),
+        (["--network", "UNet"], "--network: "),
     ):
         code, text, errors = train(model, "-o", out, *TINY, *arguments)
         assert code == 2

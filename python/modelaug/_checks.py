@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "number",
     "options",
     "output",
+    "path",
     "spacing",
     "thread_count",
 ]
@@ -113,9 +115,9 @@ def grid_shape(name: str, value: Sequence[int], *, axes: int | None = None) -> t
         shape = tuple(int(length) for length in value)
         exact = all(length == given for length, given in zip(shape, value, strict=True))
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name} is {value!r}; pass the grid's shape as 2 or 3 integers") from None
+        raise TypeError(f"{name} is {value!r}; pass the grid's shape as {axes or '2 or 3'} integers") from None
     if len(shape) not in (2, 3) or not exact or min(shape) < 1:
-        raise ValueError(f"{name} is {value!r}; pass 2 or 3 positive integers")
+        raise ValueError(f"{name} is {value!r}; pass {axes or '2 or 3'} positive integers, one per axis")
     if math.prod(shape) > _MOST_VOXELS:
         raise ValueError(f"{name} is {shape}, more voxels than any array has; pass fewer")
     if axes not in (None, len(shape)):
@@ -184,6 +186,13 @@ def label_range(name: str, labels: npt.NDArray[Any], kind: npt.DTypeLike = np.in
             f"{limits.max}"
         )
     return labels
+
+
+def path(name: str, value: Any) -> Path:
+    """Return `value` as the path of a file or folder."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} is {value!r}; pass the path of a file or folder")
+    return Path(value)
 
 
 def thread_count(threads: int | None) -> int:

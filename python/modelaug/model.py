@@ -318,7 +318,7 @@ class AppearanceModel:
         ModelFileError
             If the file is missing, truncated, of another kind or version, or its arrays do not fit together.
         """
-        return read_model(path, cls)
+        return read_model(_checks.path("path", path), cls)
 
     def mean_fits(self) -> bool:
         """Return whether the mean shape lies on the grid, in the mean frame and in the mean pose."""

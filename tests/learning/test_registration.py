@@ -244,7 +244,12 @@ def test_arguments_of_another_kind_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"passes": 0}, "passes is 0"), ({"threads": 0}, "threads is 0"), ({"grid": (8, 8, 8)}, "grid is")],
+    [
+        ({"passes": 0}, "passes is 0"),
+        ({"threads": 0}, "threads is 0"),
+        ({"grid": (8, 8, 8)}, "grid is"),
+        ({"grid": (32,)}, r"grid is \(32,\); pass 2 positive integers, one per axis"),
+    ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

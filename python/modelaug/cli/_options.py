@@ -75,8 +75,16 @@ def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: st
         missing = [each for each in needed if each not in members]
         if missing:
             raise ValueError(f"{flag} {group}.{missing[0]}=VALUE is missing; {group} needs {' and '.join(needed)}")
-        plain[group] = part(**members)
-    return kind(**{**defaults, **plain})
+        plain[group] = _made(part, members, f"{flag} {group}:")
+    return _made(kind, {**defaults, **plain}, flag)
+
+
+def _made(kind: type[Options], values: dict[str, Any], said: str) -> Options:
+    """Return options with values; what is wrong with one of them is said of what the user typed."""
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{said} {error}") from None
 
 
 def _value(text: str) -> Any:

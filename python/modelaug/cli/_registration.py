@@ -245,8 +245,22 @@ def load_network(path: Path, settings: Settings, device: torch.device) -> Regist
 
     network = learning.load_network(path)
     if settings.grid is not None:
-        network.check_grid(settings.grid)
+        check_grid(settings.grid, network)
     return network.to(device)
+
+
+def check_grid(grid: tuple[int, ...], network: RegistrationNetwork) -> None:
+    """Raise ValueError unless a network can be applied at the grid of ``--grid``."""
+    text = "x".join(map(str, grid))
+    if len(grid) != network.ndim:
+        raise ValueError(
+            f"--grid is {text}, by which images have shape {grid}, but the network takes {network.ndim} axes; pass "
+            f"{network.ndim} lengths, such as {'x'.join(['96'] * network.ndim)}"
+        )
+    try:
+        network.check_grid(grid)
+    except ValueError as error:
+        raise ValueError(f"--grid is {text}: {error}") from None
 
 
 def read_images(job: Job) -> tuple[Read, Read]:

@@ -55,7 +55,11 @@ def new_network(kind: str, grid: Sequence[int], image_channels: int, width: floa
     """Return an untrained network of a named architecture, or raise ValueError."""
     from modelaug.learning.network import known_network
 
-    return known_network(kind).for_images(grid, image_channels=image_channels, width=width)
+    try:
+        architecture = known_network(kind)
+    except ValueError as error:
+        raise ValueError(f"--network: {error}") from None
+    return architecture.for_images(grid, image_channels=image_channels, width=width)
 
 
 def training_options(steps: int, learning_rate: float | None, **changes: Any) -> TrainOptions:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load, save
 
+from modelaug import _checks
 from modelaug.io.archives import write_atomically
 from modelaug.io.reading import ModelFileError, one_line, read_own_json, reading, refusing
 from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
@@ -191,5 +192,5 @@ def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor
 
 def weights_file(path: str | Path) -> Path:
     """Return the file of weights that a path, as of `save_network`, stands for."""
-    path = Path(path)
+    path = _checks.path("path", path)
     return path if path.suffix == ".safetensors" else path / _WEIGHTS
