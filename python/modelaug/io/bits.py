@@ -60,7 +60,12 @@ def _remedy(names: list[str], wanted: Mapping[str, Any], here: Mapping[str, Any]
         before, now = wanted.get(name), here.get(name)
         if name == "instruction_set" and before in _SETS and now in _SETS[_SETS.index(before) + 1 :]:
             settings["MODELAUG_ISA"] = before
-        elif name == "numpy_features" and isinstance(before, list) and not set(before) - set(now):
+        elif (
+            name == "numpy_features"
+            and isinstance(before, list)
+            and isinstance(now, list)
+            and not set(before) - set(now)
+        ):
             settings["NPY_DISABLE_CPU_FEATURES"] = " ".join(each for each in now if each not in before)
         elif name in ("numpy", "scipy") and isinstance(before, str):
             settings[name] = before
