@@ -1,4 +1,4 @@
-# make demo | test | fuzz | mutants | lint | format | docs | bench | instructions | sanitize | tsan | wheel | clean
+# make demo | test | test-long | fuzz | mutants | lint | format | docs | bench | instructions | sanitize | tsan | wheel | clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,13 +8,19 @@ SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name 
 
 BENCHMARKS := floor kernels synthesis scaling feeding networks
 
-.PHONY: demo test fuzz mutants lint format docs stubs bench instructions sanitize tsan wheel clean
+.PHONY: demo test test-long fuzz mutants lint format docs stubs bench instructions sanitize tsan wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/modelaug demo --out demo
 
+# On all cores, but for the few tests that take long; `make test WORKERS=0` runs one test after the other.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not long'
+
+test-long: $(VENV)/.tested
+	$(PYTEST) -m long
 
 # Editable: Python files are used where they are; changed C++ files or build files install anew. Whoever has the tests'
 # needs has the package too, so a fresh `make test` installs once.

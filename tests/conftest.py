@@ -1,4 +1,4 @@
-"""What every test session shares: versions in the header and the hypothesis profiles."""
+"""What every test session shares: versions in the header, the hypothesis profiles, and the cores."""
 
 from __future__ import annotations
 
@@ -17,6 +17,25 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 settings.register_profile("ci", max_examples=30, derandomize=True, database=None, print_blob=True, **_COMMON)
 settings.register_profile("thorough", max_examples=400, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+MOST_WORKERS = 8
+"""More would only import torch once more each: the longest tests take as long anyway."""
+
+
+# Workers (`pytest -n`) share the cores, so each has one thread of its own: a team that waits for a core beside a busy
+# process is many times slower. Tests of threads say how many they want. This comes before numpy and torch are imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the workers of `pytest -n auto`: one for each core of this process, none beside a single core."""
+    from modelaug._checks import thread_count
+
+    cores = thread_count(None)
+    return min(cores, MOST_WORKERS) if cores > 1 else 0
 
 
 def _version(distribution: str) -> str:

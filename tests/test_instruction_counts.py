@@ -9,6 +9,7 @@ compare with, and the tests are skipped.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -17,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,17 @@ def missing() -> str | None:
     return None if (ROOT / "CMakeLists.txt").is_file() else "needs the sources"
 
 
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other worker of the tests builds."""
+    import fcntl  # where there is valgrind there is this
+
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with open(BUILD / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @functools.cache
 def build() -> tuple[Path, str, list[str]]:
     """Return the program, the compiler and processor that its counts are of, and the kernels it knows."""
@@ -71,11 +84,12 @@ def build() -> tuple[Path, str, list[str]]:
         "SKBUILD_PROJECT_VERSION": "0",
     }
     settings = [f"-D{name}={value}" for name, value in options.items()]
-    # So that no other environment's Eigen or compiler is kept; what need not be compiled anew still is not.
-    (BUILD / "CMakeCache.txt").unlink(missing_ok=True)
-    run("cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *settings)
-    run("cmake", "--build", BUILD)
     program = BUILD / "instructions"
+    with one_at_a_time():
+        # So that no other environment's Eigen or compiler is kept; what need not be compiled anew still is not.
+        (BUILD / "CMakeCache.txt").unlink(missing_ok=True)
+        run("cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *settings)
+        run("cmake", "--build", BUILD)
     compiler, *kernels = run(program).splitlines()
     return program, f"{compiler}, {platform.machine()}", kernels
 

@@ -200,12 +200,7 @@ def test_compiled_as_one_graph() -> None:
     assert close(gradients(network, multiscale_epe(outputs, flow)), slopes, 1e-4)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_compiled() -> None:
-    try:
-        torch.compile(torch.nn.functional.silu)(torch.ones(9))
-    except Exception as error:  # whatever is wrong with the compiler, it is not the network
-        pytest.skip(f"needs a C++ compiler that works: {type(error).__name__}")
+def test_compiled_networks_are_networks() -> None:
     network = FlowNetS(width=0.01)
     _, images, _ = example()
     expected = estimate_flow(copy.deepcopy(network), images[:, :1], images[:, 1:])
@@ -213,6 +208,20 @@ def test_compiled() -> None:
     assert close(estimate_flow(compiled, images[:, :1], images[:, 1:]), expected, 1e-5)
     assert compiled.training
     assert network.training
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+def test_compiled() -> None:
+    try:
+        torch.compile(torch.nn.functional.silu)(torch.ones(9))
+    except Exception as error:  # whatever is wrong with the compiler, it is not the network
+        pytest.skip(f"needs a C++ compiler that works: {type(error).__name__}")
+    network = FlowNetS(width=0.01).eval()
+    _, images, _ = example()
+    compiled = torch.compile(network, fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        assert close(compiled(images), network(images), 1e-5)
 
 
 def test_one_place_for_axes_and_units() -> None:
