@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from modelaug import ModelFileError, PairOptions, PairSynthesizer, __version__
 from modelaug.io import distributed, read_manifest, write_shards
 from modelaug.io.shards import ShardPlan, describe_synthesizer
 from tests.examples import heart_model, one_line, plane_model
+from tests.processes import start
 
 COUNT = 11
 
@@ -105,18 +104,21 @@ def test_lost_worker(cluster: dask.LocalCluster, model: Path, tmp_path: Path) ->
 def test_killed_clients(cluster: dask.LocalCluster, model: Path, tmp_path: Path) -> None:
     """The command is killed while workers write for it; what they still write is what the next command expects."""
     pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    from tests.test_cli import succeeds
+
     size = {"count": 400, "shard_size": 4}
-    arguments = ["sample", str(model), "-n", "400", "--shard-size", "4", "-o", str(tmp_path / "a"), "--seed", "4"]
-    command = [sys.executable, "-m", "modelaug", *arguments, "--scheduler", cluster.scheduler_address]
+    command = ["sample", model, "-n", 400, "--shard-size", 4, "-o", tmp_path / "a", "--seed", 4]
+    command += ["--scheduler", cluster.scheduler_address]
     for wanted in (1, 10, 25, 40):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and len(list(tmp_path.glob("a/pairs-*"))) < wanted:
-                time.sleep(0.002)
-            process.kill()
-        assert process.returncode == -signal.SIGKILL
+        process = start(*command)
+        while process.is_alive() and len(list(tmp_path.glob("a/pairs-*"))) < wanted:
+            time.sleep(0.002)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         read_manifest(tmp_path / "a")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(*command)
     assert contents(tmp_path / "a") == locally(model, tmp_path / "b", **size)
 
 
