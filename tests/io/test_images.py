@@ -150,6 +150,8 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", pixels(2, 4, 5))
     with pytest.raises(ValueError, match="window is"):
         write_image(tmp_path / "a.png", pixels(4, 5), window=(1.0, 0.0))
+    with pytest.raises(ValueError, match="pass a geometry, which says how many axes are of space"):
+        write_image(tmp_path / "a.nii", pixels(2, 3, 4, 5))
     with pytest.raises(ValueError, match="geometry 2 dimensions"):
         write_image(tmp_path / "a.nii", pixels(2, 3, 4, 5), geometry=PLACED)
     assert not list(tmp_path.iterdir())

@@ -267,6 +267,10 @@ def test_imagej_says_how_large_voxels_are(tmp_path: Path) -> None:
     _, geometry = read_voxels(tmp_path / "page.tif")
     assert geometry is not None
     np.testing.assert_allclose(geometry.spacing, [0.0005, 0.00025])
+    tifffile.imwrite(tmp_path / "gaps.tif", array, metadata={"axes": "ZYX", "unit": "micron"}, **options)
+    _, geometry = read_voxels(tmp_path / "gaps.tif")
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.spacing, [1.0, 0.0005, 0.00025])  # it does not say how far apart planes are
     tifffile.imwrite(tmp_path / "none.tif", array[0], metadata={"axes": "YX", "unit": "pixel"}, **options)
     assert read_voxels(tmp_path / "none.tif")[1] is None
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from modelaug import io
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
-from modelaug.io.geometry import Geometry, in_plane, suffix, voxels_apart
+from modelaug.io.geometry import ITK_READ_SUFFIXES, Geometry, in_plane, suffix, voxels_apart
 from modelaug.io.images import read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.io.pictures import PICTURE_SUFFIXES
+from modelaug.io.volumes import read_header
 from modelaug.orientation import turn_onto
 from modelaug.warping import warp_points
 
@@ -269,13 +270,15 @@ def mask_of(path: Path, picture: Picture) -> Image:
     ValueError
         If the mask has another size, lies elsewhere in space, or has values out of the range.
     """
-    mask: Image = _on_grid(path, *io.read_image(path), picture)
+    says_labels = suffix(path) in ITK_READ_SUFFIXES and read_header(path).kind == "labels"
+    array, geometry = read_labels(path) if says_labels else io.read_image(path)
+    mask: Image = _on_grid(path, array, geometry, picture)
     low, high = float(mask.min()), float(mask.max())
     if suffix(path) in PICTURE_SUFFIXES and high > 0:
         return mask / np.float32(high)
     if low < 0 or high > 1 or high == 0:
         raise ValueError(f"{path} has values from {low:g} to {high:g}; pass weights from 0 to 1 that are not all 0")
-    return mask
+    return mask.astype(np.float32, copy=False)
 
 
 def _on_grid(path: Path, array: npt.NDArray[Any], geometry: Geometry | None, picture: Picture) -> npt.NDArray[Any]:

@@ -147,6 +147,8 @@ def write_image(
     elif ending in PICTURE_SUFFIXES:
         write_picture(path, array, window)
     elif ending in ITK_SUFFIXES:
+        if geometry is None and array.ndim == 4:
+            raise ValueError(f"image has shape {array.shape}; pass a geometry, which says how many axes are of space")
         placed = geometry or Geometry(np.ones(array.ndim))
         channels = array.ndim - len(placed.spacing)
         if channels not in (0, 1):
@@ -175,7 +177,8 @@ def _may_be_dicom(path: str | Path) -> bool:
 
 def _storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an array in a type that ITK has, which holds the same values."""
-    kind = {"?": np.dtype(np.uint8), "e": np.dtype(np.float32)}.get(array.dtype.char, array.dtype.newbyteorder("="))
+    others: dict[str, np.dtype[Any]] = {"?": np.dtype(np.uint8), "e": np.dtype(np.float32)}
+    kind = others.get(array.dtype.char, array.dtype.newbyteorder("="))
     if kind.itemsize > 8:
         raise ValueError(f"image has dtype {array.dtype}; pass float64")
     return array.astype(kind, copy=False)

@@ -183,7 +183,7 @@ def _orientation(page: Any) -> Any:
 
 def _decode(page: Any, *, numbers: bool) -> Array:
     """Return a page as it is shown, (h, w) or (c, h, w)."""
-    array = np.asarray(page.asarray())
+    array: Array = np.asarray(page.asarray())
     if page.samplesperpixel > 1:
         array = array if int(page.planarconfig) == 2 else np.moveaxis(array, -1, 0)
         first = page.samplesperpixel - len(page.extrasamples)
@@ -193,12 +193,12 @@ def _decode(page: Any, *, numbers: bool) -> Array:
         array = array.astype(np.uint8)
     kind = int(page.photometric)
     if kind == _WHITE_IS_ZERO:
-        array = (2**page.bitspersample - 1 - array).astype(array.dtype)
+        array = np.asarray(2**page.bitspersample - 1 - array, array.dtype)
     elif kind == _PALETTE and not numbers:
         array = _colours(page.colormap)[:, array]
-    shown = as_shown(array, _orientation(page))
+    shown: Array = as_shown(array, _orientation(page))
     if shown.ndim == 3 and len(shown) == 1:
-        return shown[0]
+        return np.asarray(shown[0])
     return grey_or_colour(shown) if kind in (_RGB, _PALETTE, _YCBCR) and len(shown) == 3 else shown
 
 
@@ -222,7 +222,7 @@ def _declared_sizes(path: str | Path, file: Any, pages: int) -> tuple[float, ...
         said = file.imagej_metadata or {}
         counts = {"channels": said.get("channels", 1), "moments": said.get("frames", 1)}
         promised = said.get("images", 1)
-        lengths = {"Z": said.get("spacing"), "Y": _per_pixel(file, 283), "X": _per_pixel(file, 282)}
+        lengths: dict[str, Any] = {"Z": said.get("spacing"), "Y": _per_pixel(file, 283), "X": _per_pixel(file, 282)}
         units = dict.fromkeys("XYZ", str(said.get("unit", "")))
     elif file.is_ome:
         head = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", str(file.pages[0].description))
@@ -242,9 +242,13 @@ def _declared_sizes(path: str | Path, file: Any, pages: int) -> tuple[float, ...
     axes = "YX" if pages == 1 else "ZYX"
     if not any(units[axis] in _MILLIMETRES and lengths[axis] is not None for axis in axes):
         return None
-    factors = [(lengths[axis], _MILLIMETRES.get(units[axis])) for axis in axes]
-    sizes = [1.0 if None in each else float(each[0]) * float(each[1]) for each in factors]
+    sizes = [_in_mm(lengths[axis], units[axis]) for axis in axes]
     return tuple(_checks.spacing(f"size of a voxel in {path}", sizes, len(sizes)).tolist())
+
+
+def _in_mm(length: Any, unit: str) -> float:
+    """Return a length in mm; 1 where there is none, or none in a unit of length."""
+    return float(length) * _MILLIMETRES[unit] if length is not None and unit in _MILLIMETRES else 1.0
 
 
 def _per_pixel(file: Any, tag: int) -> float | None:
