@@ -137,7 +137,7 @@ def _dicom_slice(path: Path, number: int, frames: int = 1) -> None:
     scan.BitsAllocated, scan.BitsStored, scan.HighBit, scan.PixelRepresentation = 16, 12, 11, 0
     scan.RescaleSlope, scan.RescaleIntercept = 2, -5
     if frames > 1:
-        scan.NumberOfFrames = frames
+        scan.NumberOfFrames, scan.SpacingBetweenSlices = frames, 8
     scan.PixelData = _plane(np.uint16, frames, 9, 11).tobytes()
     pydicom.dcmwrite(path, scan, enforce_file_format=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import is_zipfile
 
 import numpy as np
 import typer
@@ -14,6 +15,7 @@ from modelaug.cli._console import out, print_table
 from modelaug.cli._files import archive_kind
 from modelaug.io.geometry import ITK_READ_SUFFIXES, suffix
 from modelaug.io.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
+from modelaug.io.reading import refusing
 
 __all__ = ["info"]
 
@@ -75,6 +77,8 @@ def describe(path: Path) -> tuple[str, dict[str, Any]]:
         raise ModelFileError(f"{path} holds neither a network (net.json) nor pairs ({MANIFEST}); pass another folder")
     if suffix(path) in (".flo", *ITK_READ_SUFFIXES):
         return "displacement field", _field(path)
+    if path.suffix.lower() != ".npz" and path.is_file() and not is_zipfile(path):
+        raise ModelFileError(f"{path} is no cohort, model, field, network or folder of pairs; pass one of these")
     kind, names = archive_kind(path)
     if kind == "cohort":
         return "cohort", _cohort(path)
@@ -158,7 +162,7 @@ def _field(path: Path) -> dict[str, Any]:
 def _locality_tables(path: Path, reports: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what to print of each part of a model that has locality: a table of its levels, and one of the whole."""
     tables: list[dict[str, Any]] = []
-    try:
+    with refusing(path, "holds no readable report on locality", "fit the model again"):
         for part, report in reports.items():
             if report is None:
                 continue
@@ -168,8 +172,6 @@ def _locality_tables(path: Path, reports: dict[str, Any]) -> list[dict[str, Any]
             header = ["level", *(_COLUMNS[name] for name in columns)]
             tables.append({"rows": rows, "title": f"locality of the {part}", "header": header})
             tables.append({"rows": {_WHOLE.get(name, name): _text(each) for name, each in whole.items()}, "title": ""})
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path} holds no readable report on locality; fit the model again") from error
     return tables
 
 
