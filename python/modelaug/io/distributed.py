@@ -171,20 +171,20 @@ def _collect(scheduler: str, ledger: Ledger, plan: ShardPlan, synthesis: tuple[P
 
 def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
     """Write a shard; runs on a worker."""
+    here = _core.build_config()["version"]
+    if here != version:
+        raise ModelFileError(f"a worker has modelaug {here}, not {version}; install the same on all machines")
     differing = differing_bits(plan.bits, bits_here())
     if differing is not None:
         raise ModelFileError(f"worker {platform.node()}: the pairs are to be made with {differing}")
     if not plan.manifest.exists():
         raise ModelFileError(f"a worker does not see {plan.manifest}; use a folder that all machines share")
-    return store_shard(plan, number, draw_shard(plan, number, _synthesizer(plan, *synthesis, version), 1))
+    return store_shard(plan, number, draw_shard(plan, number, _synthesizer(plan, *synthesis), 1))
 
 
 @functools.lru_cache(maxsize=1)
-def _synthesizer(plan: ShardPlan, model_file: Path, seed: int, options: PairOptions, version: str) -> PairSynthesizer:
+def _synthesizer(plan: ShardPlan, model_file: Path, seed: int, options: PairOptions) -> PairSynthesizer:
     """Return the source of the pairs on a worker, checked to be the same as anywhere else."""
-    here = _core.build_config()["version"]
-    if here != version:
-        raise ModelFileError(f"a worker has modelaug {here}, not {version}; install the same on all machines")
     if file_digest(model_file) != plan.identity["model_sha256"]:
         raise ModelFileError(f"a worker sees another {model_file}; put the same model there on all machines")
     return PairSynthesizer(AppearanceModel.load(model_file), seed=seed, options=options)
