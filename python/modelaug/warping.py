@@ -31,7 +31,8 @@ def warp(
         One image, or a batch of them.
     displacement : array_like, (d, *out_grid) or (b, d, *out_grid)
         Displacement in voxels, components in array-axis order; one field per image of a batch, or one for all. The
-        output has its grid, which may differ from the image's.
+        output has its grid, which may differ from the image's. (3, 2, h, w) for an image (3, c, h, w) are three fields
+        in the plane for three images; one in space for a volume with three channels is (1, 3, 2, h, w).
     order
         0: nearest voxel, half rounded up, the type of `image` is kept (for labels); 1: linear; 3: interpolating cubic
         B-spline, mirrored about the centres of the border voxels.
