@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from modelaug import _checks
 from tests.mutants.lists import MUTANTS
 from tests.mutants.runner import MutantError, Outcome, check, check_tests, try_mutant
 
@@ -17,7 +17,7 @@ def main() -> int:
     """Run mutants as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", metavar="PATTERN", help="number, or part of the file or the description (* and ?)")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at the same time")
+    parser.add_argument("--jobs", type=int, default=_checks.thread_count(None), help="at the same time")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds a mutant may take")
     parser.add_argument("--list", action="store_true", help="print the mutants only")
     arguments = parser.parse_args()
