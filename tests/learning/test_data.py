@@ -18,7 +18,7 @@ from tests.examples import heart_model
 pytest.importorskip("torch")
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 from modelaug.learning import PairDataset, PairStream
 from tests.learning.toys import Batched, Interrupted, Translations
@@ -77,26 +77,19 @@ def test_dataset_leaves_a_read_only_source_alone() -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_dataset_in_worker_processes(method: str) -> None:
-    source = Translations((8, 9))
-    dataset = PairDataset(source, 6, epoch=1)
-    loader = DataLoader(dataset, batch_size=3, num_workers=2, multiprocessing_context=method)
+def test_datasets_in_worker_processes(method: str) -> None:
+    """Of a source that says its pairs in closed form, and of one that synthesizes them: the same bits."""
+    sources = Translations((8, 9)), PairSynthesizer(heart_model(), seed=3)
+    datasets = [PairDataset(source, 6, epoch=1) for source in sources]
+    loader = DataLoader(ConcatDataset(datasets), batch_size=3, num_workers=2, multiprocessing_context=method)
     batches = list(loader)
-    assert [len(batch["flow"]) for batch in batches] == [3, 3]
-    for i in range(6):
-        check_pair({name: tensor[i % 3] for name, tensor in batches[i // 3].items()}, source.draw(6 + i))
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_synthesized_pairs_are_the_same_bits_in_worker_processes(method: str) -> None:
-    source = PairSynthesizer(heart_model(), seed=3)
-    loader = DataLoader(PairDataset(source, 4), batch_size=2, num_workers=2, multiprocessing_context=method)
-    for k, batch in enumerate(loader):
-        for i in range(2):
-            pair = source.draw(2 * k + i)
-            for name, array in (("image1", pair.fixed), ("image2", pair.moving), ("flow", pair.flow)):
-                assert np.array_equal(batch[name][i].numpy(), array)
+    assert [len(batch["flow"]) for batch in batches] == [3, 3, 3, 3]
+    for k, source in enumerate(sources):
+        for i in range(6):
+            batch = batches[2 * k + i // 3]
+            pair = source.draw(6 + i)
+            check_pair({name: batch[name][i % 3] for name in NAMES}, pair)
+            assert k == 0 or np.array_equal(batch["labels2"][i % 3].numpy(), pair.labels_moving)
 
 
 @pytest.mark.parametrize("source", [Translations((8, 8)), Batched()])
