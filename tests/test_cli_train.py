@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,6 @@ from modelaug.learning import PyramidNetwork, SeenImages, load_network, read_car
 from tests.examples import heart_model
 
 TINY = ["--steps", "2", "--batch-size", "1", "--width", "0.0625", "--threads", "1"]
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -183,14 +180,3 @@ def test_bad_arguments_are_refused(model: Path, net: Path, tmp_path: Path) -> No
         (line,) = errors.splitlines()
         assert message in line
     assert not out.exists()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="one GPU does not serve two processes")
-def test_two_processes_by_torchrun(model: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "modelaug", "train", model, "-o", tmp_path / "net", *TINY]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
-    assert read_card(tmp_path / "net")["processes"] == 2
-    assert read_card(tmp_path / "net")["finished"] is True
