@@ -44,7 +44,7 @@ MODULES = sorted(
 SHORTER = {
     "docs/getting_started.md": {
         "register --network": "register --threads 1 --network",
-        "modelaug demo": "modelaug demo --quick --threads 1",
+        "modelaug demo": "modelaug demo --quick --steps 1 --threads 1",
         "-n 100": "-n 3 --threads 1",
         "--steps 300": "--steps 2 --batch-size 2 --threads 1",
         "heart(24, shape=(64, 64))": "heart(18, shape=(48, 48))",
