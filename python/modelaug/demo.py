@@ -17,7 +17,8 @@ from modelaug import _checks, _core
 from modelaug.cohort import Cohort
 from modelaug.datasets import phantoms
 from modelaug.evaluation import contour_distance, landmark_error
-from modelaug.io.provenance import claim_folder, write_json
+from modelaug.io.locks import hold_folder
+from modelaug.io.provenance import SOURCE, claim_folder, write_json
 from modelaug.model import AppearanceModel
 from modelaug.resizing import resize_cohort
 from modelaug.synthesis import PairSynthesizer
@@ -137,14 +138,21 @@ def run_demo(
     ------
     ValueError
         If the folder holds a demo with other options.
+    BlockingIOError, FolderLostError
+        If another run works in the folder, or it is removed meanwhile.
     """
     options = options or DemoOptions()
     count = _checks.thread_count(threads)
     folder = Path(out)
-    if restart and (folder / "source.json").exists():
-        _remove(folder)
-    version = _core.build_config()["version"]
-    claim_folder(folder, {"demo": asdict(options), "modelaug": version})
+    with hold_folder(folder):
+        if restart and (folder / SOURCE).exists():
+            _remove(folder)
+        claim_folder(folder, {"demo": asdict(options), "modelaug": _core.build_config()["version"]})
+        return _run(folder, options, count, report)
+
+
+def _run(folder: Path, options: DemoOptions, count: int, report: Callable[[str], None]) -> dict[str, Any]:
+    """Do all of the demo and return its summary."""
     started = time.perf_counter()
 
     plane_grid, space_grid = (options.plane.size,) * 2, (options.space.size,) * 3
@@ -176,7 +184,7 @@ def run_demo(
         "threads": count,
         "seconds": time.perf_counter() - started,
         "options": asdict(options),
-        "modelaug": version,
+        "modelaug": _core.build_config()["version"],
     }
     write_json(folder / "summary.json", summary)
     return summary
@@ -234,7 +242,7 @@ def _run_part(
 
 def _remove(folder: Path) -> None:
     """Remove what a demo writes, and nothing else."""
-    for name in ("source.json", "model.npz", "summary.json", *(f"{name}.png" for name in _PICTURES)):
+    for name in (SOURCE, "model.npz", "summary.json", *(f"{name}.png" for name in _PICTURES)):
         (folder / name).unlink(missing_ok=True)
     for name in ("net", "space"):
         if (folder / name).is_dir():

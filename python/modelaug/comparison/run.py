@@ -30,10 +30,11 @@ from modelaug.evaluation import (
     table_markdown,
     test_pairs,
 )
-from modelaug.io.archives import read_archive, write_archive, write_atomically
+from modelaug.io.archives import write_archive, write_atomically
+from modelaug.io.arrays import open_archive
 from modelaug.io.locks import hold_folder
 from modelaug.io.provenance import SOURCE, claim_folder, file_digest, write_json
-from modelaug.io.reading import ModelFileError, read_own_json
+from modelaug.io.reading import ModelFileError, read_own_json, refusing
 from modelaug.io.writing import remove_leftovers
 
 __all__ = ["Task", "compare", "run_task"]
@@ -45,7 +46,6 @@ _FORMAT: Final = "modelaug registration scores"
 _VERSION: Final = 1
 _NETWORKS: Final = "FlowNet"
 _FILES: Final = ("cohort.npz", SOURCE, "table.json", "table.md", "report.html")
-_TASK_FILES: Final = ("examples.npz", "scores.json", "done.json", SOURCE)
 _PATIENCE: Final = 60.0
 """Seconds in which a worker that was lost over a task has ended."""
 
@@ -175,7 +175,8 @@ def run_task(task: Task) -> None:
     if not (task.out / "cohort.npz").exists():
         raise ModelFileError(f"{task.out / 'cohort.npz'} is not there; use a folder that all machines share")
     with hold_folder(task.folder, patience=_PATIENCE):
-        remove_leftovers(task.folder, _TASK_FILES.__contains__)
+        for each in (task.folder, *(path for path in task.folder.rglob("*") if path.is_dir())):
+            remove_leftovers(each, lambda _: True)  # all in there is the task's
         if not task.result.exists():
             _do(task)
 
@@ -284,9 +285,8 @@ def _run(tasks: list[Task], scheduler: str | None) -> None:
 
 def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], options: CompareOptions) -> dict[str, Any]:
     """Write the table and the report from the tasks' files."""
-    found = [read_own_json(task.result, format=_FORMAT, version=_VERSION) for task in tasks]
     # Tasks run fold by fold; the table goes row by row.
-    records = [record for result in found for record in result["records"]]
+    records = [record for task in tasks for record in _read_scores(task)]
     rows = list(dict.fromkeys(record["method"] for record in records))
     records.sort(key=lambda record: rows.index(record["method"]))
     table = make_table(records, metric=options.metric, cohort=name)
@@ -298,7 +298,7 @@ def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], optio
         log = task.folder / "net" / "metrics.csv"
         if log.exists():
             curves.setdefault(task.method, {})[task.fold] = log
-    examples = [each for task in tasks if task.fold == 0 for each in _read_examples(task)]
+    examples = [each for task in tasks if task.fold == 0 for each in _read_examples(task, cohort)]
     write_report(folder / "report.html", cohort=cohort, table=table, records=records, examples=examples, curves=curves)
     return table
 
@@ -309,10 +309,35 @@ def _write_examples(path: Path, examples: list[tuple[str, int, int, Field]]) -> 
     write_archive(path, {"names": np.array(json.dumps(names)), "fields": fields})
 
 
-def _read_examples(task: Task) -> list[Example]:
-    arrays = read_archive(task.folder / "examples.npz", required=("names", "fields"))
-    names = json.loads(str(arrays["names"]))
-    return [
-        Example(task.fold, row, fixed, moving, field)
-        for (row, fixed, moving), field in zip(names, arrays["fields"], strict=True)
-    ]
+def _read_scores(task: Task) -> list[dict[str, Any]]:
+    found = read_own_json(task.result, format=_FORMAT, version=_VERSION)
+    with refusing(task.result, "holds no scores of this comparison", "remove it to score again"):
+        records: list[dict[str, Any]] = found["records"]
+        for record in records:
+            names = [record[key] for key in ("method", "fixed", "moving")]
+            figures = [value for key, value in record.items() if key not in ("method", "fixed", "moving")]
+            if record["fold"] != task.fold or not all(isinstance(each, str) for each in names):
+                raise ValueError("a record is not of its fold, or names no method and subjects")
+            if not all(each is None or isinstance(each, (int, float)) for each in figures):
+                raise TypeError("a score is no number")
+    return records
+
+
+def _read_examples(task: Task, cohort: Cohort) -> list[Example]:
+    path = task.folder / "examples.npz"
+    with (
+        open_archive(path) as archive,
+        refusing(path, "holds no examples", f"remove {task.folder.name}/ to score again"),
+    ):
+        archive.require("names", "fields")
+        names, shape = archive.read_json("names"), archive.headers["fields"].shape
+        if shape != (len(names), len(cohort.grid), *cohort.grid):
+            raise ValueError(f"fields has shape {shape} for {len(names)} pairs of images of {cohort.grid}")
+        return [
+            Example(task.fold, str(row), _subject(fixed, cohort), _subject(moving, cohort), field)
+            for (row, fixed, moving), field in zip(names, archive.read("fields"), strict=True)
+        ]
+
+
+def _subject(number: Any, cohort: Cohort) -> int:
+    return _checks.integer("subject", number, minimum=0, maximum=len(cohort) - 1)
