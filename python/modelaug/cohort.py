@@ -14,7 +14,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.io.archives import write_archive
 from modelaug.io.arrays import Archive, open_archive
-from modelaug.io.reading import refusing
+from modelaug.io.reading import parse_json, refusing
 
 __all__ = ["Cohort", "LandmarkObject"]
 
@@ -298,11 +298,9 @@ def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def parse_preparation(text: str, path: str | Path) -> dict[str, Any]:
-    """Return the ``preparation`` that a file holds as JSON, or raise ValueError."""
-    try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"preparation in {path} cannot be read ({error}); write a JSON object") from error
+    """Return the ``preparation`` that a file holds as JSON, or raise ModelFileError."""
+    with refusing(path, "has a preparation that cannot be read", "write a JSON object"):
+        return dict(parse_json(text))
 
 
 def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:

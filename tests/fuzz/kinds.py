@@ -18,12 +18,13 @@ from modelaug import AppearanceModel, Cohort, PairSynthesizer, io
 from modelaug.cli._pairs_file import read_pairs
 from modelaug.cli.info import describe
 from modelaug.cli.landmarks import read_points
+from modelaug.comparison import CompareOptions, run
 from modelaug.correspondence import read_recipe
 from modelaug.datasets import acdc, lpba40, sunnybrook
 from modelaug.evaluation import read_records, write_records
 from modelaug.io.archives import write_archive
 from modelaug.io.images import read_labels
-from modelaug.io.provenance import claim_folder
+from modelaug.io.provenance import claim_folder, write_json
 from modelaug.io.sharded import ShardedPairs
 from modelaug.plots.training import read_metrics
 from modelaug.preparation import PreparationOptions
@@ -294,6 +295,24 @@ RECORDS: Final = [
 ]
 
 
+def _task(folder: Path) -> run.Task:
+    return run.Task(folder, CompareOptions(), "none", 1, 1)
+
+
+def _scored(folder: Path) -> None:
+    task = _task(folder)
+    task.folder.mkdir(parents=True)
+    records = [{"method": "none", "fold": 1, "fixed": "anna", "moving": "bert", "seconds": 0.5, "dice": 0.25}]
+    header = {"format": "modelaug registration scores", "version": 1, "seconds_to_prepare": 1.0, "seconds": 1.5}
+    write_json(task.result, {**header, "records": records})
+    run._write_examples(task.folder / "examples.npz", [("none", 0, 1, np.zeros((2, 18, 16), np.float32))])
+
+
+def _read_scored(folder: Path) -> None:
+    run._read_scores(_task(folder))
+    run._read_examples(_task(folder), _cohort())
+
+
 def _noted(folder: Path) -> None:
     claim_folder(folder, {"cohort": "anna", "options": {"steps": 3, "rate": 0.5}})
 
@@ -314,6 +333,7 @@ OWN: Final = [
     Kind("records", lambda f: write_records(f / "anna.jsonl", RECORDS), lambda f: read_records(f / "anna.jsonl")),
     Kind("table of pairs", _listed, lambda f: read_pairs(f / "pairs.csv", f / "out", None)),
     Kind("note of a folder", _noted, _noted),
+    Kind("scores of a comparison", _scored, _read_scored),
 ]
 
 

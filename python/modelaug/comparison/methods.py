@@ -17,7 +17,7 @@ from modelaug.cohort import Cohort
 from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions, NetworkOptions
 from modelaug.evaluation import Register, metric_info, no_registration, score_registration
 from modelaug.io.provenance import claim_folder, write_json
-from modelaug.io.reading import read_own_json
+from modelaug.io.reading import read_own_json, refusing
 from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.registration import (
     VariationalOptions,
@@ -182,7 +182,9 @@ def _chosen(fold: Fold) -> VariationalOptions:
     training = fold.training
     note = fold.folder.parent / "variational.json"
     if note.exists():
-        return VariationalOptions(**read_own_json(note, format=_CHOICE, version=1)["options"])
+        found = read_own_json(note, format=_CHOICE, version=1)
+        with refusing(note, "holds no options of registration", "remove it to choose again"):
+            return VariationalOptions(**found["options"])
 
     def score(fixed: int, moving: int, field: Field) -> float:
         value = score_registration(training, fixed, moving, field, label_ids=fold.label_ids)[fold.options.metric]
