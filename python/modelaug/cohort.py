@@ -259,7 +259,13 @@ class Cohort:
         if Path(path).is_dir() or Path(path).suffix.lower() == ".toml":
             from modelaug.io.scans import read_cohort  # which needs what is above
 
-            return read_cohort(path)
+            try:
+                return read_cohort(path)
+            except (TypeError, ValueError) as error:
+                if str(path) in str(error):
+                    raise
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"{path}: {error}") from error
         with open_archive(path) as archive, refusing(path, "holds no cohort", "correct it, or pass another file"):
             return cls(**_read_arrays(archive))
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.fuzz import running
-from tests.fuzz.kinds import KINDS, make
+from tests.fuzz.kinds import KINDS
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
 
 def _single(name: str, seed: int, valid: Path, keep: Path | None) -> int:
     kind, folder = KINDS[name], keep or valid / "damaged"
-    make(kind, valid / name)
+    running.prepare([name], valid)
     running.damage(kind, seed, valid, folder)
     print(sorted(str(path) for path in folder.rglob("*") if path.is_file()))
     kind.read(folder)

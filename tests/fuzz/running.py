@@ -27,7 +27,7 @@ from tests.fuzz.kinds import KINDS, Kind, make
 from tests.fuzz.mutations import damaged
 from tests.memory import peak_memory
 
-__all__ = ["OUTCOMES", "Result", "damage", "run", "table", "try_one", "work"]
+__all__ = ["OUTCOMES", "Result", "damage", "prepare", "run", "table", "try_one", "work"]
 
 OUTCOMES: Final = ("read", "refused", "unclear", "foreign", "crash", "hang", "memory")
 """``read`` and ``refused`` are right; ``unclear`` is a refusal of several lines or that does not name the file."""
@@ -75,8 +75,8 @@ def damage(kind: Kind, seed: int, valid: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(valid / kind.name, folder)
     rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(kind.name.encode())]))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    donors = [path.read_bytes() for path in _alike(valid, files[0].suffix, rng)]
+    files = _files(folder)
+    donors = [path.read_bytes() for name in (kind.name, *_alike(kind)) for path in _files(valid / name)]
     for k in rng.permutation(len(files))[: 2 if rng.random() < 0.1 else 1]:
         path = files[int(k)]
         if len(files) > 1 and rng.random() < 0.03:
@@ -85,10 +85,22 @@ def damage(kind: Kind, seed: int, valid: Path, folder: Path) -> None:
             path.write_bytes(damaged(path.read_bytes(), rng, donors))
 
 
-def _alike(valid: Path, suffix: str, rng: np.random.Generator) -> list[Path]:
-    """Return a few examples with the same ending, of this kind and others."""
-    files = sorted(path for path in valid.rglob(f"*{suffix}") if path.is_file())
-    return [files[int(k)] for k in rng.permutation(len(files))[:3]]
+def prepare(names: Sequence[str], valid: Path) -> None:
+    """Write the examples that damage to these kinds needs, unless they are there."""
+    for name in {each for name in names for each in (name, *_alike(KINDS[name]))}:
+        if not (valid / name).exists():
+            make(KINDS[name], valid / name)
+
+
+def _alike(kind: Kind) -> list[str]:
+    """Return the kinds from whose examples pieces are taken: those before and after it."""
+    names = [name for name, each in KINDS.items() if each.needs_torch == kind.needs_torch]
+    k = names.index(kind.name)
+    return names[max(0, k - 1) : k] + names[k + 1 : k + 2]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def try_one(kind: Kind, folder: Path) -> tuple[str, str]:
@@ -167,10 +179,7 @@ def run(
     inputs: Sequence[tuple[str, int]], valid: Path, *, progress: Callable[[int], None] = lambda done: None
 ) -> list[Result]:
     """Read damaged files of the given kinds and seeds in workers, one after another, and return what came of each."""
-    kinds = sorted({name for name, _ in inputs})
-    for name in kinds:
-        if not (valid / name).exists():
-            make(KINDS[name], valid / name)
+    prepare([name for name, _ in inputs], valid)
     results: list[Result] = []
     while len(results) < len(inputs):
         rest = inputs[len(results) : len(results) + _RECYCLED]

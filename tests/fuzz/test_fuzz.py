@@ -11,7 +11,7 @@ import pytest
 from modelaug import ModelFileError
 from tests.fuzz.kinds import KINDS, Kind, make
 from tests.fuzz.mutations import damaged
-from tests.fuzz.running import damage, run, table, try_one
+from tests.fuzz.running import damage, prepare, run, table, try_one
 
 OPTIONAL = ("SimpleITK", "nibabel", "PIL", "tifffile", "pydicom", "torch", "lightning", "matplotlib")
 pytestmark = pytest.mark.skipif(
@@ -42,7 +42,7 @@ def test_examples_are_valid(name: str, tmp_path: Path) -> None:
 
 def test_damage_depends_on_the_seed_alone(valid: Path, tmp_path: Path) -> None:
     kind = KINDS["cohort .npz"]
-    make(kind, valid / kind.name)
+    prepare([kind.name], valid)
     contents = []
     for k, seed in enumerate((3, 3, 4)):
         damage(kind, seed, valid, tmp_path / str(k))
