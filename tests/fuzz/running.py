@@ -87,7 +87,7 @@ def damage(kind: Kind, seed: int, valid: Path, folder: Path) -> None:
 
 def prepare(names: Sequence[str], valid: Path) -> None:
     """Write the examples that damage to these kinds needs, unless they are there."""
-    for name in {each for name in names for each in (name, *_alike(KINDS[name]))}:
+    for name in {each for one in names for each in (one, *_alike(KINDS[one]))}:
         if not (valid / name).exists():
             make(KINDS[name], valid / name)
 
