@@ -47,7 +47,7 @@ MUTANTS: Final = (
         "io/fields.py",
         "vectors = _positions(target, index + field[::-1]) - _positions(fixed, index)",
         "vectors = _positions(fixed, index + field[::-1]) - _positions(fixed, index)",
-        ("io/test_field_exchange.py::test_simpleitk_resamples_by_our_files_as_warp_does",),
+        ("io/test_fields.py",),
     ),
     Mutant(
         "vectors of NIfTI stay in LPS",

@@ -145,14 +145,14 @@ MUTANTS: Final = (
         "cli/_moved.py",
         'warp(labels, displacement, order=0, border="constant", threads=threads)',
         "warp(labels, displacement, order=0, threads=threads)",
-        ("test_cli_apply.py::TestSameAsRegister::test_images_labels_and_points",),
+        ("test_cli_moved.py",),
     ),
     Mutant(
         "moved labels interpolated linearly",
         "cli/_moved.py",
         'warp(labels, displacement, order=0, border="constant", threads=threads)',
         'warp(labels, displacement, order=1, border="constant", threads=threads)',
-        ("test_cli_apply.py::TestSameAsRegister::test_images_labels_and_points",),
+        ("test_cli_moved.py",),
     ),
     Mutant(
         "lengths of displacements in voxels on the command line",
