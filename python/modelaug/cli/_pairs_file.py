@@ -95,9 +95,9 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         first = text.partition("\n")[0]
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    long = next((number for number, cells in lines if max(map(len, cells)) > _LONGEST), None)
-    if long is not None:
-        raise ModelFileError(f"{path} has more than {_LONGEST} characters in a cell of line {long}; correct it")
+    odd = next((n for n, cells in lines if any(len(c) > _LONGEST or not c.strip().isprintable() for c in cells)), None)
+    if odd is not None:
+        raise ModelFileError(f"{path} has a cell in line {odd} that is no name of one line; correct it")
     titles = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     known = (*FILE_COLUMNS, "name")
     unknown = next((title for title in titles if title not in known or titles.count(title) > 1), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError, read_own_json, reading
+from modelaug.io.reading import ModelFileError, legible, read_own_json, reading
 
 __all__ = ["SOURCE", "as_json", "claim_folder", "file_digest", "refuse_other", "write_json"]
 
@@ -66,7 +66,9 @@ def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]
             old, new = (
                 json.dumps(values[name]) if values.get(name) is not None else "none" for values in (before, now)
             )
-            raise ValueError(f"{folder} holds results of {name} {old}, not {new}; pass another folder, or remove it")
+            raise ValueError(
+                legible(f"{folder} holds results of {name} {old}, not {new}; pass another folder, or remove it")
+            )
 
 
 def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:

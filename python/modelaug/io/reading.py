@@ -16,6 +16,7 @@ __all__ = [
     "ModelFileError",
     "check_file",
     "check_format",
+    "legible",
     "one_line",
     "parse_json",
     "read_bytes",
@@ -51,10 +52,15 @@ class ModelFileError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        # Whatever ends a line or is none of print, such as the escapes of terminals.
-        text = "".join(each if each.isprintable() else " " for each in message)
-        half = _LONGEST_MESSAGE // 2
-        super().__init__(text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]} ... {text[-half:]}")
+        super().__init__(legible(message))
+
+
+def legible(message: str) -> str:
+    """Return a message in one line of some length at most, whatever of a file is in it."""
+    # Blanks for whatever ends a line or is none of print, such as the escapes of terminals.
+    text = "".join(each if each.isprintable() else " " for each in message)
+    half = _LONGEST_MESSAGE // 2
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]} ... {text[-half:]}"
 
 
 def one_line(error: BaseException) -> str:
