@@ -72,6 +72,15 @@ _UsageError: Final[type[Any]] = typer.BadParameter.__bases__[0]
 class Commands(TyperGroup):
     """Commands whose expected errors end with one line on standard error and exit code 2; 1 if results were lost."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command line; wherever it is interrupted, it ends with one line."""
+        try:
+            return super().main(*arguments, **options)
+        except SystemExit as error:
+            if error.code == _INTERRUPTED:
+                err.print("modelaug: interrupted")
+            raise
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options that come before the command."""
         if not args:
@@ -95,7 +104,7 @@ class Commands(TyperGroup):
                 raise
             _fail(f"this command needs {error.name}; pip install 'modelaug[{extra}]'")
         except KeyboardInterrupt:
-            _fail("interrupted", _INTERRUPTED)
+            raise typer.Exit(_INTERRUPTED) from None
         except _EXPECTED as error:
             if ctx.params.get("debug"):
                 raise
