@@ -22,13 +22,6 @@ MOST_WORKERS = 8
 """More would only import torch once more each: the longest tests take as long anyway."""
 
 
-# Workers (`pytest -n`) share the cores, so each has one thread of its own: a team that waits for a core beside a busy
-# process is many times slower. Tests of threads say how many they want. This comes before numpy and torch are imported.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return the workers of `pytest -n auto`: one for each core of this process, none beside a single core."""
@@ -36,6 +29,16 @@ def pytest_xdist_auto_num_workers() -> int:
 
     cores = thread_count(None)
     return min(cores, MOST_WORKERS) if cores > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Give each worker one thread: teams that wait for a core beside a busy process spin, and are many times slower.
+
+    Tests of threads say how many they want. It is said before workers start, since plugins import numpy.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _version(distribution: str) -> str:
