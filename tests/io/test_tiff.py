@@ -225,7 +225,7 @@ def test_labels_are_neither_colours_nor_lossy(tmp_path: Path) -> None:
     write(tmp_path / "lossy.tif", colour[..., 0], compression="jpeg")
     with pytest.raises(ModelFileError, match=r"colour\.tif holds colours, not labels"):
         read_labels(tmp_path / "colour.tif")
-    with pytest.raises(ModelFileError, match=r"lossy\.tif is compressed by .*JPEG.*, which changes the numbers"):
+    with pytest.raises(ModelFileError, match=r"lossy\.tif is compressed by .*JPEG.*, which may change the numbers"):
         read_labels(tmp_path / "lossy.tif")
     assert read_image(tmp_path / "lossy.tif")[0].shape == (16, 16)
 
@@ -318,3 +318,79 @@ def test_pages_that_run_in_a_circle_are_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(ModelFileError, match="pages without an end"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("unit", "millimetres"),
+    [
+        ("mm", 1.0),
+        ("millimeters", 1.0),
+        ("MM", 1.0),
+        ("centimeter", 10.0),
+        ("inches", 25.4),
+        ("meter", 1e3),
+        ("\\u00B5m", 1e-3),
+        ("microns", 1e-3),
+    ],
+)
+def test_units_of_imagej(tmp_path: Path, unit: str, millimetres: float) -> None:
+    noted = {"axes": "ZYX", "spacing": 3.0, "unit": unit}
+    tifffile.imwrite(tmp_path / "a.tif", numbers(4, 6, 7), imagej=True, resolution=(4.0, 2.0), metadata=noted)
+    _, geometry = read_voxels(tmp_path / "a.tif")
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.spacing, np.array([3.0, 0.5, 0.25]) * millimetres)
+
+
+def test_units_of_single_axes_and_unknown_ones(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"imagej": True, "resolution": (4.0, 2.0)}
+    noted = {"axes": "ZYX", "spacing": 3000.0, "unit": "mm", "yunit": "cm", "zunit": "micron"}
+    tifffile.imwrite(tmp_path / "a.tif", numbers(4, 6, 7), metadata=noted, **options)
+    _, geometry = read_voxels(tmp_path / "a.tif")
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.spacing, [3.0, 5.0, 0.25])
+    tifffile.imwrite(tmp_path / "a.tif", numbers(4, 6, 7), metadata={"axes": "ZYX", "unit": "furlong"}, **options)
+    with pytest.raises(ModelFileError, match=r"a\.tif gives lengths in 'furlong'; save it in mm"):
+        read_voxels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("intercept", "slope"), [(-32768.0, 1.0), (-1024.0, 1.0), (0.5, 0.25)])
+def test_values_that_imagej_calibrates(tmp_path: Path, intercept: float, slope: float) -> None:
+    array = numbers(4, 6, 7)
+    noted = {"axes": "ZYX", "cf": 0, "c0": intercept, "c1": slope, "vunit": "HU"}
+    tifffile.imwrite(tmp_path / "a.tif", array, imagej=True, metadata=noted)
+    read, _ = read_voxels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read, intercept + slope * array.astype(np.float64))
+    tifffile.imwrite(tmp_path / "a.tif", array, imagej=True, metadata={**noted, "cf": 3})
+    with pytest.raises(ModelFileError, match="calibrated by ImageJ's function 3"):
+        read_voxels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("axes", ["CZYX", "TZYX"])
+def test_axes_that_tifffile_notes(tmp_path: Path, axes: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", numbers(2, 5, 6, 7), metadata={"axes": axes}, photometric="minisblack")
+    with pytest.raises(ModelFileError, match=f"pages along axis '{axes[0]}', which are no planes"):
+        read_voxels(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", numbers(5, 6, 7), metadata={"axes": "ZYX"}, photometric="minisblack")
+    np.testing.assert_array_equal(read_voxels(tmp_path / "a.tif")[0], numbers(5, 6, 7))
+
+
+def test_planes_of_ome_in_another_order_are_refused(tmp_path: Path) -> None:
+    array = numbers(3, 6, 7)
+    options: dict[str, Any] = {"photometric": "minisblack", "ome": True}
+    tifffile.imwrite(tmp_path / "a.ome.tif", array, metadata={"axes": "ZYX"}, **options)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif", mode="r+b") as file:
+        tag = file.pages[0].tags["ImageDescription"]
+        turned = "".join(f'<TiffData IFD="{2 - k}" FirstZ="{k}" PlaneCount="1"/>' for k in range(3))
+        tag.overwrite(tag.value.replace('<TiffData IFD="0" PlaneCount="3"/>', turned))
+    with pytest.raises(ModelFileError, match="in another order than its pages"):
+        read_voxels(tmp_path / "a.ome.tif")
+
+
+def test_pages_of_several_palettes_are_refused(tmp_path: Path) -> None:
+    palette = philox(2).integers(0, 255, size=(3, 256), dtype=np.uint16)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for step in (257, 1):
+            colours = palette * np.uint16(step)
+            file.write(numbers(5, 8, kind="u1"), photometric="palette", colormap=colours, metadata=None)
+    with pytest.raises(ModelFileError, match=r"page 1 of .* has another palette"):
+        read_voxels(tmp_path / "a.tif")

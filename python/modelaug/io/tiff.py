@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks
 from modelaug.io.geometry import Geometry
 from modelaug.io.pictures import as_shown, grey_or_colour
 from modelaug.io.reading import ModelFileError, reading
+from modelaug.io.tiff_descriptions import read_description
 
 __all__ = ["TIFF_SUFFIXES", "read_tiff"]
 
@@ -31,20 +30,6 @@ _EXACT: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
 """Compressions that keep every value: none, fax, LZW, deflate, PackBits, LZMA, Zstandard."""
 _DENSEST: Final = 4096
 """Bytes that a byte of the file can become, beyond which it is refused."""
-_MILLIMETRES: Final = {
-    "nm": 1e-6,
-    "um": 1e-3,
-    "µm": 1e-3,
-    "μm": 1e-3,
-    "micron": 1e-3,
-    "microns": 1e-3,
-    "mm": 1.0,
-    "cm": 10.0,
-    "m": 1e3,
-    "inch": 25.4,
-    "in": 25.4,
-}
-
 Array = npt.NDArray[Any]
 
 
@@ -69,7 +54,7 @@ def read_tiff(path: str | Path, *, labels: bool = False) -> tuple[Array, Geometr
         green and blue are equal.
     geometry : Geometry or None
         Of pages of several planes, and where ImageJ or OME say how large pixels are; 1 mm along an axis of which they
-        do not. The resolution of a printer is none of the image.
+        do not. The resolution of a printer is none of the image. Values that ImageJ calibrates are float64.
 
     Raises
     ------
@@ -87,15 +72,17 @@ def read_tiff(path: str | Path, *, labels: bool = False) -> tuple[Array, Geometr
         for page in full:
             _check_page(path, page, full[0], labels=labels)
         _check_size(path, full)
-        sizes = _declared_sizes(path, file, len(full))
+        said = read_description(path, file, len(full))
         arrays = [_decode(page, numbers=labels) for page in full]
     channels = arrays[0].ndim == 3
     array = arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1 if channels else 0)
     if labels and channels:
         raise ModelFileError(f"{path} holds colours, not labels; save the number of each structure as grey")
-    if sizes is None and len(arrays) == 1:
+    if said.slope is not None:
+        array = said.slope * array.astype(np.float64) + said.intercept
+    if said.sizes is None and len(arrays) == 1:
         return array, None
-    return array, Geometry(np.ones(3) if sizes is None else sizes)
+    return array, Geometry(np.ones(3) if said.sizes is None else said.sizes)
 
 
 @contextmanager
@@ -123,19 +110,27 @@ def _pages(path: str | Path, file: Any) -> Iterator[Any]:
 def _check_page(path: str | Path, page: Any, first: Any, *, labels: bool) -> None:
     """Raise ModelFileError if a page cannot be returned exactly, or does not go with the first one."""
     where = f"page {page.index} of {path}"
-    for name in ("shape", "dtype", "photometric", "planarconfig", "extrasamples"):
-        own, others = _name(getattr(page, name)), _name(getattr(first, name))
-        if own != others:
-            raise ModelFileError(f"{where} has the {name} {own} but the first one {others}; save them apart")
-    if _orientation(page) != _orientation(first):
-        raise ModelFileError(f"{where} is turned otherwise than the first one; save them apart")
+    _check_alike(where, page, first)
     if page.imagedepth != 1 or page.ndim - (page.samplesperpixel > 1) != 2:
         raise ModelFileError(f"{where} is no plane but {page.shape}; save each plane as a page")
     if labels and int(page.compression) not in _EXACT:
         raise ModelFileError(
-            f"{where} is compressed by {_name(page.compression)}, which changes the numbers of labels; save it without"
+            f"{where} is compressed by {_name(page.compression)}, which may change the numbers of labels; save it "
+            "without"
         )
     _check_samples(where, page)
+
+
+def _check_alike(where: str, page: Any, first: Any) -> None:
+    """Raise ModelFileError if two pages are no planes of one image."""
+    for name in ("shape", "dtype", "photometric", "planarconfig", "extrasamples"):
+        own, others = _name(getattr(page, name)), _name(getattr(first, name))
+        if own != others:
+            raise ModelFileError(f"{where} has the {name} {own} but the first one {others}; save them apart")
+    if not np.array_equal(page.colormap, first.colormap):
+        raise ModelFileError(f"{where} has another palette than the first one; save them apart")
+    if _orientation(page) != _orientation(first):
+        raise ModelFileError(f"{where} is turned otherwise than the first one; save them apart")
 
 
 def _check_samples(where: str, page: Any) -> None:
@@ -208,53 +203,3 @@ def _colours(palette: Array) -> Array:
         if (palette % step == 0).all():
             return (palette // step).astype(np.uint8)
     return palette
-
-
-def _declared_sizes(path: str | Path, file: Any, pages: int) -> tuple[float, ...] | None:
-    """Return the millimetres along (row, column), or (page, row, column), as ImageJ or OME have them, None without.
-
-    Raises
-    ------
-    ModelFileError
-        If pages are channels or moments, or others than those are promised.
-    """
-    if file.is_imagej:
-        said = file.imagej_metadata or {}
-        counts = {"channels": said.get("channels", 1), "moments": said.get("frames", 1)}
-        promised = said.get("images", 1)
-        lengths: dict[str, Any] = {"Z": said.get("spacing"), "Y": _per_pixel(file, 283), "X": _per_pixel(file, 282)}
-        units = dict.fromkeys("XYZ", str(said.get("unit", "")))
-    elif file.is_ome:
-        head = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", str(file.pages[0].description))
-        found = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', head[0] if head else ""))
-        counts = {"channels": found.get("SizeC", 1), "moments": found.get("SizeT", 1)}
-        promised = found.get("SizeZ", 1)
-        lengths = {axis: found.get(f"PhysicalSize{axis}") for axis in "XYZ"}
-        units = {axis: found.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XYZ"}
-    else:
-        return None
-    samples = int(file.pages[0].samplesperpixel)
-    for name, count in counts.items():
-        if int(count) != 1 and not (name == "channels" and int(count) == samples):
-            raise ModelFileError(f"{path} holds {count} {name} as pages, which are no planes; save one of them")
-    if int(promised) != pages:
-        raise ModelFileError(f"{path} promises {promised} planes but has {pages} pages; save each plane as a page")
-    axes = "YX" if pages == 1 else "ZYX"
-    if not any(units[axis] in _MILLIMETRES and lengths[axis] is not None for axis in axes):
-        return None
-    sizes = [_in_mm(lengths[axis], units[axis]) for axis in axes]
-    return tuple(_checks.spacing(f"size of a voxel in {path}", sizes, len(sizes)).tolist())
-
-
-def _in_mm(length: Any, unit: str) -> float:
-    """Return a length in mm; 1 where there is none, or none in a unit of length."""
-    return float(length) * _MILLIMETRES[unit] if length is not None and unit in _MILLIMETRES else 1.0
-
-
-def _per_pixel(file: Any, tag: int) -> float | None:
-    """Return the length of a pixel of ImageJ, in its unit: the inverse of what TIFF calls resolution."""
-    found = file.pages[0].tags.get(tag)
-    if found is None:
-        return None
-    pixels, units = found.value
-    return units / pixels if pixels else None
