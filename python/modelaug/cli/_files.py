@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from modelaug.io.arrays import open_archive
+from modelaug.io.arrays import Kind, open_archive
 
 __all__ = ["archive_kind"]
 
 
-def archive_kind(path: Path) -> tuple[Literal["cohort", "field", "model"] | None, list[str]]:
+def archive_kind(path: Path) -> tuple[Kind | None, list[str]]:
     """Return what an ``.npz`` holds, None if it is nothing known, and the names of its arrays; none is unpacked.
 
     Raises
@@ -19,9 +18,4 @@ def archive_kind(path: Path) -> tuple[Literal["cohort", "field", "model"] | None
         If the file cannot be read.
     """
     with open_archive(path) as archive:
-        names = set(archive.headers)
-    if {"images", "landmarks"} <= names:
-        return "cohort", sorted(names)
-    if "displacement" in names:
-        return "field", sorted(names)
-    return "model" if "header" in names else None, sorted(names)
+        return archive.kind, sorted(archive.headers)

@@ -33,6 +33,7 @@ __all__ = [
 
 _KINDS: Final = {2: "a plane", 3: "a volume"}
 _PARALLEL: Final = 1e-5
+_SAME: Final = 1e-3  # voxels by which places may differ that are the same
 """By how much the cosine of the angle between two planes may differ from 1."""
 
 Field = npt.NDArray[np.float32]
@@ -122,7 +123,7 @@ class Pair:
     fixed, moving
         The images.
     geometry
-        Where the fixed image's voxels lie; None if its file does not say.
+        Where the fixed image's voxels lie; where the moving one's do if its file does not say, None if neither does.
     moving_geometry
         Where those of the moving image lie in the same coordinates; None if one of the files does not say: then
         wherever the fixed image has them.
@@ -148,7 +149,19 @@ class Pair:
                 f"{moving.path} has shape {moving.grid} and {fixed.path} {fixed.grid}; resample them to one grid, or "
                 "pass files that say where their voxels lie, such as .nii.gz"
             )
-        return cls(fixed, moving, fixed.geometry, _geometry_beside(fixed, moving))
+        return cls(fixed, moving, fixed.geometry or moving.geometry, _geometry_beside(fixed, moving))
+
+    def unplaced(self) -> str | None:
+        """Return what is to be said where only one of the files says where its voxels lie, elsewhere than by default.
+
+        Without a word voxels are 1 mm apart, from the origin on.
+        """
+        known, other = (self.moving, self.fixed) if self.fixed.geometry is None else (self.fixed, self.moving)
+        if known.geometry is None or other.geometry is not None:
+            return None
+        if voxels_apart(known.grid, known.geometry, Geometry(np.ones(known.ndim))) < _SAME:
+            return None
+        return f"{other.path} does not say where its voxels lie; they are taken to lie where those of {known.path} do"
 
     @property
     def as_volume(self) -> bool:

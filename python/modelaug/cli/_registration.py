@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import io, warp
-from modelaug.cli._console import out, output_file
+from modelaug.cli._console import err, out, output_file
 from modelaug.cli._moved import (
     FIELD_SUFFIXES,
     FIGURE_SUFFIXES,
@@ -294,6 +294,8 @@ def carry_out(
         If something does not fit.
     """
     pair = _pair(job, images, network)
+    if (told := pair.unplaced()) is not None:
+        err.print(told)
     found = _read_belongings(job, pair)
     started = time.perf_counter()
     displacement = _register(pair, network, settings, found.mask, threads)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import typer
 
 from modelaug import io, warp
-from modelaug.cli._console import ThreadsOption, out, output_file
+from modelaug.cli._console import ThreadsOption, err, out, output_file
 from modelaug.cli._moved import (
     IMAGE_OUTPUTS,
     LABEL_OUTPUTS,
@@ -166,6 +166,8 @@ def _fit(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry 
         If they do not belong together.
     """
     field, pair = _pair(field, path, array, geometry)
+    if field.in_mm and (told := pair.unplaced()) is not None:
+        err.print(told)
     field = field.into(pair)
     if not leads_inside(field.displacement, pair.moving.grid).any():
         raise ValueError(f"{field.path} leads nowhere into {path}; pass the moving image that it was made for")

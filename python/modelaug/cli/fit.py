@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
 from modelaug import AppearanceModel, Cohort, ShapeOptions, TextureOptions
-from modelaug.cli._console import ThreadsOption, output_file, print_table, progress
+from modelaug.cli._console import ThreadsOption, err, output_file, print_table, progress
 
 __all__ = ["fit"]
+
+_CLOSE: Final = 1.0
+"""Pixels from a landmark that a map may pass it by without a word."""
 
 
 def fit(
@@ -51,6 +54,12 @@ def fit(
     with progress("normalizing images") as report:
         fitted = AppearanceModel.fit(chosen, shape=shape, texture=texture, threads=threads, progress=report)
     fitted.save(model)
+    for name, residual in zip(chosen.names, fitted.provenance["normalization_residuals"], strict=True):
+        if residual > _CLOSE:
+            err.print(
+                f"subject {name!r}: the map to the mean shape misses a landmark by {residual:.1f} px; are its "
+                "landmarks in order, and none where others are?"
+            )
     print_table(
         {
             "subjects": len(chosen),

@@ -57,6 +57,11 @@ def landmarks(
     if figure is not None:
         output_file(figure, ".png", ".pdf", ".svg")
     given = read_labelled(scans)
+    if len(given[0].grid) == 3:
+        raise ValueError(
+            f"{scans} holds volumes, but landmarks are placed on planes; take one by slice_axis = 0 and slice_at = 0.5 "
+            "under [preparation] in its cohort.toml, or bring landmarks of your own"
+        )
     labels = np.stack([each.labels for each in given if each.labels is not None])
     spacing, names = given[0].geometry.spacing, [each.name for each in given]
     chosen, remarks = _recipe(recipe, labels, spacing, names, skip=skip)

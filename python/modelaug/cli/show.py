@@ -147,9 +147,17 @@ def _figure(thing: Path, wishes: _Wishes) -> tuple[Figure, str]:
             return _of_pairs(thing, wishes)
         if (thing / _CURVES).exists():
             return _of_training(thing)
-        raise ModelFileError(f"{thing} holds neither pairs ({MANIFEST}) nor a training ({_CURVES}); pass another path")
+        raise ModelFileError(
+            f"{thing} holds neither pairs ({MANIFEST}) nor a training ({_CURVES}); of scans, show the cohort that "
+            "`modelaug convert` makes of them"
+        )
     if suffix(thing) in (".flo", *ITK_READ_SUFFIXES):
         return _of_field(thing, wishes)
+    if suffix(thing) != ".npz":
+        raise ModelFileError(
+            f"{thing} cannot be read as a file of this package; pass a cohort or model, .npz, a displacement field, or "
+            "the folder of pairs or of a training"
+        )
     kind, names = archive_kind(thing)
     if kind == "cohort":
         return _of_cohort(thing, wishes)

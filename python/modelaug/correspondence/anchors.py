@@ -45,7 +45,9 @@ class Scene:
         if values not in self._pixels:
             pieces, count = scipy.ndimage.label(structure_mask(self.labels, values))
             if count == 0:
-                raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or drop the subject")
+                raise ValueError(
+                    f"needs {_named(values)}, which is absent; correct the label map or --skip the subject"
+                )
             largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
             self._pixels[values] = np.argwhere(pieces == largest) * self.spacing
         return self._pixels[values]
@@ -58,7 +60,7 @@ class Scene:
         """Return the distances (p,) in mm of points (p, 2) in mm to the pixels' edges of a structure; 0 inside."""
         mask = structure_mask(self.labels, values)
         if not mask.any():
-            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or drop the subject")
+            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or --skip the subject")
         away = scipy.ndimage.distance_transform_edt(~mask, sampling=self.spacing)
         nearest = scipy.ndimage.map_coordinates(away, (points / self.spacing).T, order=1, mode="nearest")
         return np.asarray(np.clip(nearest - 0.5 * self.spacing.min(), 0, None))

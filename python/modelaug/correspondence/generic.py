@@ -152,10 +152,11 @@ def _refusal(lacking: Sequence[_Lacking], called: Sequence[str]) -> str:
     subjects = len({i for each in lacking if each not in rare for i in each.reasons})
     skipped = [f"{subjects} of {len(called)} subjects"] if subjects else []
     skipped += [f"label_{each.value}, which most lack," for each in rare[:_TOLD]]
-    values = ", ".join(f"{each.value} = 0" for each in lacking[:_TOLD])
+    values = " and ".join(f"{each.value} = 0" for each in lacking[:_TOLD])
+    alone = ", a line each" if len(lacking[:_TOLD]) > 1 else ""
     return (
         f"labels: {'; '.join(told[:_TOLD])}; correct the label maps, leave out {' and '.join(skipped)} by --skip "
-        f"(skip=True), or do without the structure by {values} under [relabel] in a cohort.toml"
+        f"(skip=True), or do without the structure by {values} under [relabel] in a cohort.toml{alone}"
     )
 
 

@@ -9,14 +9,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.reading import ModelFileError, parse_json, reading
 
-__all__ = ["Archive", "ArrayHeader", "open_archive", "read_npy"]
+__all__ = ["Archive", "ArrayHeader", "Kind", "open_archive", "read_npy"]
+
+Kind = Literal["cohort", "field", "model"]
+"""What an archive of this package is."""
+
+_KINDS: Final = {"cohort": "it is a cohort", "field": "it is a displacement field", "model": "it is a model"}
 
 _READERS: Final = {
     (1, 0): (np.lib.format.read_array_header_1_0, 2),
@@ -60,13 +65,21 @@ class Archive:
         self.path, self.headers = path, headers
         self._archive = archive
 
+    @property
+    def kind(self) -> Kind | None:
+        """What the archive is by the names of its arrays; None if it is nothing known."""
+        if {"images", "landmarks"} <= set(self.headers):
+            return "cohort"
+        if "displacement" in self.headers:
+            return "field"
+        return "model" if "header" in self.headers else None
+
     def require(self, *names: str) -> None:
         """Raise ModelFileError unless the archive holds these arrays."""
         missing = next((name for name in names if name not in self.headers), None)
         if missing is not None:
-            raise ModelFileError(
-                f"{self.path} lacks the array {missing!r} (it holds {sorted(self.headers)}); pass another file"
-            )
+            what = "it holds " + ", ".join(sorted(self.headers)) if self.kind is None else _KINDS[self.kind]
+            raise ModelFileError(f"{self.path} lacks the array {missing!r} ({what}); pass another file")
 
     def know(self, *names: str) -> None:
         """Raise ModelFileError if the archive holds other arrays than these."""
