@@ -325,3 +325,15 @@ class TestFiles:
         sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5), np.float32)), str(tmp_path / "a.nii"))
         with pytest.raises(ModelFileError, match="1 component"):
             read_field(tmp_path / "a.nii")
+
+
+def test_a_field_in_mm_that_leads_beyond_single_precision_is_refused(tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    vectors = np.zeros((4, 5, 2))
+    vectors[1, 2, 0] = 3e38
+    image = sitk.GetImageFromArray(vectors, isVector=True)
+    image.SetSpacing((0.01, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "u.mha"))
+    with pytest.raises(ModelFileError, match=r"u\.mha is no valid displacement field \(vectors lead farther") as caught:
+        read_field(tmp_path / "u.mha")
+    one_line(caught.value)

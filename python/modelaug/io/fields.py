@@ -222,7 +222,11 @@ def displacement_from_itk(
     index = np.indices(array.shape[:-1])[::-1].astype(np.float64)
     offsets = _positions(fixed, index) + np.moveaxis(array, -1, 0) - target.origin.reshape(-1, *(1,) * d)
     inverse = np.linalg.inv(target.matrix)
-    return np.ascontiguousarray((np.einsum("ij,j...->i...", inverse, offsets) - index)[::-1], dtype=np.float32)
+    with np.errstate(over="ignore"):
+        field = np.ascontiguousarray((np.einsum("ij,j...->i...", inverse, offsets) - index)[::-1], dtype=np.float32)
+    if not np.isfinite(field).all():
+        raise ValueError("vectors lead farther than single precision reaches; pass a displacement in mm")
+    return field
 
 
 def _geometries(d: int, geometry: Geometry | None, moving: Geometry | None) -> tuple[Geometry, Geometry]:

@@ -332,7 +332,7 @@ def match_patterns(
         paths = {}
         for kind, pattern in patterns.items():
             path = None if pattern is None else folder / pattern.replace(_PLACE, name)
-            if path is not None and not path.exists():
+            if path is not None and not os.path.exists(path):  # also of names that are too long for one
                 raise ModelFileError(
                     f"subject {name!r} has no {kind}: {path} does not exist; add it, or list the subjects to use"
                 )

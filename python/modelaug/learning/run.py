@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from modelaug.io.provenance import refuse_other
+from modelaug.io.reading import legible
 from modelaug.learning.network import RegistrationNetwork, architecture_of, known_network
 from modelaug.learning.options import TrainOptions
 from modelaug.learning.processes import Processes
@@ -74,8 +75,10 @@ class Run:
         )
         if alien is not None:
             raise ValueError(
-                f"out is {self.folder}, which holds a run with {alien} {noted[alien]!r}; pass another folder, or "
-                "resume=False (--restart) to overwrite it"
+                legible(
+                    f"out is {self.folder}, which holds a run with {alien} {noted[alien]!r}; pass another folder, or "
+                    "resume=False (--restart) to overwrite it"
+                )
             )
         fields = dataclasses.fields(self.options)
         defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
@@ -90,8 +93,10 @@ class Run:
                 continue  # options of pairs that there are not
             if old.get(name, ...) != new.get(name, ...):
                 raise ValueError(
-                    f"out is {self.folder}, which holds a run with {name} {old.get(name, 'unknown')!r}, not "
-                    f"{new.get(name)!r}; pass another folder, or resume=False (--restart) to overwrite it"
+                    legible(
+                        f"out is {self.folder}, which holds a run with {name} {old.get(name, 'unknown')!r}, not "
+                        f"{new.get(name)!r}; pass another folder, or resume=False (--restart) to overwrite it"
+                    )
                 )
         if self.about is not None and noted.get("source") is not None:
             refuse_other(self.folder, noted["source"], self.about)
