@@ -14,7 +14,8 @@ pytest.importorskip("SimpleITK")
 pytest.importorskip("PIL")
 
 from modelaug import warp
-from modelaug.io import Geometry, read_field, read_image, write_image
+from modelaug.io import Geometry, read_field, read_image, read_landmarks, write_image, write_landmarks
+from tests.io.dicoms import AXIAL, write_dicom
 from tests.test_cli import modelaug, succeeds
 from tests.test_cli_register import FAST, a_network, blobs
 
@@ -62,3 +63,60 @@ def test_nothing_is_said_of_pictures_alone(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert "moved by" in succeeds("apply", tmp_path / "u.mha", "--image", files[1], "-o", tmp_path / "w.png")
     assert modelaug("apply", tmp_path / "u.mha", "--image", files[1], "-o", tmp_path / "w.png").stderr == ""
+
+
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+OBLIQUE = (0.0, 0.6, 0.8, 1.0, 0.0, 0.0)
+
+
+def upright(folder: Path, orientation: tuple[float, ...]) -> dict[str, tuple[Path, Path]]:
+    """Write two slices that do not lie across z, 3 mm apart along their rows, as DICOM and as volumes of one plane."""
+    pytest.importorskip("pydicom")
+    axes = np.array(orientation).reshape(2, 3)
+    direction = np.stack([*axes, np.cross(*axes)], axis=1)
+    paths: dict[str, tuple[Path, Path]] = {}
+    for ending in (".dcm", ".mha"):
+        paths[ending] = (folder / f"fixed{ending}", folder / f"moving{ending}")
+        for k, path in enumerate(paths[ending]):
+            pixels = np.rint(blobs((30, 28), k).clip(0, 200)).astype(np.uint16)
+            origin = np.array([10.0, 20.0, 30.0]) + 3.0 * k * axes[0]
+            if ending == ".dcm":
+                write_dicom(
+                    path, pixels, ImagePositionPatient=origin.tolist(), ImageOrientationPatient=list(orientation)
+                )
+            else:
+                write_image(path, pixels[None], geometry=Geometry([1.0, 2.0, 0.5], origin, direction))
+    return paths
+
+
+@pytest.mark.parametrize("orientation", [CORONAL, OBLIQUE, AXIAL], ids=["coronal", "oblique", "axial"])
+def test_landmarks_on_a_slice_of_dicom_lie_where_it_does(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    (fixed, _), _ = upright(tmp_path, orientation).values()
+    points = np.array([[2.0, 3.0], [5.5, 20.25], [29.0, 0.0]])
+    write_landmarks(tmp_path / "p.csv", points)
+    succeeds("convert", tmp_path / "p.csv", "-o", tmp_path / "p.mrk.json", "--geometry-of", fixed)
+    along, down = np.array(orientation).reshape(2, 3)
+    expected = np.array([10.0, 20.0, 30.0]) + points[:, :1] * 2.0 * down + points[:, 1:] * 0.5 * along
+    np.testing.assert_allclose(
+        read_landmarks(tmp_path / "p.mrk.json", geometry=Geometry(np.ones(3)))[:, ::-1], expected
+    )
+    succeeds("convert", tmp_path / "p.mrk.json", "-o", tmp_path / "back.csv", "--geometry-of", fixed)
+    np.testing.assert_allclose(read_landmarks(tmp_path / "back.csv"), np.insert(points, 0, 0, axis=1), atol=1e-9)
+
+
+@pytest.mark.parametrize("orientation", [CORONAL, OBLIQUE, AXIAL], ids=["coronal", "oblique", "axial"])
+def test_slices_of_dicom_are_registered_where_they_lie(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    net = a_network(tmp_path / "net", (30, 28), None)
+    files = upright(tmp_path, orientation)
+    results = {}
+    for ending, (fixed, moving) in files.items():
+        out = (tmp_path / f"u{ending}.mha", tmp_path / f"w{ending}.mha")
+        succeeds("register", fixed, moving, "--network", net, *FAST, "-o", out[0], "--warped", out[1])
+        succeeds("apply", out[0], "--image", moving, "-o", tmp_path / "again.mha")
+        results[ending] = [read_field(out[0]), read_image(out[1]), read_image(tmp_path / "again.mha")]
+    for (found, place), (expected, wanted) in zip(results[".dcm"], results[".mha"], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert place is not None
+        assert wanted is not None
+        np.testing.assert_allclose(place.origin, wanted.origin, atol=1e-6)
+        np.testing.assert_allclose(place.matrix[:, :2], wanted.matrix[:, :2], atol=1e-6)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from modelaug import io
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
 from modelaug.io.geometry import ITK_READ_SUFFIXES, Geometry, in_plane, suffix, voxels_apart
-from modelaug.io.images import read_labels
+from modelaug.io.images import read_in_space, read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.io.pictures import PICTURE_SUFFIXES
 from modelaug.io.volumes import read_header
@@ -284,7 +284,7 @@ def mask_of(path: Path, picture: Picture) -> Image:
         If the mask has another size, lies elsewhere in space, or has values out of the range.
     """
     says_labels = suffix(path) in ITK_READ_SUFFIXES and read_header(path).kind == "labels"
-    array, geometry = read_labels(path) if says_labels else io.read_image(path)
+    array, geometry = read_labels(path) if says_labels else read_in_space(path)
     mask: Image = _on_grid(path, array, geometry, picture)
     low, high = float(mask.min()), float(mask.max())
     if suffix(path) in PICTURE_SUFFIXES and high > 0:

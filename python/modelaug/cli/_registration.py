@@ -32,6 +32,7 @@ from modelaug.cli._scores import Scores, print_scores, score_labels
 from modelaug.evaluation import folded_percentage
 from modelaug.io.fields import field_of_volume
 from modelaug.io.geometry import ITK_SUFFIXES, Geometry, suffix
+from modelaug.io.images import read_in_space
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
 from modelaug.io.pictures import PICTURE_SUFFIXES
 from modelaug.registration.affine import register_affine
@@ -265,7 +266,7 @@ def check_grid(grid: tuple[int, ...], network: RegistrationNetwork) -> None:
 
 def read_images(job: Job) -> tuple[Read, Read]:
     """Read the fixed and the moving image."""
-    return io.read_image(job.fixed), io.read_image(job.moving)
+    return read_in_space(job.fixed), read_in_space(job.moving)
 
 
 def carry_out(

@@ -25,7 +25,7 @@ from modelaug.cli._moved import (
 from modelaug.cli._pictures import Pair, Picture, as_picture, leads_inside, led_into, moved_points, points_of
 from modelaug.io.fields import field_of_plane
 from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, suffix
-from modelaug.io.images import read_labels
+from modelaug.io.images import read_in_space, read_labels
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
 __all__ = ["apply"]
@@ -90,7 +90,7 @@ def apply(
         raise ValueError(f"{target} says where voxels lie but {displacement} does not; use a name that ends in .npy")
     field = _read(displacement)
     if image is not None:
-        field, moving = _fit(field, image, *io.read_image(image))
+        field, moving = _fit(field, image, *read_in_space(image))
         check_image_fits(target, moving.image)
         pulled = warp(moving.image, field.displacement, order=cast(Literal[1, 3], order or 1), threads=threads)
         write_moved_image(target, pulled, moving.image, field.geometry)
@@ -192,7 +192,7 @@ def _apply_to_points(path: Path, points: Path, target: Path, moving: Path | None
         array = np.column_stack([np.zeros(len(array)), array])
     place = field.geometry
     if moving is not None:
-        picture, geometry = io.read_image(moving)
+        picture, geometry = read_in_space(moving)
         if geometry is None:
             raise ValueError(f"{moving} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
         _, pair = _pair(field, moving, picture, geometry)

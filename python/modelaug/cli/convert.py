@@ -15,6 +15,7 @@ from modelaug.cli._console import out
 from modelaug.cli._files import archive_kind
 from modelaug.io.folders import write_cohort
 from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, suffix
+from modelaug.io.images import read_in_space
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 from modelaug.io.volumes import read_header
 
@@ -106,7 +107,7 @@ def _place(path: Path | None) -> _Place | None:
     if suffix(path) in ITK_READ_SUFFIXES:
         header = read_header(path)
         return _Place(path, header.geometry, header.grid)
-    image, geometry = io.read_image(path)
+    image, geometry = read_in_space(path)
     if geometry is None:
         raise ValueError(f"{path} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
     return _Place(path, geometry, image.shape[-len(geometry.spacing) :])

@@ -18,7 +18,7 @@ from modelaug.io.reading import ModelFileError
 from modelaug.io.tiff import TIFF_SUFFIXES, read_tiff
 from modelaug.io.volumes import read_volume
 
-__all__ = ["IMAGE_SUFFIXES", "read_image", "read_labels", "read_voxels", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "read_image", "read_in_space", "read_labels", "read_voxels", "write_image"]
 
 IMAGE_SUFFIXES: Final = (".npy", *PICTURE_SUFFIXES, *TIFF_SUFFIXES, DICOM_SUFFIX, *ITK_READ_SUFFIXES)
 """Formats of one image a file that can be read."""
@@ -51,9 +51,15 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     ValueError
         If the format is not known.
     """
-    array, geometry = read_voxels(path)
+    array, geometry = read_in_space(path)
     if geometry is not None and len(geometry.spacing) == 3 and array.shape[-3] == 1 and _may_be_dicom(path):
         array, geometry = np.squeeze(array, axis=-3), in_plane(geometry)
+    return array, geometry
+
+
+def read_in_space(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | None]:
+    """Read an image as `read_image` does, but a slice of DICOM as the volume of one plane, which keeps its place."""
+    array, geometry = read_voxels(path)
     try:
         return _checks.finite("image", array, ndim=(2, 3, 4), dtype=np.float32), geometry
     except (TypeError, ValueError) as error:
