@@ -288,3 +288,22 @@ def test_fields_with_a_detached_header_are_read(tmp_path: Path, grid: tuple[int,
     np.testing.assert_allclose(read_field(tmp_path / f"u{ending}")[0], u, atol=1e-4)
     with pytest.raises(ValueError, match="no known format of fields"):
         write_field(tmp_path / f"v{ending}", u)
+
+
+@pytest.mark.parametrize(
+    ("row", "opens"), [((0.0, 1.0, 0.0), True), ((0.0, 0.6, 0.8), True), ((0.0, 0.0, -1.0), False)]
+)
+def test_what_itk_does_not_open_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, row: tuple[float, ...], opens: bool
+) -> None:
+    along = np.array([1.0, 0.0, 0.0])
+    placed = Geometry([1.0, 2.0, 0.5], [1.0, 2.0, 3.0], np.stack([along, row, np.cross(along, row)], axis=1))
+    flat = np.concatenate([np.zeros((1, 20, 26), np.float32), field((20, 26))])[:, None]
+    write_field(tmp_path / "u.nii.gz", flat, geometry=placed)
+    assert ("u.nii.gz: ITK does not open NIfTI of a single plane that stands upright" in caplog.text) != opens
+    if opens:
+        assert sitk.ReadImage(str(tmp_path / "u.nii.gz")).GetNumberOfComponentsPerPixel() == 3
+    else:
+        with pytest.raises(RuntimeError, match="Bad direction"):
+            sitk.ReadImage(str(tmp_path / "u.nii.gz"))
+    np.testing.assert_allclose(read_field(tmp_path / "u.nii.gz")[0], flat, atol=1e-5)

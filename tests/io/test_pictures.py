@@ -88,6 +88,16 @@ def test_palettes_give_colours_or_their_numbers(tmp_path: Path, depth: int) -> N
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png")[0], index[..., 0])
 
 
+def test_transparency_of_a_palette_is_dropped(tmp_path: Path) -> None:
+    index = numbers(2, 5, 9, 1)
+    colours = numbers(8, 4, 3)
+    data = png(index, PALETTE, 2, palette=bytes(colours.ravel().tolist()))
+    place = data.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(data[:place] + chunk(b"tRNS", bytes([0, 128, 255])) + data[place:])
+    expected = np.moveaxis(colours[index[..., 0]], -1, 0)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], expected)
+
+
 def test_a_pixel_without_a_colour_is_refused(tmp_path: Path) -> None:
     index = np.array([[[0], [1], [5]]])
     (tmp_path / "a.png").write_bytes(png(index, PALETTE, 8, palette=bytes(9)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,10 @@ _CONVENTION: Final = {
     "components": "first axis, in array-axis order",
     "origin": "centre of the first voxel (x, y[, z]) in mm, LPS",
 }
+
+_LOG: Final = logging.getLogger("modelaug.io")
+_UPRIGHT: Final = 1e-6
+"""Determinant of a plane's directions in x and y below which ITK, which leaves out z, has none of a plane."""
 
 _FLO_MAGIC: Final = b"PIEH"  # 202021.25 as a little-endian float32
 _FLO_UNKNOWN: Final = 1e9
@@ -366,6 +371,8 @@ def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: G
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
+    if vectors.shape[0] == 1 and abs(np.linalg.det(geometry.direction[:2, :2])) < _UPRIGHT:
+        _LOG.warning("%s: ITK does not open NIfTI of a single plane that stands upright; write .mha for it", path)
     content = image.to_bytes()
     # Without the time of writing, the same field gives the same bytes.
     stored = gzip.compress(content, 6, mtime=0) if suffix(path) == ".nii.gz" else content

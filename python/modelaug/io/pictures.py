@@ -117,6 +117,7 @@ def _decode(path: str | Path, data: bytes, depth: int, kind: int | None, *, numb
     with reading(path, "a picture", "copy it again"), warnings.catch_warnings():
         for each in ("Corrupt EXIF", "Image size"):
             warnings.filterwarnings("error", each)
+        warnings.filterwarnings("ignore", "Palette images with Transparency")  # which is dropped
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "MPO")) as picture:
             mode, orientation = picture.mode, picture.getexif().get(_ORIENTATION)
             if kind is None and mode not in ("L", "RGB"):
