@@ -106,10 +106,15 @@ def test_sizes_that_no_file_gives_are_said_once(tmp_path: Path, caplog: pytest.L
     for name in "abc":
         write_image(tmp_path / f"{name}.png", philox(1).integers(0, 255, GRID, dtype=np.uint8))
     (line,) = said(tmp_path, caplog)
-    assert line.endswith("voxel_size in a cohort.toml says another size, as do not 2 more")
-    assert "a.png does not say how large voxels are, 1 mm is assumed" in line
+    assert line.endswith(
+        "a.png and 2 more do not say how large their pixels are: 1 mm is assumed, unless a cohort.toml has voxel_size"
+    )
     (tmp_path / "cohort.toml").write_text("voxel_size = [1, 1]")
     assert said(tmp_path, caplog) == []
+    (tmp_path / "cohort.toml").write_text('subjects = ["b"]')
+    assert said(tmp_path, caplog)[0].endswith(
+        "b.png does not say how large its pixels are: 1 mm is assumed, unless a cohort.toml has voxel_size"
+    )
     (tmp_path / "cohort.toml").write_text("")
     for name in "abc":
         (tmp_path / f"{name}.png").unlink()

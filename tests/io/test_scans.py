@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -399,3 +400,71 @@ def test_the_documented_description_is_one(tmp_path: Path) -> None:
     assert description.preparation.shape == (128, 128)
     assert description.preparation.slice_at == 0.5
     assert description.objects == (LandmarkObject("endocardium", tuple(range(32)), "closed"),)
+
+
+def without_orientation(path: Path, values: npt.NDArray[np.uint8], size: float = 2.0) -> None:
+    """Write an image whose header has the sizes of its voxels, but no directions."""
+    ending = "".join(path.suffixes)
+    axes = values.shape[::-1]
+    d = len(axes)
+    if ending in (".nii", ".nii.gz"):
+        import nibabel
+
+        image = nibabel.Nifti1Image(values.T, None)
+        image.header.set_zooms([size] * d)
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+        nibabel.save(image, path)
+        return
+    sizes, counts = " ".join([str(size)] * d), " ".join(map(str, axes))
+    head = {
+        ".nrrd": f"NRRD0004\ntype: uchar\ndimension: {d}\nsizes: {counts}\nspacings: {sizes}\nencoding: raw\n\n",
+        ".mha": f"ObjectType = Image\nNDims = {d}\nDimSize = {counts}\nElementSpacing = {sizes}\n"
+        "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n",
+    }[ending]
+    path.write_bytes(head.encode() + values.tobytes())
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("grid", [(4, 5, 6), (5, 6), (1, 5, 6)])
+@pytest.mark.parametrize("first", [False, True])
+def test_files_that_say_no_orientation_are_taken_as_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str, grid: tuple[int, ...], first: bool
+) -> None:
+    values, spot = picture(0, grid), points(0, grid)
+    turn = np.diag([-1.0, -1.0, 1.0])
+    d = len(grid)
+    ras = Geometry(np.full(d, 2.0), [7.0, 8.0, 9.0][:d], turn[:d, :d])
+    said, silent = ("bert", "anna") if first else ("anna", "bert")
+    for name in (said, "carl"):
+        write_image(tmp_path / f"{name}.nii.gz", values, geometry=ras)
+        write_landmarks(tmp_path / f"{name}.mrk.json", spot, geometry=ras)
+    without_orientation(tmp_path / f"{silent}{ending}", values)
+    write_landmarks(tmp_path / f"{silent}.mrk.json", spot, geometry=Geometry(np.full(d, 2.0)))
+    with caplog.at_level(logging.INFO, logger="modelaug"):
+        scans = read_scans(tmp_path)
+    for scan in scans:
+        np.testing.assert_array_equal(scan.image[0], np.squeeze(values))
+        np.testing.assert_allclose(scan.landmarks, spot[:, -scan.image[0].ndim :], atol=1e-4)
+        np.testing.assert_allclose(scan.geometry.spacing, 2.0)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(f"taken as stored, since the files do not say how they are oriented: {silent!r}")
+    caplog.clear()
+    describe(tmp_path, f"subjects = [{silent!r}]")
+    with caplog.at_level(logging.INFO, logger="modelaug"):
+        (alone,) = read_scans(tmp_path)
+    assert caplog.records == []
+    np.testing.assert_array_equal(alone.image, next(scan.image for scan in scans if scan.name == silent))
+
+
+def test_others_are_not_turned_onto_a_file_that_says_no_orientation(tmp_path: Path) -> None:
+    grid = (4, 5, 6)
+    without_orientation(tmp_path / "anna.nii", picture(0, grid))
+    placed = Geometry([2.0] * 3, direction=np.diag([-1.0, -1.0, 1.0]))
+    turned = Geometry([2.0] * 3, direction=np.diag([1.0, -1.0, 1.0]))
+    write_image(tmp_path / "bert.nii", picture(1, grid), geometry=placed)
+    write_image(tmp_path / "carl.nii", picture(2, grid), geometry=turned)
+    anna, bert, carl = read_scans(tmp_path)
+    np.testing.assert_array_equal(anna.image[0], picture(0, grid))
+    np.testing.assert_array_equal(bert.image[0], picture(1, grid))
+    np.testing.assert_array_equal(carl.image[0], picture(2, grid)[..., ::-1])

@@ -16,7 +16,7 @@ from modelaug.io.dicom_stacks import stacked
 from modelaug.io.geometry import Geometry
 from modelaug.io.reading import ModelFileError, reading
 
-__all__ = ["DICOM_SUFFIX", "dicom_files", "is_dicom", "read_dicom"]
+__all__ = ["DICOM_SUFFIX", "dicom_files", "is_dicom", "is_oriented", "read_dicom"]
 
 DICOM_SUFFIX: Final = ".dcm"
 
@@ -91,6 +91,13 @@ def _planes(path: Path, header: Any, labels: bool) -> list[Plane]:
     with reading(path, "DICOM", "copy it again"):
         _check_kind(path, header, labels)
         return planes_of(path, header, path.name)
+
+
+def is_oriented(path: str | Path) -> bool:
+    """Return whether a file of DICOM, or the first one in a folder, says how its axes run in the patient."""
+    file = dicom_files(Path(path))[0] if Path(path).is_dir() else Path(path)
+    with reading(file, "DICOM", "copy it again"):
+        return planes_of(file, read_header(file), file.name)[0].axes is not None
 
 
 def _of_folder(folder: Path, labels: bool) -> list[Plane]:

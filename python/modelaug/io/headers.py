@@ -106,6 +106,8 @@ class Header:
         What the vectors are, if the file is to be a displacement field.
     no_field
         Why it is none, as a part of a sentence after its name; empty if it may be one.
+    oriented
+        Whether the file says how its axes run in space; otherwise `geometry` takes them for those of space.
     """
 
     path: Path
@@ -123,6 +125,7 @@ class Header:
     kind: Kind | None = None
     vectors: Vectors = "displacement in LPS"
     no_field: str = ""
+    oriented: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -143,6 +143,7 @@ def _header(path: Path, says: dict[str, str], end: int) -> Header:
         slope=float(slope),
         intercept=float(intercept),
         no_field=no_field({name: value for name, value in says.items() if name not in known}, unit_of_space=scale),
+        oriented=bool(_said(path, says, "TransformMatrix", "")) or orientation.upper() in _IDENTITY,
     )
 
 

@@ -153,6 +153,7 @@ def _header(path: Path) -> Header:
         kind=_kind(code),
         vectors=vectors,
         no_field=no_field,
+        oriented=int(says["qform_code"]) > 0 or int(says["sform_code"]) > 0,
     )
 
 

@@ -175,6 +175,7 @@ def _header(path: Path, fields: Lines, notes: Lines, end: int) -> Header:
         encoding=encoding,
         kind="labels" if any(re.fullmatch(r"Segment\d+_\w+", name) for name in notes) else None,
         no_field=_no_field(fields, notes, kind, scale),
+        oriented=directions is not None,
     )
 
 

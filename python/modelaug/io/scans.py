@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from modelaug.cohort import Cohort
 from modelaug.io.descriptions import DESCRIPTION_NAME, CohortDescription, read_description
-from modelaug.io.geometry import Geometry, suffix
+from modelaug.io.dicom import is_oriented
+from modelaug.io.geometry import ITK_READ_SUFFIXES, Geometry, suffix
 from modelaug.io.images import read_labels, read_voxels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES, read_landmark_file
 from modelaug.io.matching import SubjectFiles, match_folder, match_patterns
@@ -21,6 +22,7 @@ from modelaug.io.names import in_one_order
 from modelaug.io.reading import ModelFileError, read_json
 from modelaug.io.segments import check_segments, on_grid
 from modelaug.io.tiff import TIFF_SUFFIXES
+from modelaug.io.volumes import read_header
 from modelaug.orientation import Turn, turn_onto, turned
 from modelaug.preparation import prepare
 from modelaug.scans import Scan, cohort_from_scans
@@ -94,7 +96,9 @@ class _Read:
     scan
         Before its preparation; of a volume of a single plane, this volume.
     placed
-        Whether the image's file says where its voxels lie.
+        Whether the format of the image keeps where its voxels lie.
+    oriented
+        Whether the image's file says how its axes run in space.
     names
         Of the landmarks, None if there are none.
     """
@@ -102,6 +106,7 @@ class _Read:
     files: SubjectFiles
     scan: Scan
     placed: bool
+    oriented: bool
     names: tuple[str, ...] | None
 
 
@@ -172,7 +177,13 @@ def _read_subject(files: SubjectFiles, description: CohortDescription, steps: Se
     if d == 3 and 1 in grid and points is not None and points.shape[1] == 2:
         points = np.insert(points, grid.index(1), 0.0, axis=1)
     scan = Scan(name, array, geometry=placed, labels=labels, landmarks=points, steps=done)
-    return _Read(files, scan, told is not None and suffix(files.image) not in TIFF_SUFFIXES, called)
+    says_place = told is not None and suffix(files.image) not in TIFF_SUFFIXES
+    return _Read(files, scan, says_place, says_place and _says_orientation(files.image), called)
+
+
+def _says_orientation(path: Path) -> bool:
+    """Return whether an image's file, of a format that can, says how its axes run in space."""
+    return read_header(path).oriented if suffix(path) in ITK_READ_SUFFIXES else is_oriented(path)
 
 
 def _read_label_map(path: Path) -> tuple[Labels, Geometry | None]:
@@ -243,28 +254,36 @@ def _tell_of_sizes(description: CohortDescription, read: Sequence[_Read]) -> Non
     unplaced = [each for each in read if not each.placed]
     unsized = [each for each in unplaced if description.voxel_size is None and (each.scan.geometry.spacing == 1).all()]
     in_mm = [each for each in unplaced if each.files.landmarks and suffix(each.files.landmarks) in PHYSICAL_SUFFIXES]
-    for which, assumed in (
-        (unsized, "does not say how large voxels are, 1 mm is assumed; voxel_size in a cohort.toml says another size"),
-        (
-            in_mm,
-            "does not say where its voxels lie; landmarks in mm are counted from its first one, in 1 mm or its size",
-        ),
-    ):
-        if which:
-            more = f", as do not {len(which) - 1} more" if len(which) > 1 else ""
-            _LOG.warning("%s %s%s", which[0].files.image, assumed, more)
+    if unsized:
+        units = "pixels" if all(len(each.scan.grid) == 2 for each in unsized) else "voxels"
+        who, its = _who_do_not(unsized)
+        _LOG.warning(
+            "%s say how large %s %s are: 1 mm is assumed, unless a cohort.toml has voxel_size", who, its, units
+        )
+    if in_mm:
+        _LOG.warning(
+            "%s say where %s voxels lie; landmarks in mm are counted from the first one, in 1 mm or its size",
+            *_who_do_not(in_mm),
+        )
+
+
+def _who_do_not(which: Sequence[_Read]) -> tuple[str, str]:
+    """Return the first part of a sentence about files, and its pronoun."""
+    first = which[0].files.image
+    return (f"{first} does not", "its") if len(which) == 1 else (f"{first} and {len(which) - 1} more do not", "their")
 
 
 def _in_one_orientation(folder: Path, read: Sequence[_Read]) -> list[_Read]:
     """Return scans stored as the first one of which it is known how its axes run; say of which others it was not so."""
-    first = next((each for each in read if each.placed), None)
+    first = next((each for each in read if each.oriented), None)
     if first is None:
         return list(read)
     other, _ = _space(first.scan)
     result, changed, askew = [], [], []
+    unknown = [repr(each.scan.name) for each in read if not each.oriented]
     for each in read:
         scan = each.scan
-        turn = _turn(scan, other) if each.placed else None
+        turn = _turn(scan, other) if each.oriented else None
         if turn is not None and turn.degrees is None:
             raise ModelFileError(
                 f"{each.files.image} is stored as a mirror image of {first.files.image} and lies askew to it; resample "
@@ -281,6 +300,10 @@ def _in_one_orientation(folder: Path, read: Sequence[_Read]) -> list[_Read]:
                 scan.name, scan.image, geometry=placed, labels=scan.labels, landmarks=scan.landmarks, steps=scan.steps
             )
         result.append(replace(each, scan=scan))
+    if unknown:
+        _LOG.warning(
+            "%s: taken as stored, since the files do not say how they are oriented: %s", folder, ", ".join(unknown)
+        )
     if changed:
         _LOG.warning("%s: stored anew as %r is: %s", folder, first.scan.name, ", ".join(changed))
     if askew:
@@ -316,7 +339,7 @@ def _flat(read: Sequence[_Read]) -> list[_Read]:
     first: tuple[int, _Read] | None = None
     for each in read:
         grid = each.scan.grid
-        k = grid.index(1) if len(grid) == 3 and 1 in grid else 0 if len(grid) == 2 and each.placed else None
+        k = grid.index(1) if len(grid) == 3 and 1 in grid else 0 if len(grid) == 2 and each.oriented else None
         if k is not None:
             first = first or (k, each)
             if first[0] != k:
