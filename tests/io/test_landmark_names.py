@@ -74,6 +74,16 @@ def test_names_that_match(
     np.testing.assert_allclose(cohort.landmarks[2], points(2))
 
 
+@pytest.mark.parametrize("title", ["point", "Landmark Name", "landmarks", "structure", "Bezeichnung"])
+def test_names_match_whatever_their_column_is_called(tmp_path: Path, title: str) -> None:
+    folder(tmp_path, ("w", "x", "y", "z"), ("z", "y", "x", "w"))
+    for name in "ab":
+        text = (tmp_path / f"{name}.csv").read_text()
+        (tmp_path / f"{name}.csv").write_text(text.replace("name", title if name == "a" else title.upper()))
+    cohort = Cohort.load(tmp_path)
+    np.testing.assert_allclose(cohort.landmarks, [points(0), points(1)[::-1]])
+
+
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [

@@ -310,3 +310,60 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
 def test_points_alone(tmp_path: Path) -> None:
     write_landmarks(tmp_path / "a.csv", [[1.5, 2.0], [3.0, 4.25]], names=["base", "apex"])
     assert read_landmarks(tmp_path / "a.csv").tolist() == [[1.5, 2.0], [3.0, 4.25]]
+
+
+@pytest.mark.parametrize(("state", "is_set"), [("0", False), ("1", True), ("2", True), ("3", False), (" 3", False)])
+@pytest.mark.parametrize("titled", [False, True])
+def test_fiducials_of_slicer_5_have_a_state(tmp_path: Path, state: str, is_set: bool, titled: bool) -> None:
+    head = ["# Markups fiducial file version = 5.6", "# CoordinateSystem = LPS"]
+    columns = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+    head.append(f"# columns = {columns}{',positionStatus,autoCreated' if titled else ''}")
+    rows = ["1,1.5,2,3,0,0,0,1,1,1,0,base,,node,2,0", f"2,0,0,0,0,0,0,1,1,1,0,apex,,,{state},0"]
+    path = tmp_path / "a.fcsv"
+    path.write_text("\n".join([*head, *rows]) + "\n")
+    unit = Geometry(np.ones(3))
+    if is_set:
+        np.testing.assert_allclose(read_landmarks(path, geometry=unit), [[3, 2, 1.5], [0, 0, 0]])
+        return
+    with pytest.raises(ModelFileError, match=r"a\.fcsv has no position for 'apex'; set or delete") as caught:
+        read_landmarks(path, geometry=unit)
+    one_line(caught.value)
+
+
+def test_other_cells_of_fiducials_are_no_state(tmp_path: Path) -> None:
+    path = tmp_path / "a.fcsv"
+    path.write_text("# CoordinateSystem = LPS\n# columns = x,y,z\n1,2,3,0,0\n")
+    np.testing.assert_allclose(read_landmarks(path, geometry=Geometry(np.ones(3))), [[3, 2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1\nn_points: 1\n{\n1 2\n}\nversion: 1\nn_points: 1\n{\n3 4\n}\n", "goes on after the closing brace"),
+        ("version: 1\nn_points: 1\n{\n1 2\n}\n3 4\n", "goes on after the closing brace"),
+        ("3\n1 2\n3 4\n", "has 2 of 3 landmarks"),
+        ("1\n1 2\n3 4\n", "has 2 of 1 landmarks"),
+        ("12\n", "has 0 of 12 landmarks"),
+        ("0\n", "holds no landmarks"),
+        ("1 2\n3 4 5\n", r"holds no landmarks \(one has 2 numbers, another 3\)"),
+        ("12.5\n1 2\n", r"holds no landmarks \(one has 1 numbers, another 2\)"),
+    ],
+)
+def test_points_that_are_not_as_promised_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.pts"
+    path.write_text(text)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        read_landmarks(path)
+    one_line(caught.value)
+    assert "a.pts" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_points_after_their_count(tmp_path: Path, count: int) -> None:
+    points = philox(count).uniform(0, 9, size=(count, 2))
+    path = tmp_path / "a.pts"
+    lines = "".join(f"{x!r} {y!r}\n" for y, x in points.tolist())
+    path.write_text(f"{count}\n{lines}")
+    np.testing.assert_array_equal(read_landmarks(path), points)
+    path.write_text(f"version: 1\nn_points: {count}\n{{\n{lines}}}\n \n\n")
+    np.testing.assert_array_equal(read_landmarks(path), points - 1)

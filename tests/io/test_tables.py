@@ -153,3 +153,71 @@ def test_other_units_are_refused_by_name(tmp_path: Path, unit: Any) -> None:
     )
     with pytest.raises(ModelFileError, match="has the unit"):
         read_landmarks(tmp_path / "a.fcsv", geometry=UNIT)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("point,row,column\na,2,3\nb,5,6\n", ("a", "b")),
+        ("Landmark Name;row;column\na;2;3\nb;5;6\n", ("a", "b")),
+        ("landmark_name,row,column\na,2,3\nb,5,6\n", ("a", "b")),
+        ("row,column,landmarks\n2,3,a\n5,6,b\n", ("a", "b")),
+        ("points,row,column\n7,2,3\n8,5,6\n", ("7", "8")),
+        ("structure,row,column\na,2,3\nb,5,6\n", ("a", "b")),
+        ("structure,row,column\na,2,3\n2,5,6\n", ("a", "2")),
+        ("row,column,Struktur\n2,3,a\n5,6,b\n", ("a", "b")),
+        ("structure,row,column\na,2,3\na,5,6\nb,7,8\n", ("a", "a", "b")),
+        ("patient,structure,row,column\nanna,a,2,3\nanna,b,5,6\n", ("a", "b")),
+        (",structure,row,column\n0,a,2,3\n1,b,5,6\n", ("a", "b")),
+        ("id,structure,row,column\nF-1,a,2,3\nF-2,b,5,6\n", ("F-1", "F-2")),
+        ("id,row,column,remark\n1,2,3,good\n2,5,6,bad\n", ("1", "2")),
+        ("intensity,row,column\n7,2,3\n8,5,6\n", None),
+        ("row,column,observer\n2,3,kim\n5,6,kim\n", None),
+        ("row,column,grade\n2,3,good\n5,6,bad\n7,8,good\n", None),
+        ("row,column,remark\n2,3,good\n5,6,bad\n", None),
+    ],
+)
+def test_names_in_columns_of_any_title(tmp_path: Path, text: str, names: tuple[str, ...] | None) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    read, called = read_landmark_file(tmp_path / "a.csv")
+    assert called == names
+    np.testing.assert_array_equal(read[:2], [[2, 3], [5, 6]])
+
+
+@given(title=st.text("abcdefghijklm_ ", min_size=1, max_size=9).filter(str.strip), last=st.booleans())
+def test_a_column_of_names_needs_no_known_title(
+    tmp_path_factory: pytest.TempPathFactory, title: str, last: bool
+) -> None:
+    rows = [["row", "column"], ["2", "3"], ["5", "6"]]
+    names = [title, "apex", "base"]
+    table = [[*row, name] if last else [name, *row] for row, name in zip(rows, names, strict=True)]
+    path = tmp_path_factory.mktemp("title") / "a.csv"
+    path.write_text("".join(",".join(row) + "\n" for row in table))
+    assert read_landmark_file(path)[1] == ("apex", "base")
+
+
+@pytest.mark.parametrize(
+    "titles",
+    ["row,col,z", "z,row,column", "plane,x,y", "y,x,Slice", "x,y,depth", "name,row,column,z"],
+)
+def test_axes_of_two_sets_are_refused_by_name(tmp_path: Path, titles: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{titles}\n{','.join('1234'[: titles.count(',') + 1])}\n")
+    with pytest.raises(ModelFileError, match=r"a\.csv holds no landmarks, for its columns .* not of one set") as caught:
+        read_landmarks(path)
+    one_line(caught.value)
+    assert all(f" {each}" in str(caught.value) for each in titles.split(",") if each != "name")
+
+
+def test_a_whole_second_set_of_axes_may_be_there(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("row,column,x,y,z\n1,2,10.5,20.5,30.5\n")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "a.csv"), [[1, 2]])
+    (tmp_path / "a.csv").write_text("plane,row,column,x,y\n3,1,2,10.5,20.5\n")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "a.csv"), [[3, 1, 2]])
+
+
+def test_text_of_excel_says_how_to_save_it(tmp_path: Path) -> None:
+    for name, remedy in (("a.csv", "save it as 'CSV UTF-8'"), ("a.pts", "save it in UTF-8")):
+        (tmp_path / name).write_bytes("name;row;column\nHöcker;1;2\n".encode("cp1252"))
+        with pytest.raises(ModelFileError, match=f"no text in UTF-8 .*; {remedy}"):
+            read_landmarks(tmp_path / name)

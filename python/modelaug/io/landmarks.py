@@ -44,17 +44,27 @@ _SCHEMA: Final = (
     "Resources/Schema/markups-schema-v1.0.3.json#"
 )
 _FCSV_COLUMNS: Final = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_STATE: Final = "positionStatus"
 _FCSV_SYSTEMS: Final = {"0": "RAS", "1": "LPS", "RAS": "RAS", "LPS": "LPS"}
 _RAS_TO_LPS: Final = np.array([-1.0, -1.0, 1.0])
 _FLAT: Final = 0.01
 """Millimetres by which the third coordinates of landmarks in a plane may differ."""
 
-_NAMES: Final = ("name", "label", "landmark", "id", "")
+_NAMES: Final = (
+    *("name", "label", "landmark", "names", "labels", "landmarks", "point", "points"),
+    *("landmark name", "landmark label", "point name", "point label"),
+)
+"""Titles of columns of names, whatever is in them."""
+_NUMBERS: Final = ("id", "landmark id", "point id", "")
+"""Titles of columns of names that may be mere numbers, if there are no better ones."""
+_REMARKS: Final = ("remark", "remarks", "comment", "comments", "note", "notes", "description", "desc")
+
 _COLUMNS: Final = (("plane", "row", "column"), ("row", "column"), ("z", "y", "x"), ("y", "x"))
 _ALIASES: Final = {"col": "column", "slice": "plane"}
+_THIRD: Final = ("plane", "z", "depth")
 
-_UNSET: Final = ("undefined", "missing")
-"""States of a markup's point whose position means nothing."""
+_UNSET: Final = ("undefined", "missing", "0", "3")
+"""States of a markup's point whose position means nothing, and their numbers in ``.fcsv``."""
 
 Points = npt.NDArray[np.float64]
 Names = tuple[str, ...] | None
@@ -75,12 +85,14 @@ def read_named_landmarks(path: str | Path, *, geometry: Geometry | None = None) 
         ``.csv``: voxels, one landmark a line. A first line may name the columns, in any order and case, others being
         ignored: ``row`` and ``column`` (or ``col``), in 3D also ``plane`` (or ``slice``); or ``x`` and ``y``, in 3D
         also ``z``, which are voxels as well, counted from 0: x is the column, y the row. Names are in ``name``,
-        ``label``, ``landmark``, ``id`` or a column without a title. Without such a line the columns are (row, column)
+        ``label``, ``landmark``, ``point`` or the like; or in the first column of something other than numbers, unless
+        all are the same, or, after the coordinates, one is there twice; or in ``id`` or a column without a title.
+        Without a line of titles the columns are (row, column)
         or (plane, row, column), after the name if the first one is no number. Columns end with a comma, semicolon or
         tab; numbers may have decimal commas where that is no comma. UTF-8, or UTF-16 with its mark.
         ``.mrk.json``: a markup of Slicer 5 (fiducials, curve) in mm, LPS or RAS, and ``.fcsv``: fiducials of Slicer 4.
         ``.pts``: with a head ``version: 1``, ``n_points: m`` and braces, x and y are pixels counted from 1, as menpo
-        takes them; lines of numbers alone are x, y[, z], counted from 0.
+        takes them; lines of numbers alone are x, y[, z], counted from 0, after a line with their count or without.
         ``.npy``: an array (m, d) in voxels and array-axis order.
     geometry
         Where the voxels of the image lie; needed for positions in mm. If that is a plane, the third coordinates of
@@ -205,6 +217,11 @@ def _voxels(path: str | Path, positions: Points, geometry: Geometry) -> Points:
 
 def _array(path: str | Path, rows: npt.ArrayLike) -> Points:
     """Return the coordinates in a file, (m, 2) or (m, 3)."""
+    counts = sorted({len(row) for row in rows if isinstance(row, list)}) if isinstance(rows, list) else []
+    if len(counts) > 1:
+        raise ModelFileError(
+            f"{path} holds no landmarks (one has {counts[0]} numbers, another {counts[-1]}); write 2 or 3 numbers each"
+        )
     try:
         points = _checks.finite("coordinates", np.array(rows, dtype=np.float64), ndim=2, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -220,7 +237,8 @@ def _given(names: Sequence[str]) -> Names:
 
 
 def _titles(table: Table) -> list[str]:
-    return [_ALIASES.get(title, title) for title in (cell.strip().lower() for cell in table.rows[0])]
+    words = (" ".join(cell.lower().replace("_", " ").split()) for cell in table.rows[0])
+    return [_ALIASES.get(title, title) for title in words]
 
 
 def _columns(table: Table) -> tuple[str, ...] | None:
@@ -260,8 +278,15 @@ def _of_table(path: str | Path, table: Table) -> tuple[Points, Names]:
         twice = next((each for each in wanted if titles.count(each) > 1), None)
         if twice is not None:
             raise ModelFileError(f"{path} has the column {twice!r} twice; remove one")
+        third = next((each for each in _THIRD if each in titles), None)
+        if len(wanted) == 2 and third is not None and not {"x", "y", "z"} <= set(titles):
+            mixed = ", ".join(rows[0][titles.index(each)].strip() for each in (*wanted, third))
+            raise ModelFileError(
+                f"{path} holds no landmarks, for its columns {mixed} are not of one set; name them plane, row, column "
+                "or x, y, z"
+            )
         axes = [titles.index(each) for each in wanted]
-        named = next((titles.index(each) for each in _NAMES if each in titles), None)
+        named = _named(table, axes)
         rows = rows[1:]
     elif not looks_numeric(rows[0][-1]):
         raise ModelFileError(
@@ -275,6 +300,26 @@ def _of_table(path: str | Path, table: Table) -> tuple[Points, Names]:
             raise ModelFileError(f"{path} has a line {row} with {len(row)} of {len(titles)} columns; complete it")
     points = _array(path, to_numbers(path, table, ([row[k] for k in axes] for row in rows)))
     return points, None if named is None else _given([row[named] for row in rows])
+
+
+def _named(table: Table, axes: Sequence[int]) -> int | None:
+    """Return which column of a table with titles holds the landmarks' names."""
+    titles = _titles(table)
+    cells = {k: [row[k].strip() for row in table.rows[1:] if k < len(row)] for k in range(len(titles)) if k not in axes}
+    texts = [k for k in cells if any(not table.is_number(each) and any(map(str.isalnum, each)) for each in cells[k])]
+    likely = [titles.index(each) for each in _NAMES if each in titles]
+    likely += [k for k in texts if titles[k] in _NUMBERS or (titles[k] not in _REMARKS and _tells(cells[k], k, axes))]
+    likely += [titles.index(each) for each in _NUMBERS if each in titles]
+    return next(iter(likely), None)
+
+
+def _tells(cells: Sequence[str], k: int, axes: Sequence[int]) -> bool:
+    """Return whether a column of any title can be one of names: not one of the observer, or of grades.
+
+    Before the coordinates, names may be there twice, and are refused where that matters.
+    """
+    different = len(set(cells))
+    return different == len(cells) or (different > 1 and k < min(axes))
 
 
 def _csv(points: Points, names: Sequence[str]) -> str:
@@ -302,15 +347,19 @@ def _read_markups(path: str | Path) -> tuple[Points, Names]:
         except KeyError as error:
             raise ValueError(f"it lacks {error}") from error
     names = _given(given)
-    called = numbered(len(given)) if names is None else names
-    if any(unset):
-        missing = ", ".join(repr(name) for name, is_unset in zip(called, unset, strict=True) if is_unset)
-        raise ModelFileError(f"{path} has no position for {missing}; set or delete these points")
+    _check_set(path, names, unset)
     if system not in ("LPS", "RAS"):
         raise ModelFileError(f"{path} is in the coordinate system {system!r}; save it in LPS or RAS")
     _check_unit(path, units[0] if isinstance(units, list) and units else units)
     points = _in_space(path, _array(path, positions))
     return points * _RAS_TO_LPS if system == "RAS" else points, names
+
+
+def _check_set(path: str | Path, names: Names, unset: Sequence[bool]) -> None:
+    if any(unset):
+        called = numbered(len(unset)) if names is None else names
+        missing = ", ".join(repr(name) for name, is_unset in zip(called, unset, strict=True) if is_unset)
+        raise ModelFileError(f"{path} has no position for {missing}; set or delete these points")
 
 
 def _is_unset(position: Any) -> bool:
@@ -353,8 +402,12 @@ def _read_fcsv(path: str | Path) -> tuple[Points, Names]:
     label = titles.index("label") if "label" in titles else None
     if not rows or min(map(len, rows)) <= max(*axes, -1 if label is None else label):
         raise ModelFileError(f"{path} has no landmarks or lines that are too short for {titles}; save it again")
-    points = _array(path, to_numbers(path, Table(rows, ","), ([row[k] for k in axes] for row in rows)))
     names = None if label is None else _given([row[label] for row in rows])
+    # Slicer 5 writes the state of a point after the columns, without a title.
+    state = titles.index(_STATE) if _STATE in titles else len(titles) if titles == _FCSV_COLUMNS.split(",") else None
+    if state is not None:
+        _check_set(path, names, [len(row) > state and row[state].strip() in _UNSET for row in rows])
+    points = _array(path, to_numbers(path, Table(rows, ","), ([row[k] for k in axes] for row in rows)))
     return points * _RAS_TO_LPS if _FCSV_SYSTEMS[system] == "RAS" else points, names
 
 
@@ -381,10 +434,17 @@ def _read_pts(path: str | Path) -> tuple[Points, Names]:
         head = {words[0].rstrip(":").lower(): words[-1] for words in lines[:opening]}
         if ["}"] not in lines:
             raise ModelFileError(f"{path} ends before the closing brace; copy it again")
-        lines, first, promised = lines[opening + 1 : lines.index(["}"])], 1.0, head.get("n_points")
+        closing = lines.index(["}"])
+        if closing != len(lines) - 1:
+            raise ModelFileError(
+                f"{path} goes on after the closing brace; save each set of points in a file of its own"
+            )
+        lines, first, promised = lines[opening + 1 : closing], 1.0, head.get("n_points")
+    elif lines and len(lines[0]) == 1 and lines[0][0].isdecimal() and all(len(line) > 1 for line in lines[1:]):
+        lines, promised = lines[1:], str(int(lines[0][0]))
+    if promised is not None and promised != str(len(lines)):
+        raise ModelFileError(f"{path} has {len(lines)} of {promised} landmarks; complete it, or correct the number")
     points = _array(path, to_numbers(path, Table(lines, ","), lines))
-    if promised is not None and promised != str(len(points)):
-        raise ModelFileError(f"{path} has {len(points)} of {promised} landmarks; complete it")
     return np.ascontiguousarray(points[:, ::-1] - first), None
 
 

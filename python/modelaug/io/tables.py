@@ -63,8 +63,9 @@ def read_lines(path: str | Path) -> str:
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
+        remedy = "as 'CSV UTF-8'" if Path(path).suffix.lower() == ".csv" else "in UTF-8"
         raise ModelFileError(
-            f"{path} is no text in {'UTF-16' if wide else 'UTF-8'} ({error.reason}); save it in UTF-8"
+            f"{path} is no text in {'UTF-16' if wide else 'UTF-8'} ({error.reason}); save it {remedy}"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
