@@ -274,3 +274,106 @@ def test_of_two_patterns_the_one_that_says_more_takes_a_file(tmp_path: Path) -> 
     cohort = Cohort.load(tmp_path)
     assert cohort.names == ("kim", "lea")
     np.testing.assert_array_equal(cohort.images[1, 0], picture(1))
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        *("kim_landmarks.json", "kim_landmarks.txt", "kim_points.txt", "lea-labels.json", "max.seg.log", "kim.txt"),
+        *("kim Segmentation.pdf", "kim_landmarks", "lea.md"),
+    ],
+)
+def test_notes_that_are_called_like_a_subject_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stray: str
+) -> None:
+    (folder(tmp_path) / stray).write_text("1 2\n")
+    (tmp_path / "kimberley.txt").write_text("another one")
+    (tmp_path / "lea2_landmarks.json").write_text("{}")
+    (line,) = said(tmp_path, caplog)
+    assert line.endswith(f"not read: {stray}")
+
+
+@pytest.mark.parametrize("place", ["labels", "landmarks"])
+def test_notes_among_data_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str) -> None:
+    for i, name in enumerate(("kim", "lea")):
+        write_image(tmp_path / "images" / f"{name}.nrrd", picture(i))
+        write_image(tmp_path / "labels" / f"{name}.nrrd", picture(i) // 100)
+        (tmp_path / "landmarks").mkdir(exist_ok=True)
+        write_landmarks(tmp_path / "landmarks" / f"{name}.csv", points(i))
+    for name in ("README", "README.md", "LICENSE.txt", "dataset.json"):
+        (tmp_path / place / name).write_text("hello")
+    assert said(tmp_path, caplog) == []
+    (tmp_path / place / "ned.json").write_text("{}")
+    (tmp_path / "images" / "about.json").write_text("{}")
+    (line,) = said(tmp_path, caplog)
+    assert line.endswith(f"not read: {place}/ned.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "quiet"),
+    [
+        (bytes(5000), False),
+        (b"\x89\xff" * 100, False),
+        (b"", True),
+        (b"first scan of the day\n", True),
+        (("H\xf6rnchen" * 999).encode(), True),
+        (("x" + "\xf6" * 4000).encode(), True),
+        (b"\0", False),
+    ],
+)
+def test_files_without_an_ending_are_quiet_if_they_are_text(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, quiet: bool
+) -> None:
+    (folder(tmp_path) / "ned").write_bytes(content)
+    for name in ("LICENSE", "Makefile", "CITATION", "changes"):
+        (tmp_path / name).write_bytes(b"\0\xff")
+    lines = said(tmp_path, caplog)
+    assert [line.rpartition(": ")[2] for line in lines] == ([] if quiet else ["ned"])
+
+
+def of_nnunet(path: Path, images: list[str], labels: list[str], landmarks: list[str]) -> list[str]:
+    for i, name in enumerate(images):
+        write_image(path / "imagesTr" / f"{name}.nrrd", picture(i))
+    for i, name in enumerate(labels):
+        write_image(path / "labelsTr" / f"{name}.nrrd", picture(i) // 100)
+    for i, name in enumerate(landmarks):
+        (path / "landmarks").mkdir(exist_ok=True)
+        write_landmarks(path / "landmarks" / f"{name}.csv", points(i))
+    return [scan.name for scan in read_scans(path)]
+
+
+@pytest.mark.parametrize(
+    ("images", "partners", "names"),
+    [
+        (["amos_0001", "amos_0004"], ["amos_0001", "amos_0004"], ["amos_0001", "amos_0004"]),
+        (["amos_0000", "amos_0001"], ["amos_0000", "amos_0001"], ["amos_0000", "amos_0001"]),
+        (["amos_0004"], ["amos_0004"], ["amos_0004"]),
+        (["amos_0001", "amos_0004"], [], ["amos_0001", "amos_0004"]),
+        (["amos_0001_0000", "amos_0004_0000"], ["amos_0001", "amos_0004"], ["amos_0001", "amos_0004"]),
+        (["amos_0001_0000", "amos_0004_0000"], [], ["amos_0001", "amos_0004"]),
+        (["kim_0000", "lea_0000"], [], ["kim", "lea"]),
+        (["kim_0001", "lea_0001"], ["kim", "lea"], ["kim", "lea"]),
+        (["amos_0001", "amos_0004", "kim_0000"], ["amos_0001", "amos_0004", "kim"], ["amos_0001", "amos_0004", "kim"]),
+        (["amos_0001", "amos_0004"], ["amos_0001_seg", "amos_0004_seg"], ["amos_0001", "amos_0004"]),
+    ],
+)
+def test_numbers_of_nnunet_are_channels_or_of_the_name(
+    tmp_path: Path, images: list[str], partners: list[str], names: list[str]
+) -> None:
+    assert of_nnunet(tmp_path / "labels", images, partners, []) == names
+    landmarks = [each.removesuffix("_seg") for each in partners]
+    assert of_nnunet(tmp_path / "landmarks", images, [], landmarks) == names
+    assert of_nnunet(tmp_path / "both", images, partners, landmarks) == names
+
+
+def test_several_channels_of_nnunet_are_refused(tmp_path: Path) -> None:
+    for place, images, labels, words in (
+        ("a", ["kim_0000", "kim_0001"], ["kim"], "subject 'kim' has two files of images"),
+        ("b", ["kim_0001", "kim_0002"], ["kim"], "subject 'kim' has two files of images"),
+        ("c", ["kim_0000", "kim_0001"], [], "subject 'kim' has two files of images"),
+        ("d", ["amos_0001", "amos_0004"], ["amos_0001"], "subject 'amos_0004'"),
+        ("e", ["amos_0000", "amos_0001"], ["amos_0000"], "subject 'amos_0001'"),
+    ):
+        with pytest.raises(ModelFileError, match=words) as caught:
+            of_nnunet(tmp_path / place, images, labels, [])
+        one_line(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import logging
 import os
@@ -32,11 +33,13 @@ _READ: Final = (*IMAGE_SUFFIXES, *LANDMARK_SUFFIXES)
 _PLACE: Final = "{name}"
 
 _FOLDERS: Final = {"images": ("images", "imagesTr"), "labels": ("labels", "labelsTr"), "landmarks": ("landmarks",)}
+_PARTNERS: Final = (*_FOLDERS["labels"], *_FOLDERS["landmarks"])
 _FINISHED: Final = "final"
 """Folder within that of the labels, of MONAI Label: those that a person has approved."""
 _CHANNELS: Final = "imagesTr"
 """Folder of nnU-Net, in which the images of NAME are called NAME_0000, NAME_0001, ..."""
-_CHANNEL: Final = re.compile(r"(?P<name>.+)_\d{4}")
+_FIRST_CHANNEL: Final = "0000"
+_CHANNEL: Final = re.compile(r"(?P<name>.+)_(?P<number>\d{4})")
 
 _UNREAD: Final = (
     *(".hdr", ".img", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".par", ".rec", ".ima"),
@@ -44,7 +47,14 @@ _UNREAD: Final = (
 )
 """Endings of images beside those that are read."""
 _NOTES: Final = (".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".log", ".json", ".toml", ".py", ".ipynb", ".html", "")
-"""Endings of what is plainly no data: mentioned only if it is called like a subject."""
+"""Endings of what is plainly no data: mentioned only if it is called like a subject, or lies among data."""
+_KNOWN_NOTES: Final = re.compile(
+    r"readme|licen[cs]e|copying|copyright|notice|authors|contributors|contributing|citation|changes|changelog|history|"
+    r"version|makefile|dataset|dataset_description",
+    re.I,
+)
+_LOOKED_AT: Final = 4096
+"""Bytes of a file that tell text from other things."""
 _HEADERS: Final = (".mhd", ".nhdr", ".hdr")
 _VALUES: Final = (".raw", ".zraw", ".img", ".gz")
 _JUNK: Final = ("thumbs.db", "desktop.ini")
@@ -188,14 +198,35 @@ def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
         if not found.own["landmarks"] and suffix(path) == ".npy" and _LANDMARKS.fullmatch(called):
             found.landmarks.append((called, path))
         elif not before or called in labelled or (found.own["labels"] and not beside):
-            channel = _CHANNEL.fullmatch(called) if found.place.name == _CHANNELS else None
-            found.images.append((channel["name"] if channel else called, path))
+            found.images.append((called, path))
         elif path.is_dir() or suffix(path) in _LABEL_SUFFIXES:
             found.labels.append((called, path))
         elif beside:
             found.strangers.append(path)
         else:
             found.images.append((called, path))
+    if found.place.name == _CHANNELS:
+        _strip_channels(found)
+
+
+def _strip_channels(found: _Found) -> None:
+    """Leave out the numbers of nnU-Net's channels after names; other numbers of four digits are parts of names."""
+    partners = {name for called, _ in found.labels for name in (called, *_stripped(_LABELS, called))}
+    partners |= {name for called, _ in found.landmarks for name in (called, *_stripped(_LANDMARKS, called))}
+    numbers: dict[str, set[str]] = {}
+    whole = set()  # names before a number that is their own
+    for match in (_CHANNEL.fullmatch(called) for called, _ in found.images):
+        if match:
+            numbers.setdefault(match["name"], set()).add(match["number"])
+            if match[0] in partners:
+                whole.add(match["name"])
+    whole |= {
+        name for name, each in numbers.items() if name not in partners and len(each) > 1 and _FIRST_CHANNEL not in each
+    }
+    for i, (called, path) in enumerate(found.images):
+        match = _CHANNEL.fullmatch(called)
+        if match and match["name"] not in whole:
+            found.images[i] = (match["name"], path)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -269,8 +300,32 @@ def _is_quiet(path: Path, names: Sequence[str], found: _Found) -> bool:
     if path.is_dir():
         return False
     headers = (stem(each) for _, each in (*found.images, *found.labels) if suffix(each) in _HEADERS)
-    values = suffix(path) in _VALUES and any(path.name.startswith(f"{each}.") for each in headers)
-    return values or (suffix(path) in _NOTES and stem(path) not in names)
+    if suffix(path) in _VALUES and any(path.name.startswith(f"{each}.") for each in headers):
+        return True
+    if suffix(path) not in _NOTES or _is_called_like(stem(path), names):
+        return False
+    if _KNOWN_NOTES.fullmatch(stem(path)):
+        return True
+    among_partners = path.parent != found.place and path.parent.name in (*_PARTNERS, _FINISHED)
+    return not among_partners and (suffix(path) != "" or _is_text(path))
+
+
+def _is_called_like(called: str, names: Iterable[str]) -> bool:
+    """Return whether something is called like a subject, whatever word may follow."""
+    return any(called.startswith(name) and called[len(name) : len(name) + 1] in ("", *" ._-") for name in names)
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether this is a file that can be opened and begins with plain text."""
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_LOOKED_AT)
+        # A character that goes on beyond the beginning is left out.
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _tell_of(folder: Path, paths: Sequence[Path]) -> None:
