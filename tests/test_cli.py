@@ -34,7 +34,7 @@ from modelaug import (
 )
 from modelaug.cli import _console, app
 from modelaug.cli.fit import parse_indices
-from modelaug.io import read_field, read_image, write_image
+from modelaug.io import read_field, read_image, write_field, write_image
 from tests.examples import basis_model, heart_model, hearts, plane_model, volume
 
 COMMANDS = ("demo", "fit", "sample", "pretrain", "train", "register", "compare", "info")
@@ -108,14 +108,14 @@ class TestHelp:
         [
             ("typer", ["--help"], "pip install 'modelaug[cli]'"),
             ("torch", ["train", "model.npz", "-o", "net"], "pip install 'modelaug[train]'"),
-            ("SimpleITK", ["info", "field.mha"], "pip install 'modelaug[io]'"),
+            ("nibabel", ["info", "field.nii"], "pip install 'modelaug[io]'"),
         ],
     )
     def test_missing_extra_is_named_in_one_line(
         self, home: Path, tmp_path: Path, absent: str, arguments: list[str], message: str
     ) -> None:
         shutil.copy(home / "model.npz", tmp_path / "model.npz")
-        (tmp_path / "field.mha").write_bytes(b"")
+        write_field(tmp_path / "field.nii", np.zeros((2, 4, 4)))
         code = (
             f"import sys; sys.modules[{absent!r}] = None; sys.argv = ['modelaug', *{arguments!r}];"
             "from modelaug.__main__ import main; main()"
