@@ -15,12 +15,11 @@ demo: $(VENV)/.installed
 
 # On all cores, but for the few tests that take long; `make test WORKERS=0` runs one test after the other.
 WORKERS ?= auto
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 test: $(VENV)/.tested
-	$(PYTEST) -m 'not long'
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m 'not long'
 
 test-long: $(VENV)/.tested
-	$(PYTEST) -m long
+	$(BIN)/python -m pytest -m long
 
 # Editable: Python files are used where they are; changed C++ files or build files install anew. Whoever has the tests'
 # needs has the package too, so a fresh `make test` installs once.
