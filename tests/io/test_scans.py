@@ -17,6 +17,7 @@ from modelaug import Cohort, LandmarkObject, ModelFileError
 from modelaug.io import Geometry, read_named_landmarks, read_scans, write_image, write_landmarks
 from modelaug.io.descriptions import read_description
 from tests.examples import one_line, philox
+from tests.io.dicoms import write_dicom
 from tests.io.test_images import dicom
 
 GRID = (12, 15)
@@ -468,3 +469,19 @@ def test_others_are_not_turned_onto_a_file_that_says_no_orientation(tmp_path: Pa
     np.testing.assert_array_equal(anna.image[0], picture(0, grid))
     np.testing.assert_array_equal(bert.image[0], picture(1, grid))
     np.testing.assert_array_equal(carl.image[0], picture(2, grid)[..., ::-1])
+
+
+def test_dicom_that_says_no_orientation_is_taken_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = philox(9).integers(0, 1000, size=GRID, dtype=np.int16)
+    write_dicom(tmp_path / "anna.dcm", values, ImageOrientationPatient=None, ImagePositionPatient=None)
+    turned_by_half = Geometry([1.0, 1.0], direction=-np.eye(2))
+    write_image(tmp_path / "bert.nrrd", values.astype(np.float32), geometry=turned_by_half)
+    for subjects, told in ((["anna", "bert"], 1), (["bert", "anna"], 1), (["anna"], 0)):
+        describe(tmp_path, f"subjects = {json.dumps(subjects)}")
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="modelaug"):
+            scans = read_scans(tmp_path)
+        for scan in scans:
+            np.testing.assert_array_equal(scan.image[0], values)
+        lines = [record.getMessage() for record in caplog.records]
+        assert [line.endswith("how they are oriented: 'anna'") for line in lines] == [True] * told
