@@ -32,7 +32,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130
 FINISHED = "is there and not empty"
 """What `convert` says of a folder that was complete when the kill came."""
-TIMES = ("seconds", "seconds_per_step", "seconds_to_prepare")
+TIMES = ("seconds", "seconds_per_pair", "seconds_per_step", "seconds_to_prepare")
 
 
 @dataclass
