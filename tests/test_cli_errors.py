@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import warnings
@@ -187,3 +188,21 @@ def test_warnings_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert warnings.showwarning is not shown
     assert capsys.readouterr().err == "modelaug: a.dcm does not say how large its pixels are; 1 mm is assumed\n"
+
+
+def test_what_cannot_be_printed_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    from modelaug.cli._console import print_table
+
+    print_table({"source": "half \ud800"}, title="a")
+    assert r"half \ud800" in capsys.readouterr().out
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("panel")
+    heart_model().save(tmp_path / "m.npz")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = (sys.executable, "-m", "modelaug", "explore", tmp_path / "m.npz", "--no-browser", "--port", port)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"modelaug: --port {port} cannot be used (Address already in use); pass another one" in done.stderr

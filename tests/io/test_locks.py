@@ -217,3 +217,13 @@ def test_leftovers_are_known_by_the_names_of_their_files(tmp_path: Path) -> None
     remove_leftovers(tmp_path, {"a.csv"}.__contains__)
     assert {path.name for path in tmp_path.iterdir()} == set(names) - {".a.csv.x1_z.tmp"}
     remove_leftovers(tmp_path / "not there", {"a.csv"}.__contains__)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(ValueError, match="is a link, not the file of a run; remove it"), hold_folder(tmp_path / "a"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a" / LOCK).is_symlink()

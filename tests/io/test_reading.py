@@ -129,7 +129,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     one_line(caught.value)
 
 
-@pytest.mark.parametrize("value", [1, None, "a", [], {}, [[1], {"a": [2]}], {"a": {"b": [{}]}}])
+@pytest.mark.parametrize("value", [1, None, "a", "\u00fc\U0001f600", [], {}, [[1], {"a": [2]}], {"a": {"b": [{}]}}])
 def test_json_comes_back(value: Any) -> None:
     assert parse_json(json.dumps(value)) == value
 

@@ -179,7 +179,8 @@ def print_table(rows: Mapping[str, Any] | Sequence[Sequence[str]], *, title: str
     for k in range(len(header) or 2):
         table.add_column(header[k] if header else "", justify="right" if header and k else "left", overflow="fold")
     for line in lines:
-        table.add_row(*map(str, line))
+        # Halves of characters, which JSON can hold, cannot be printed.
+        table.add_row(*(str(each).encode(errors="backslashreplace").decode() for each in line))
     out.print(table)
 
 

@@ -34,7 +34,10 @@ def explore(
     from modelaug.explorer.serving import make_server
 
     view(choice, modes=modes)  # what is wrong with the model is said here, not in the browser
-    server = make_server(lambda: view(choice, modes=modes), port=port, title=f"modelaug: {thing.name}")
+    try:
+        server = make_server(lambda: view(choice, modes=modes), port=port, title=f"modelaug: {thing.name}")
+    except OSError as error:
+        raise OSError(f"--port {port} cannot be used ({error.strerror}); pass another one, or 0 for any") from error
     url = f"http://localhost:{server.port}/"
     out.print(f"{thing} is shown at {url}, until Ctrl-C")
     server.start()

@@ -35,6 +35,7 @@ LOCK: Final = ".modelaug.lock"
 _LOG: Final = logging.getLogger(__name__)
 _UNSUPPORTED: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _BUSY: Final = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+_OPEN: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _BEYOND: Final = 2**30  # the byte that Windows locks; others may read all before it
 _LONGEST: Final = 4096  # bytes of a note
 _SHOWN: Final = 200  # characters of a command
@@ -153,6 +154,8 @@ def hold_folder(
     ------
     BlockingIOError
         If another run holds the folder; the message says which.
+    ValueError
+        If the lock's file is a link.
     FolderLostError
         At the end, if the folder was removed or moved meanwhile, instead of whatever that led to.
     """
@@ -199,8 +202,10 @@ def _wait(folder: Path, name: str, patience: float) -> Hold:
 def _acquire(folder: Path, path: Path) -> int:
     """Return the handle of a lock's file that is locked and says who we are."""
     while True:
+        if path.is_symlink():  # to something of the user's, which would be overwritten
+            raise ValueError(f"{path} is a link, not the file of a run; remove it")
         with writing(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            handle = os.open(path, _OPEN, 0o666)
         try:
             if not _lock(handle):
                 raise BlockingIOError(
