@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants import files, foundations, learning, measures, methods, surroundings
+from tests.mutants import files, formats, foundations, learning, measures, methods, surroundings
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -14,4 +14,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *measures.MUTANTS,
     *surroundings.MUTANTS,
     *files.MUTANTS,
+    *formats.MUTANTS,
 )
