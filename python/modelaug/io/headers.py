@@ -25,6 +25,7 @@ from modelaug.io.reading import ModelFileError, check_file
 __all__ = [
     "LONGEST_HEADER",
     "PLAIN_NUMBER",
+    "UNITS",
     "Encoding",
     "Header",
     "Kind",
@@ -63,7 +64,8 @@ _BEST_RATIO: Final = 1040
 _SMALLEST: Final = 1e-6
 _LARGEST: Final = 1e6
 _FARTHEST: Final = 1e9
-_UNITS: Final = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
+UNITS: Final = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
+"""Millimetres of what files give lengths in."""
 _OTHER_WAY: Final = re.compile(r"\b(to[-_ ]?parent|modell?ing|push|forward)\b", re.IGNORECASE)
 _OTHER_VECTORS: Final = re.compile(
     r"\b(absolute|positions|velocity|velocities|momentum|jacobian|coefficients?|control[-_ ]?points?|b-?splines?)\b",
@@ -212,9 +214,9 @@ def lengths_in_mm(path: Path, unit: str) -> float:
     word = unit.strip().strip('"').lower()
     if word in _UNKNOWN_UNITS:
         return 1.0
-    if word not in _UNITS:
+    if word not in UNITS:
         raise ModelFileError(f"{path} has lengths in {unit[:20]!r}; save it in mm")
-    return _UNITS[word]
+    return UNITS[word]
 
 
 def no_field(notes: Mapping[str, str], *, unit_of_space: float = 1.0) -> str:

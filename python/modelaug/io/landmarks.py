@@ -19,7 +19,7 @@ from modelaug import _checks
 from modelaug.io.archives import write_atomically
 from modelaug.io.arrays import read_npy
 from modelaug.io.geometry import Geometry, suffix
-from modelaug.io.reading import ModelFileError, read_text, reading
+from modelaug.io.reading import ModelFileError, parse_json, read_text, reading
 from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows_of, to_numbers, write_rows
 
 __all__ = [
@@ -333,19 +333,16 @@ def _read_markups(path: str | Path) -> tuple[Points, Names]:
     """Read the control points of a markup, (m, 3) in LPS, after Slicer's schema of markups 1.0."""
     text = read_text(path, "a markup of Slicer")
     with reading(path, "a markup of Slicer", "save it again"):
-        try:
-            markups = json.loads(text)["markups"]
-            if len(markups) != 1:
-                raise ModelFileError(f"{path} holds {len(markups)} markups; save each in a file of its own")
-            markup = markups[0]
-            system, units = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
-            controls = markup["controlPoints"]
-            given = [str(each.get("label") or "") for each in controls]
-            # Whatever else the state is, such as that of a point being placed: there is a position.
-            unset = [each.get("positionStatus") in _UNSET or _is_unset(each["position"]) for each in controls]
-            positions = [each["position"] for each in controls]
-        except KeyError as error:
-            raise ValueError(f"it lacks {error}") from error
+        markups = parse_json(text)["markups"]
+        if len(markups) != 1:
+            raise ModelFileError(f"{path} holds {len(markups)} markups; save each in a file of its own")
+        markup = markups[0]
+        system, units = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+        controls = markup["controlPoints"]
+        given = [str(each.get("label") or "") for each in controls]
+        # Whatever else the state is, such as that of a point being placed: there is a position.
+        unset = [each.get("positionStatus") in _UNSET or _is_unset(each["position"]) for each in controls]
+        positions = [each["position"] for each in controls]
     names = _given(given)
     _check_set(path, names, unset)
     if system not in ("LPS", "RAS"):

@@ -28,7 +28,7 @@ from modelaug.io.headers import (
 )
 from modelaug.io.reading import ModelFileError, reading
 
-__all__ = ["read_nrrd_header"]
+__all__ = ["read_nrrd_header", "read_nrrd_notes"]
 
 _TYPES: Final = {
     name: kind
@@ -94,6 +94,12 @@ def read_nrrd_header(path: Path) -> Header:
     """
     with reading(path, "NRRD"):
         return _header(path, *_lines(path))
+
+
+def read_nrrd_notes(path: Path) -> Lines:
+    """Return what other programs note in an NRRD file, in UTF-8, by its name; errors as of `read_nrrd_header`."""
+    with reading(path, "NRRD"):
+        return {name: value.encode("latin-1").decode("utf-8", "replace") for name, value in _lines(path)[1].items()}
 
 
 def _lines(path: Path) -> tuple[Lines, Lines, int]:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.geometry import Geometry, voxels_apart
+from modelaug.io.nrrd import read_nrrd_notes
 from modelaug.io.reading import ModelFileError, reading
 from modelaug.orientation import turn_onto
 
 __all__ = ["check_segments", "on_grid"]
 
-_SEGMENT: Final = re.compile(r"Segment(\d+)_(Name|LabelValue)\s*:=\s*(.*)")
-_LONGEST_HEADER: Final = 2**20
+_SEGMENT: Final = re.compile(r"Segment(\d+)_(Name|LabelValue)")
 _SAME: Final = 0.05
 """Voxels by which grids may differ that are the same, but for rounding in their headers."""
 
@@ -108,9 +108,9 @@ def check_segments(files: Sequence[tuple[str, Path]]) -> None:
 
 def _segments(path: Path) -> Mapping[str, int]:
     """Return the numbers of the segments that a file of 3D Slicer names."""
-    with reading(path, "NRRD") as place, open(place, "rb") as file:
-        head = file.read(_LONGEST_HEADER).partition(b"\n\n")[0].replace(b"\r", b"").decode("utf-8", "replace")
-        found: dict[str, dict[str, str]] = {}
-        for number, key, value in _SEGMENT.findall(head):
-            found.setdefault(number, {})[key] = value.strip()
+    found: dict[str, dict[str, str]] = {}
+    for note, value in read_nrrd_notes(path).items():
+        if match := _SEGMENT.fullmatch(note):
+            found.setdefault(match[1], {})[match[2]] = value
+    with reading(path, "NRRD"):
         return {each["Name"]: int(each["LabelValue"]) for each in found.values() if len(each) == 2}

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks
+from modelaug.io.headers import UNITS
 from modelaug.io.reading import ModelFileError
 
 __all__ = ["Description", "read_description"]
 
 _MILLIMETRES: Final = {
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-6),
-    **dict.fromkeys(("um", "µm", "μm", "micron", "micrometer", "micrometre"), 1e-3),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
-    **dict.fromkeys(("m", "meter", "metre"), 1e3),
+    **UNITS,
+    **dict.fromkeys(("nanometer", "nanometre"), UNITS["nm"]),
+    **dict.fromkeys(("micrometer", "micrometre"), UNITS["um"]),
+    **dict.fromkeys(("millimeter", "millimetre"), UNITS["mm"]),
+    **dict.fromkeys(("centimeter", "centimetre"), UNITS["cm"]),
+    **dict.fromkeys(("meter", "metre"), UNITS["m"]),
     **dict.fromkeys(("in", "inch", "inche"), 25.4),
 }
-"""Units, without the s of several."""
+"""Units, also by their whole names, without the s of several."""
 _NO_LENGTH: Final = ("", "pixel", "voxel", "px", "reference frame", "null", "none")
 
 _PLANES: Final = "ZYXSQI"  # Q and I say nothing
