@@ -40,10 +40,10 @@ def test_what_is_too_much_is_refused_at_once(
     tmp_path: Path, text: str, message: str, read: Callable[[Path], Any]
 ) -> None:
     (tmp_path / "cohort.toml").write_text(text)
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ModelFileError, match=message if read is read_description else None) as caught:
         read(tmp_path / "cohort.toml")
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     one_line(caught.value)
     assert "cohort.toml" in str(caught.value)
     assert len(str(caught.value)) < 400

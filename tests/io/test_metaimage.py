@@ -18,6 +18,7 @@ from modelaug.io import Geometry, read_field, read_image
 from modelaug.io.images import read_labels
 from modelaug.io.volumes import read_volume
 from tests.examples import one_line, philox, rotation
+from tests.io.files import ramp, refused
 
 Array = npt.NDArray[Any]
 TYPES = {
@@ -50,19 +51,7 @@ def save(path: Path, says: dict[str, object], data: bytes, *, without: str = "")
     return path
 
 
-def ramp(*shape: int, dtype: str = "<i2") -> Array:
-    return (np.arange(np.prod(shape)).reshape(shape) % 100).astype(dtype)
-
-
 PLANE = ramp(4, 5).tobytes()
-
-
-def refused(path: Path, words: str) -> None:
-    for read in (read_image, read_labels):
-        with pytest.raises(ModelFileError, match=words) as caught:
-            read(path)
-        one_line(caught.value)
-        assert path.name in str(caught.value)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -22,6 +22,7 @@ from modelaug.io import Geometry, read_image, write_image
 from modelaug.io.images import read_labels
 from modelaug.io.volumes import read_volume
 from tests.examples import one_line, philox, rotation
+from tests.io.files import refused
 
 Array = npt.NDArray[Any]
 TYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
@@ -58,14 +59,6 @@ def affine(geometry: Geometry) -> Array:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = geometry.matrix, geometry.origin
     return RAS @ matrix
-
-
-def refused(path: Path, words: str) -> None:
-    for read in (read_image, read_labels):
-        with pytest.raises(ModelFileError, match=words) as caught:
-            read(path)
-        one_line(caught.value)
-        assert path.name in str(caught.value)
 
 
 def ramp(*shape: int) -> Array:
