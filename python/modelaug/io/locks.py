@@ -107,10 +107,13 @@ def make_parent(path: str | Path) -> None:
         If the folder cannot be made, or that folder is removed just now.
     """
     parent, missing = Path(os.path.abspath(path)).parent, []
-    held = {Path(file).parent: hold for (_, file), hold in tuple(_held.items())}
+    held = {Path(key[1]).parent: (key, hold) for key, hold in tuple(_held.items())}
     for folder in (parent, *parent.parents):
         if folder in held:
-            held[folder].check()
+            key, hold = held[folder]
+            # Another thread may have let go of it just now, which is no loss.
+            if hold.lost and _held.get(key) is hold:
+                raise hold.error()
     while parent not in held and not parent.is_dir():
         missing.append(parent)
         parent = parent.parent
