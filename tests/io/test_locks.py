@@ -123,11 +123,14 @@ def test_many_threads_one_at_a_time(tmp_path: Path) -> None:
 
     monkey = pytest.MonkeyPatch()
     monkey.setattr(locks, "_PAUSE", 0.0)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # so that threads meet in the middle of things
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     monkey.undo()
     assert (most[0], done[0]) == (1, 240)
 
