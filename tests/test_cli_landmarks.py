@@ -53,7 +53,6 @@ def test_labels_of_which_nothing_is_known(scans: Path, tmp_path: Path) -> None:
 
 
 def test_recipe_and_points_from_files(scans: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tomllib")
     (tmp_path / "mine.toml").write_text(
         '[[objects]]\nname = "cavity"\nlabels = [3]\ncounts = 12\nanchors = [{ rule = "given", name = "top" }]\n'
     )

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from modelaug import Cohort, LandmarkObject, ModelFileError
+from tests.cohorts import real_cohort
 from tests.examples import hearts, one_line, philox, plane, volume
-
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def _arguments(d: int = 2, *, n: int = 3, m: int = 5, channels: int | None = None) -> dict[str, Any]:
@@ -171,10 +170,7 @@ def test_examples_survive_their_file(tmp_path: Path, cohort: Any) -> None:
     ],
 )
 def test_real_cohorts_load(file: str, subjects: int, objects: set[str]) -> None:
-    path = DATA / file
-    if not path.exists():
-        pytest.skip(f"{file} is not here")
-    cohort = Cohort.load(path)
+    cohort = Cohort.load(real_cohort(file))
     assert len(cohort) == subjects
     assert cohort.grid == (256, 256)
     assert cohort.landmarks.shape[1:] == (104, 2)

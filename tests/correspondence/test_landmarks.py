@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,11 +28,9 @@ from modelaug.correspondence import (
     landmarks_from_labels,
 )
 from modelaug.correspondence.contours import structure_contour
+from tests.cohorts import real_cohort
 from tests.correspondence.test_contours import ONES, ellipse
 from tests.examples import one_line
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-LPBA40 = SHARED / "lpba40.npz"
 
 
 @functools.cache
@@ -88,11 +85,9 @@ def test_brains_of_phantoms_are_found() -> None:
     assert found.anchors.tolist() == [0, 30, *range(60, 70)]
 
 
-@pytest.mark.parametrize(("path", "make", "bound"), [(SHARED / "acdc32.npz", hearts, 0.3), (LPBA40, brains, 0.6)])
-def test_real_landmarks_are_reproduced(path: Path, make: Any, bound: float) -> None:
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here")
-    cohort = Cohort.load(path).subset(range(0, 32, 6))
+@pytest.mark.parametrize(("name", "make", "bound"), [("acdc32.npz", hearts, 0.3), ("lpba40.npz", brains, 0.6)])
+def test_real_landmarks_are_reproduced(name: str, make: Any, bound: float) -> None:
+    cohort = Cohort.load(real_cohort(name)).subset(range(0, 32, 6))
     found = landmarks_from_labels(cohort.labels, make(), spacing=cohort.spacing, names=cohort.names)
     assert found.objects == cohort.objects
     assert found.warnings == ()

@@ -72,7 +72,6 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_file_holds_all_that_a_recipe_can(tmp_path: Path) -> None:
-    pytest.importorskip("tomllib")
     pairs = ((4, 5), (6, 7))
     expected = Recipe(
         (
@@ -125,7 +124,6 @@ def test_named_recipes() -> None:
     ],
 )
 def test_mistakes_in_files_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
-    pytest.importorskip("tomllib")
     assert old in FILE
     with pytest.raises((ModelFileError, TypeError, ValueError), match=words) as caught:
         read_recipe(write(tmp_path, FILE.replace(old, new, 1)))
@@ -133,7 +131,6 @@ def test_mistakes_in_files_are_named(tmp_path: Path, old: str, new: str, words: 
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    pytest.importorskip("tomllib")
     with pytest.raises(ModelFileError, match="does not exist"):
         read_recipe(tmp_path / "none.toml")
     (tmp_path / "it.toml").write_bytes(b"\xff\xfe\x00")

@@ -19,11 +19,11 @@ import SimpleITK as sitk
 from modelaug import Cohort, ModelFileError, warp
 from modelaug.io import Geometry, displacement_from_itk, displacement_to_itk, read_field, write_field, write_image
 from modelaug.io.archives import write_atomically
+from tests.cohorts import real_cohort
 from tests.examples import one_line, philox, rotation
 
 Image = npt.NDArray[np.float32]
 GRIDS = [(20, 26), (12, 14, 16)]
-HEARTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "sunnybrook37.npz"
 RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -69,9 +69,7 @@ def test_simpleitk_resamples_by_our_files_as_warp_does(tmp_path: Path, grid: tup
 
 
 def test_real_hearts_are_resampled_as_warp_does(tmp_path: Path) -> None:
-    if not HEARTS.exists():
-        pytest.skip("needs the hearts")
-    image = Cohort.load(HEARTS).images[0, 0]
+    image = Cohort.load(real_cohort("sunnybrook37.npz")).images[0, 0]
     u, fixed, moving = field(image.shape), oblique(2), oblique(2, seed=2)
     write_image(tmp_path / "fixed.nii.gz", image, geometry=fixed)
     write_image(tmp_path / "moving.nii.gz", image, geometry=moving)

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from modelaug.locality import LocalizedOperator, eigen, localized_eigenimages
 from modelaug.locality.eigen import Eigenpairs, leading_eigenpairs
 from modelaug.normalization import normalize
 from modelaug.splines import SplineOptions
+from tests.cohorts import real_cohort
 from tests.examples import Array, one_line, philox
 from tests.reference import texture as reference
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "acdc32.npz"
 TAPERS = ("hard", "wendland", "gaussian")
 
 
@@ -254,9 +253,8 @@ def test_memory_is_linear_in_the_pixels() -> None:
     assert peak < side**4 * 4 / 25
 
 
-@pytest.mark.skipif(not DATA.is_file(), reason="needs the ACDC cohort")
 def test_real_hearts_at_full_resolution() -> None:
-    with np.load(DATA, allow_pickle=False) as file:
+    with np.load(real_cohort("acdc32.npz"), allow_pickle=False) as file:
         samples = normalized(Cohort(file["images"].astype(np.float32), file["landmarks"].astype(float)))
     operator = LocalizedOperator(samples, (256, 256), 90.0)
     pairs = leading_eigenpairs(operator, coverage=0.8, max_modes=100, rng=philox(8))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,10 @@ from modelaug.locality import (
     multi_object_distances,
     thresholds,
 )
+from tests.cohorts import real_cohort
 from tests.examples import Array, directions, one_line, philox, rotation
 from tests.reference import locality as reference
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TAPERS = ("hard", "wendland", "gaussian")
 RESCALES = ("total", "tail", "none")
 
@@ -100,10 +99,7 @@ def test_other_metrics_are_repaired_too() -> None:
 @functools.cache
 def _cohort(name: str) -> tuple[Array, Array, Array]:
     """Return every other landmark of a real cohort as aligned samples, with straight and multi-object distances."""
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"needs {path}")
-    cohort = Cohort.load(path)
+    cohort = Cohort.load(real_cohort(name))
     shapes = procrustes(cohort.landmarks[:, ::2] * cohort.spacing).shapes
     mean = shapes.mean(axis=0)
     halves = [LandmarkObject(o.name, tuple(i // 2 for i in o.indices if i % 2 == 0), o.kind) for o in cohort.objects]

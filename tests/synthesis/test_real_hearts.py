@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +10,15 @@ from scipy import ndimage
 
 import modelaug
 from modelaug import AppearanceModel, Cohort, PairOptions, PairSynthesizer
+from tests.cohorts import real_cohort
 from tests.examples import dice
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 HEARTS = ["acdc32.npz", "sunnybrook37.npz"]
-
-pytestmark = pytest.mark.skipif(not (DATA / HEARTS[0]).exists(), reason="the real hearts are not here")
 
 
 @functools.cache
 def model_of(name: str) -> AppearanceModel:
-    return AppearanceModel.fit(Cohort.load(DATA / name))
+    return AppearanceModel.fit(Cohort.load(real_cohort(name)))
 
 
 @pytest.mark.parametrize("name", HEARTS)
