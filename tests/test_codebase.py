@@ -37,6 +37,12 @@ def test_types() -> None:
     run(sys.executable, "-m", "mypy")
 
 
+@pytest.mark.parametrize("scanned", [["python"], ["tests", "bench", "docs", "--ignore", "DEP002,DEP004"]])
+def test_imports_are_declared(scanned: list[str]) -> None:
+    pytest.importorskip("deptry")
+    run(sys.executable, "-m", "deptry", "--no-ansi", *scanned)
+
+
 def test_stub_is_true(tmp_path: Path) -> None:
     run(sys.executable, "-m", "pybind11_stubgen", "modelaug._core", "-o", str(tmp_path))
     generated = (tmp_path / "modelaug" / "_core.pyi").read_text()

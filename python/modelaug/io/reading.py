@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import stat
@@ -202,8 +201,10 @@ def parse_json(text: str) -> Any:
 def read_toml(path: str | Path, remedy: str = "correct it") -> dict[str, Any]:
     """Return what a TOML file holds; errors as of `read_json`."""
     data = read_bytes(path, "TOML", most=_LONGEST_TOML)
-    # In the standard library from Python 3.11 on.
-    parser = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    if sys.version_info >= (3, 11):
+        import tomllib as parser
+    else:
+        import tomli as parser
     with reading(path, "TOML", remedy):
         text = data.decode("utf-8-sig")
         if _DEEP_KEY.search(text):
