@@ -52,6 +52,7 @@ _EXTRAS: Final = {
     "lightning": "train",
     "safetensors": "train",
     "matplotlib": "plot",
+    "jinja2": "plot",
     "PIL": "plot",
     "panel": "explore",
     "SimpleITK": "io",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard
-from xml.etree.ElementTree import Element
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core, plots
 from modelaug.cohort import Cohort
-from modelaug.comparison.page import add, add_picture, add_section, add_table, new_page, page_bytes
+from modelaug.comparison.page import Picture, Section, render_page
 from modelaug.evaluation import metric_info
 from modelaug.evaluation.statistics import TESTS
 from modelaug.io.archives import write_atomically
@@ -122,16 +121,15 @@ def write_report(
                 f"grid {cohort.grid}, in the plane"
             )
     title = f"{table['cohort']}: {_count(len(methods), 'registration method')} compared"
-    root, main = new_page(title)
-    _add_facts(main, cohort, table, records)
     best = _best(table)
-    _add_scores(main, table, best)
-    _add_plots(main, table, records, best)
-    _add_tests(main, table, best)
-    _add_examples(main, cohort, table, records, examples)
-    _add_trainings(main, curves or {})
-    add(main, "footer", f"Written by modelaug {_core.build_config()['version']}.")
-    data = page_bytes(root)
+    sections = [
+        _scores(table, best),
+        *_plots(table, records, best),
+        *_tests(table, best),
+        *([Section("Examples", pictures=_examples(cohort, table, records, examples))] if examples else []),
+        *_trainings(curves or {}),
+    ]
+    data = render_page(title, _facts(cohort, table, records), sections)
     write_atomically(path, lambda file: file.write(data))
 
 
@@ -150,12 +148,12 @@ def _best(table: Mapping[str, Any]) -> str | None:
     return str(choose(means, key=lambda name: float(means[name])))
 
 
-def _add_facts(main: Element, cohort: Cohort, table: Mapping[str, Any], records: Sequence[Record]) -> None:
+def _facts(cohort: Cohort, table: Mapping[str, Any], records: Sequence[Record]) -> dict[str, str]:
     pairs = {(record["fold"], record["fixed"], record["moving"]) for record in records}
     grid = " × ".join(map(str, cohort.grid))
     spacing = " × ".join(f"{length:g}" for length in cohort.spacing)
     better = "higher" if metric_info(table["metric"]).higher_is_better else "lower"
-    facts = {
+    return {
         "subjects": str(len(cohort)),
         "images": f"{grid} pixels of {spacing} mm",
         "folds": str(len({fold for fold, _, _ in pairs})) if pairs else "",
@@ -163,38 +161,34 @@ def _add_facts(main: Element, cohort: Cohort, table: Mapping[str, Any], records:
         "metric": f"{metric_title(table['metric'])}, {better} is better",
         "modelaug": _core.build_config()["version"],
     }
-    items = add(main, "dl", class_="facts")
-    for name, value in facts.items():
-        if value:
-            item = add(items, "div")
-            add(item, "dt", name)
-            add(item, "dd", value)
 
 
-def _add_scores(main: Element, table: Mapping[str, Any], best: str | None) -> None:
+def _scores(table: Mapping[str, Any], best: str | None) -> Section:
     metric, rows = table["metric"], table["methods"]
     others = list(dict.fromkeys(name for row in rows.values() for name in row["metrics"] if "/" not in name))
-    section = add_section(main, "Results")
+    lead = ""
     if best is not None and len(rows) > 1:
         better = "highest" if metric_info(metric).higher_is_better else "lowest"
         label = metric_title(metric).partition(" (")[0]
-        add(section, "p", f"{best} has the {better} mean {label}: {_spread(metric, rows[best])}.", class_="lead")
+        lead = f"{best} has the {better} mean {label}: {_spread(metric, rows[best])}."
     columns = {name: [row["metrics"].get(name, {}) for row in rows.values()] for name in others}
     columns = {metric: list(rows.values()), **columns}
     winners = {name: _winners(name, column) for name, column in columns.items() if name in (metric, *_ACCURACY)}
-    head = ["method", "pairs", *map(metric_title, columns), "time per pair"]
-    body = add_table(section, head)
-    for k, (name, row) in enumerate(rows.items()):
-        line = add(body, "tr")
-        add(line, "th", name, scope="row")
-        add(line, "td", str(row["n"]))
-        for each, column in columns.items():
-            cell = add(line, "td", None if k in winners.get(each, ()) else _spread(each, column[k]))
-            if cell.text is None:
-                add(cell, "strong", _spread(each, column[k]))
-        add(line, "td", _duration(row.get("seconds_per_pair")))
-    note = "Means over test pairs ± standard deviation, the best overlap or distance in bold."
-    add(section, "p", note, class_="note")
+    return Section(
+        "Results",
+        lead=lead,
+        head=["method", "pairs", *map(metric_title, columns), "time per pair"],
+        rows={
+            name: [
+                str(row["n"]),
+                *(_spread(each, column[k]) for each, column in columns.items()),
+                _duration(row.get("seconds_per_pair")),
+            ]
+            for k, (name, row) in enumerate(rows.items())
+        },
+        best={(list(rows)[k], 1 + i) for i, each in enumerate(columns) for k in winners.get(each, ())},
+        note="Means over test pairs ± standard deviation, the best overlap or distance in bold.",
+    )
 
 
 def _winners(metric: str, rows: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -207,62 +201,51 @@ def _winners(metric: str, rows: Sequence[Mapping[str, Any]]) -> set[int]:
     return {k for k, text in written.items() if text == best}
 
 
-def _add_plots(main: Element, table: Mapping[str, Any], records: Sequence[Record], best: str | None) -> None:
+def _plots(table: Mapping[str, Any], records: Sequence[Record], best: str | None) -> Iterator[Section]:
     metric, methods = table["metric"], list(table["methods"])
     known = {record["method"] for record in records if _known(record.get(metric))}
     if not known:
         return
-    section = add_section(main, "Scores of all pairs")
-    add_picture(
-        section,
+    picture = Picture(
         plots.plot_scores(records, metric, methods=methods),
         f"{metric_title(metric)} of every test pair by method",
         "A dot is a test pair, a line of dots a fold. Boxes reach from the first to the third quartile, whiskers to "
         "the last pair within 1.5 times the box's length.",
     )
+    yield Section("Scores of all pairs", pictures=[picture])
     if best is None or best not in known or len(known) < 2:
         return
-    section = add_section(main, f"Differences to {best}")
-    add_picture(
-        section,
+    picture = Picture(
         plots.plot_differences(records, metric, best, methods=methods),
         f"Differences of {metric_title(metric)} to {best}, pair by pair",
         f"Every pair's score less that of {best} for the same pair. On the tinted side a method is better than {best}; "
         "the right column says for how many pairs it is.",
     )
+    yield Section(f"Differences to {best}", pictures=[picture])
 
 
-def _add_tests(main: Element, table: Mapping[str, Any], best: str | None) -> None:
+def _tests(table: Mapping[str, Any], best: str | None) -> Iterator[Section]:
     tests = {name: test for name, test in table.get("tests", {}).items() if test is not None}
     if not tests:
         return
-    section = add_section(main, "Tests")
     members = {f"{a} vs {b}": (a, b) for a in table["methods"] for b in table["methods"]}
     metric = table["metric"]
     readings = {name: _reading(metric, *members[name], test) for name, test in tests.items() if name in members}
     of_best = [reading for name, reading in readings.items() if best in members[name]]
-    items = add(section, "ul")
-    for reading in of_best or readings.values():
-        add(items, "li", reading)
     sizes = {key: {test.get(key) for test in tests.values()} for key in ("pairs", "subjects", "folds")}
     same = {key: values.pop() for key, values in sizes.items() if len(values) == 1}
     columns = [key for key in dict.fromkeys(key for test in tests.values() for key in test) if key != "better"]
     columns = [key for key in columns if key not in same]
-    body = add_table(section, ["comparison", *(_HEADINGS.get(key, key.replace("_", " ")) for key in columns)])
-    for name, test in tests.items():
-        line = add(body, "tr")
-        add(line, "th", name, scope="row")
-        for key in columns:
-            add(line, "td", _test_cell(metric, key, test.get(key)))
     sample = ", ".join(f"{n} {key}" for key, n in same.items() if n is not None)
-    add(
-        section,
-        "p",
-        (f"Tested on {sample}. " if sample else "")
+    yield Section(
+        "Tests",
+        sentences=of_best or list(readings.values()),
+        head=["comparison", *(_HEADINGS.get(key, key.replace("_", " ")) for key in columns)],
+        rows={name: [_test_cell(metric, key, test.get(key)) for key in columns] for name, test in tests.items()},
+        note=(f"Tested on {sample}. " if sample else "")
         + "Test pairs share images, so they are no independent sample. Sentences and intervals go by the dyadic "
         "t-test, which allows for that; the paired t-test does not and finds too much. The effect size is that of the "
         "subjects. No p-value is adjusted for the number of tests.",
-        class_="note",
     )
 
 
@@ -300,46 +283,44 @@ def _test_cell(metric: str, key: str, value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _add_examples(
-    main: Element, cohort: Cohort, table: Mapping[str, Any], records: Sequence[Record], examples: Sequence[Example]
-) -> None:
-    if not examples:
-        return
+def _examples(
+    cohort: Cohort, table: Mapping[str, Any], records: Sequence[Record], examples: Sequence[Example]
+) -> Iterator[Picture]:
     metric, order = table["metric"], {name: k for k, name in enumerate(table["methods"])}
     names = {key: i for i, name in enumerate(cohort.names) for key in (i, name)}
     scores = {(r["method"], r["fold"], names.get(r["fixed"]), names.get(r["moving"])): r.get(metric) for r in records}
     pairs: dict[tuple[int, int, int], list[Example]] = {}
     for each in examples:
         pairs.setdefault((each.fold, each.fixed, each.moving), []).append(each)
-    section = add_section(main, "Examples")
     label = metric_title(metric).partition(" (")[0]
     for (fold, fixed, moving), group in sorted(pairs.items()):
         group.sort(key=lambda each: order[each.method])
         values = [scores.get((each.method, fold, fixed, moving)) for each in group]
         notes = [f"{label}\n{_with_unit(metric, write_value(metric, v))}" if _known(v) else "" for v in values]
         of = f"{cohort.names[moving]} registered to {cohort.names[fixed]} (fold {fold})"
-        add(section, "h3", of)
-        add_picture(
-            section,
+        yield Picture(
             plots.plot_examples(cohort, group, notes=notes),
             f"{of}, by {', '.join(each.method for each in group)}",
             "Above the pair before registration, below it a row per method. Solid contours are the fixed image's, "
             "dashed ones the moving image's, moved along with it; overlays are grey where the images agree.",
+            heading=of,
             dpi=120,  # mostly photographs, which take much room
         )
 
 
-def _add_trainings(main: Element, curves: Mapping[str, Mapping[int, str | Path]]) -> None:
+def _trainings(curves: Mapping[str, Mapping[int, str | Path]]) -> Iterator[Section]:
     tables = [read_metrics(path) for runs in curves.values() for path in runs.values()]
     if not tables:
         return
-    section = add_section(main, "Trainings")
-    for column, text in (
-        ("loss", "The loss of the training pairs. Methods that draw other pairs have other losses: compare folds."),
-        ("validation_epe", "The error of generated pairs that were not trained on."),
-    ):
-        if any(np.isfinite(table.get(column, np.nan)).any() for table in tables):
-            add_picture(section, plots.plot_curves(curves, column=column), f"{column} by step, method and fold", text)
+    pictures = [
+        Picture(plots.plot_curves(curves, column=column), f"{column} by step, method and fold", text)
+        for column, text in (
+            ("loss", "The loss of the training pairs. Methods that draw other pairs have other losses: compare folds."),
+            ("validation_epe", "The error of generated pairs that were not trained on."),
+        )
+        if any(np.isfinite(table.get(column, np.nan)).any() for table in tables)
+    ]
+    yield Section("Trainings", pictures=pictures)
 
 
 def _known(value: Any) -> TypeGuard[float]:
