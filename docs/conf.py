@@ -34,7 +34,6 @@ myst_heading_anchors = 3
 # A backticked name in a docstring becomes a link where it is one of the package's.
 default_role = "py:obj"
 nitpick_ignore_regex = [
-    ("py:obj", ".*"),  # parameters and private names stay plain
     ("py:class", r"(torch|scipy|abc)\..*"),  # base classes; links to other projects would need the network
 ]
 autosummary_generate = True

@@ -1,14 +1,21 @@
-"""What lets Sphinx read the package's docstrings as they are written."""
+"""What lets Sphinx read the package's docstrings as they are written, and find what their names in backticks mean."""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import pydoc
 import re
+import sys
 from typing import Any
 
-__all__ = ["escape_stars", "setup"]
+from sphinx.util.nodes import make_refnode
+
+__all__ = ["escape_stars", "exists", "mark_arguments", "setup"]
 
 _LITERAL = re.compile(r"(``.*?``)")
 _STAR = re.compile(r"(?<![\\*\w])\*(?=\w)(?!\w+\*)")
+_NAME = re.compile(r"(?<![`:\w])`(\w+)`(?!`)")
 
 
 def escape_stars(line: str) -> str:
@@ -17,11 +24,53 @@ def escape_stars(line: str) -> str:
     return "".join(part if k % 2 else _STAR.sub(r"\\*", part) for k, part in enumerate(parts))
 
 
+def mark_arguments(line: str, names: set[str]) -> str:
+    """Make names of arguments in backticks, which are no links, emphases."""
+    return _NAME.sub(lambda found: f"*{found[1]}*" if found[1] in names else found[0], line)
+
+
+def exists(name: str) -> bool:
+    """Return whether a dotted name, from anywhere within the package, is one of something, though it has no page."""
+    modules = [module for key, module in sys.modules.items() if key.split(".")[0] == "modelaug"]
+    return pydoc.locate(name) is not None or any(_has(module, name.split(".")) for module in modules)
+
+
+def _has(value: Any, names: list[str]) -> bool:
+    for name in names:
+        if not hasattr(value, name) and name not in getattr(value, "__annotations__", ()):
+            return False
+        value = getattr(value, name, None)
+    return True
+
+
+def _arguments(name: str, value: Any) -> set[str]:
+    """Return the arguments and fields of a function or a class, for a method those of its class, too."""
+    found = set(getattr(value, "__annotations__", ()))
+    with contextlib.suppress(TypeError, ValueError):  # for it may be neither a function nor a class
+        found |= set(inspect.signature(value).parameters)
+    owner = pydoc.locate(name.rpartition(".")[0])
+    return found | _arguments("", owner) if inspect.isclass(owner) else found
+
+
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = [escape_stars(line) for line in lines]
+    names = _arguments(name, obj)
+    lines[:] = [mark_arguments(escape_stars(line), names) for line in lines]
+
+
+def _resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """Link to what has a page under a longer name; leave plain what has none; else the name is one of nothing."""
+    if node.get("refdomain") != "py" or node.get("reftype") != "obj":
+        return None
+    target = node["reftarget"]
+    found = env.domains["py"].find_obj(env, None, None, target, "obj", 1)
+    if found:
+        name, entry = min(found, key=lambda each: len(each[0]))
+        return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
+    return content if exists(target) else None
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Escape before numpydoc, whose priority is 500, takes sections apart."""
     app.connect("autodoc-process-docstring", _process, priority=400)
+    app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

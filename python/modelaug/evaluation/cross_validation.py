@@ -169,8 +169,8 @@ def cross_validate(
     cohort
         The subjects.
     methods
-        By name, functions `fit(training, fold)`, or objects with such a method, which learn from the cohort of the
-        training subjects and return a function `register(fixed, moving)`: two images (c, *grid) in, the displacement
+        By name, functions ``fit(training, fold)``, or objects with such a method, which learn from the cohort of the
+        training subjects and return a function ``register(fixed, moving)``: two images (c, *grid) in, the displacement
         (d, *grid) in voxels out, or None for none. `no_registration` is one.
     folds, seed, groups
         See `split_folds`.

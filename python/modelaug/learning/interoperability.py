@@ -39,7 +39,7 @@ _LANDMARKS: Final = ("landmarks_fixed", "landmarks_moving")
 
 
 def pair_dictionary(pair: Pair) -> dict[str, Tensor]:
-    """Return a pair as a dictionary of tensors, as MONAI's dictionary transforms, datasets and `Warp` take it.
+    """Return a pair as a dictionary of tensors, as MONAI's dictionary transforms, datasets and ``Warp`` take it.
 
     Axes and components stay in array-axis order, which is MONAI's, too: ``monai.networks.blocks.Warp()`` of a batch of
     moving images by ``ddf`` is what `warp` makes of them. A data set of pairs 0 to n - 1 is

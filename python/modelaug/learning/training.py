@@ -47,13 +47,13 @@ def train(
     ``options.loss`` adds to it; validation measures the end-point error in voxels at full resolution on held-out pairs
     of the same source. On a machine with a GPU that is used.
 
-    The folder gets ``metrics.csv``, one line per `log_every` steps and validation; ``last.ckpt``, from which an
+    The folder gets ``metrics.csv``, one line per ``log_every`` steps and validation; ``last.ckpt``, from which an
     interrupted run resumes with the same pairs and optimizer state, so that with the same threads on one machine the
     result is that of a run without interruption; and the kept weights ``net.safetensors`` with their card ``net.json``.
     When the process is asked to end (SIGTERM) it writes a checkpoint first.
 
     Started by torchrun, in several processes and on several machines that share the folder, each with a GPU or all on
-    the CPU, each process trains on `batch_size` pairs per step: process r of w in step k on the pairs ``(k * w + r) *
+    the CPU, each process trains on ``batch_size`` pairs per step: process r of w in step k on the pairs ``(k * w + r) *
     batch_size`` onwards. Gradients are averaged, so that all hold the weights that one process with w times the batch
     would have, up to rounding (but for batch normalisation, which sees each process's own batch). The first process
     alone validates, logs and writes. ::
@@ -78,7 +78,7 @@ def train(
     resume
         Continue what `out` holds; a finished run returns at once. False starts anew and overwrites.
     progress
-        Show a bar on a terminal; elsewhere log a line per `log_every` steps to
+        Show a bar on a terminal; elsewhere log a line per ``log_every`` steps to
         ``logging.getLogger("modelaug.learning")``.
     threads
         Threads of each process; None means all cores, shared among the machine's processes. Where the network runs on

@@ -103,7 +103,7 @@ class EigenimageReport:
     levels : tuple of EigenimageLevel
         From the coarsest to the finest.
     variance_ratio : float
-        Total variance of the merged model as a fraction of the trace; depends on `rescale`.
+        Total variance of the merged model as a fraction of the trace; depends on ``rescale``.
     """
 
     trace: float

@@ -173,7 +173,7 @@ def blobs3d(n: int, *, shape: Sequence[int] = (64, 64, 64), seed: int = 0) -> Co
     shape
         Planes, rows and columns of the volumes, at least 24 each. The field of view is always 128 mm along each axis.
     seed
-        Subject `i` depends on `seed` and `i` only: a longer cohort starts with the shorter one.
+        Subject i depends on `seed` and i only: a longer cohort starts with the shorter one.
 
     Returns
     -------

@@ -215,7 +215,7 @@ def brain(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
     shape
         Rows and columns of the images, at least 48 each. The field of view is always 236 mm x 236 mm.
     seed
-        Subject `i` depends on `seed` and `i` only: a longer cohort starts with the shorter one.
+        Subject i depends on `seed` and i only: a longer cohort starts with the shorter one.
 
     Returns
     -------

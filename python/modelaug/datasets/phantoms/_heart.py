@@ -25,7 +25,7 @@ def heart(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
     shape
         Rows and columns of the images, at least 48 each. The field of view is always 256 mm x 256 mm.
     seed
-        Subject `i` depends on `seed` and `i` only: a longer cohort starts with the shorter one.
+        Subject i depends on `seed` and i only: a longer cohort starts with the shorter one.
 
     Returns
     -------
