@@ -1,4 +1,4 @@
-# make demo | test | test-long | fuzz | mutants | lint | format | docs | bench | instructions | sanitize | tsan | wheel | clean
+# make demo | test | test-long | fuzz | mutants | lint | format | docs | structure | bench | instructions | sanitize | tsan | wheel | clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name 
 
 BENCHMARKS := floor kernels synthesis scaling feeding networks
 
-.PHONY: demo test test-long fuzz mutants lint format docs stubs bench instructions sanitize tsan wheel clean
+.PHONY: demo test test-long fuzz mutants lint format docs structure stubs bench instructions sanitize tsan wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/modelaug demo --out demo
@@ -64,6 +64,10 @@ format: $(VENV)/.tested
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find cpp -name '*.[ch]pp')
 
+# The table of rooms in CONTRIBUTING.md, from the imports.
+structure: $(VENV)/.tested
+	$(BIN)/python -m tests.structure
+
 stubs: $(VENV)/.tested
 	$(BIN)/python -m pybind11_stubgen modelaug._core -o build/stubs
 	cp build/stubs/modelaug/_core.pyi python/modelaug/_core.pyi
@@ -105,7 +109,7 @@ sanitize: $(VENV)/.developed
 	cp -r python/modelaug build/asan-ubsan/package/ && cp build/asan-ubsan/_core*.so build/asan-ubsan/package/modelaug/
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/asan-ubsan/package \
-	$(BIN)/python -c "$$PYTEST_WITHOUT_EDITABLE" -q tests/test_splines.py tests/test_fields.py tests/test_warping.py tests/test_maps.py tests/properties -k 'not fork'
+	$(BIN)/python -c "$$PYTEST_WITHOUT_EDITABLE" -q tests/transforms/test_splines.py tests/transforms/test_fields.py tests/transforms/test_warping.py tests/transforms/test_diffeomorphic.py tests/properties -k 'not fork'
 
 tsan: $(VENV)/.developed
 	$(call PRESET,tsan)

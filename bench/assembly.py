@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import AppearanceModel, Cohort
-from modelaug.alignment import apply_pose
+from modelaug.models.alignment import apply_pose
 
 Field = npt.NDArray[np.float32]  # (d, *grid)
 Batch = Callable[[Sequence[int]], object]

@@ -27,7 +27,7 @@ from scipy import ndimage
 
 import modelaug
 from modelaug import AppearanceModel, Cohort, PairOptions, PairSynthesizer, _checks
-from modelaug.weights import weight_map
+from modelaug.synthesis.weights import weight_map
 
 GENERATED = {
     "heart": lambda: modelaug.phantoms.heart(24),

@@ -30,8 +30,8 @@ import numpy.typing as npt
 import modelaug
 from modelaug import GaussianModel, ShapeOptions, locality, procrustes, quality
 from modelaug._random import generator
-from modelaug.normalization import normalize
-from modelaug.splines import SplineOptions
+from modelaug.models.normalization import normalize
+from modelaug.transforms.splines import SplineOptions
 
 Array = npt.NDArray[np.float64]
 Real = npt.NDArray[np.floating[Any]]

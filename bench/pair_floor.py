@@ -15,8 +15,8 @@ import numpy as np
 from floor import Machine
 
 from modelaug import AppearanceModel
+from modelaug.models.texture import FieldLattice
 from modelaug.synthesis.geometry import Geometry
-from modelaug.texture import FieldLattice
 
 EXPONENTIAL = 10  # multiply-adds
 NEWTON_STEPS = 1  # evaluations of the map at each voxel: neighbours start so near that curvature vouches for the rest

@@ -39,8 +39,8 @@ from modelaug import (
     learning,
     warp,
 )
+from modelaug.data.resampling import resize_cohort
 from modelaug.evaluation import dice, folded_percentage, score_pairs, split_folds, test_pairs
-from modelaug.resizing import resize_cohort
 
 Register = Callable[..., Any]
 Scores = Iterator[tuple[float, float, float]]

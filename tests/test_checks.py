@@ -11,7 +11,7 @@ import pytest
 
 import modelaug
 from modelaug import Cohort, _checks
-from modelaug.scans import Scan
+from modelaug.data.scans import Scan
 from tests.examples import one_line
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import structure
+
 ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.skipif(
@@ -54,3 +56,36 @@ def test_no_file_is_too_long() -> None:
     files += [p for folder in ("python", "tests", "bench") for p in (ROOT / folder).rglob("*.py")]
     lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in files}
     assert {name: n for name, n in lengths.items() if n > 500} == {}
+
+
+def test_no_import_from_a_higher_floor_and_no_circle() -> None:
+    assert structure.faults(structure.graph()) == []
+
+
+def test_faults_of_the_structure_are_found(tmp_path: Path) -> None:
+    package = tmp_path / "modelaug"
+    for name, text in {
+        "__init__.py": "from modelaug.data import cohort",
+        "_checks.py": "import numpy",
+        "attic.py": "",
+        "data/__init__.py": "",
+        "data/cohort.py": "from modelaug import _checks\ndef load():\n    from modelaug.io.files import read",
+        "io/__init__.py": "import modelaug.data.cohort",
+        "io/files.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from modelaug.io.more import x",
+        "io/more.py": "from modelaug.io import files",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    edges = structure.graph(package)
+    assert edges["data.cohort"] == {"_checks": 1, "io.files": 3}
+    assert structure.faults(edges)[0] == "attic: room 'attic' is on no floor"
+    (package / "attic.py").unlink()
+    up, circle = structure.faults(structure.graph(package))
+    assert up == "data.cohort, line 3: imports io.files, which is on a higher floor"
+    assert circle.startswith("a circle: ")
+    assert {"io.files", "io.more"} <= set(circle.removeprefix("a circle: ").split(" <- "))
+
+
+def test_the_drawn_structure_is_that_of_the_imports() -> None:
+    page = structure.PAGE.read_text()
+    assert page == structure.with_rooms(page, structure.drawn()), "run `make structure`"

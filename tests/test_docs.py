@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 from modelaug import AppearanceModel, phantoms
 from modelaug.cli import app
 from modelaug.correspondence import read_recipe
-from modelaug.io.descriptions import read_description
+from modelaug.io.cohorts.descriptions import read_description
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(

@@ -9,17 +9,21 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from modelaug import locality, quality
+from modelaug import _moved, io, locality
 from modelaug._core import build_config
-from modelaug.alignment import Alignment, procrustes
-from modelaug.cohort import Cohort, LandmarkObject
+from modelaug.data import Cohort, LandmarkObject
 from modelaug.datasets import phantoms
 from modelaug.estimator import Augmenter
-from modelaug.fields import compose, invert, jacobian_determinant
-from modelaug.gaussian import GaussianModel
-from modelaug.io.reading import ModelFileError
-from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
-from modelaug.splines import BSpline, SplineOptions, fit_bspline
+from modelaug.io.files.reading import ModelFileError
+from modelaug.models import (
+    Alignment,
+    AppearanceModel,
+    GaussianModel,
+    ShapeOptions,
+    TextureOptions,
+    procrustes,
+    quality,
+)
 from modelaug.synthesis import (
     AcquisitionOptions,
     Pair,
@@ -28,7 +32,16 @@ from modelaug.synthesis import (
     PairSynthesizer,
     ResidualOptions,
 )
-from modelaug.warping import warp, warp_points
+from modelaug.transforms import (
+    BSpline,
+    SplineOptions,
+    compose,
+    fit_bspline,
+    invert,
+    jacobian_determinant,
+    warp,
+    warp_points,
+)
 
 __version__: str = build_config()["version"]
 
@@ -71,16 +84,17 @@ _ON_DEMAND = (
     "correspondence",
     "evaluation",
     "explorer",
-    "io",
     "learning",
     "plots",
-    "preparation",
     "registration",
-    "scans",
 )
+
+_moved.keep_old_paths()
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_DEMAND:
         return importlib.import_module(f"modelaug.{name}")
+    if name in _moved.PATHS:
+        return importlib.import_module(f"modelaug.{_moved.PATHS[name]}")
     raise AttributeError(f"module 'modelaug' has no attribute {name!r}")

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
+from modelaug.data.resampling import resize_cohort
 from modelaug.datasets import phantoms
 from modelaug.evaluation import contour_distance, landmark_error
-from modelaug.io.locks import hold_folder
-from modelaug.io.provenance import SOURCE, claim_folder, write_json
-from modelaug.model import AppearanceModel
-from modelaug.resizing import resize_cohort
+from modelaug.io.files.locks import hold_folder
+from modelaug.io.files.provenance import SOURCE, claim_folder, write_json
+from modelaug.models.appearance import AppearanceModel
 from modelaug.synthesis import PairSynthesizer
-from modelaug.warping import warp_points
+from modelaug.transforms.warping import warp_points
 
 __all__ = ["DemoOptions", "PartOptions", "run_demo"]
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
-from modelaug import _checks, quality
-from modelaug.alignment import Alignment, procrustes
-from modelaug.cohort import Cohort
-from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
-from modelaug.splines import SplineOptions
+from modelaug import _checks
+from modelaug.data.cohort import Cohort
+from modelaug.models import quality
+from modelaug.models.alignment import Alignment, procrustes
+from modelaug.models.appearance import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.synthesis import Pair, PairOptions, PairSynthesizer
+from modelaug.transforms.splines import SplineOptions
 
 __all__ = ["Augmenter"]
 

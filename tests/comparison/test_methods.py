@@ -17,7 +17,7 @@ pytest.importorskip("lightning")
 from modelaug import Cohort, learning, phantoms
 from modelaug.comparison import CompareOptions, compare, methods, preset_options
 from modelaug.comparison.methods import Fold, prepare
-from modelaug.io.provenance import write_json
+from modelaug.io.files.provenance import write_json
 from modelaug.learning import read_card
 from modelaug.registration import VariationalOptions
 

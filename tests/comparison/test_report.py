@@ -18,8 +18,9 @@ pytest.importorskip("jinja2")
 from jinja2 import Template
 
 from modelaug import Cohort, ModelFileError
-from modelaug.comparison.report import Example, write_report
+from modelaug.comparison.report import write_report
 from modelaug.evaluation import make_table
+from modelaug.evaluation.examples import Example
 from tests.examples import one_line, philox, plane, volume
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{'

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 from modelaug import Cohort, phantoms
 from modelaug.comparison import CompareOptions, compare, run
 from modelaug.evaluation import Register, no_registration
-from modelaug.io.writing import FolderLostError
+from modelaug.io.files.writing import FolderLostError
 from tests.examples import one_line
 
 OPTIONS = CompareOptions(methods=("Before Reg", "VarReg"), folds=2, metric="contour_distance")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from modelaug import ModelFileError
+from modelaug.data.preparation import PreparationOptions
+from modelaug.data.scans import Scan
 from modelaug.datasets import acdc
-from modelaug.preparation import PreparationOptions
-from modelaug.scans import Scan
 from tests.examples import one_line, philox
 
 nibabel = pytest.importorskip("nibabel")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from modelaug import ModelFileError
+from modelaug.data.preparation import PreparationOptions
 from modelaug.datasets import lpba40
-from modelaug.preparation import PreparationOptions
 from tests.examples import one_line, philox
 
 nibabel = pytest.importorskip("nibabel")

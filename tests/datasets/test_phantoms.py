@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import scipy.ndimage
 
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
 from modelaug.datasets import phantoms
 
 Array = npt.NDArray[Any]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelaug import ModelFileError
+from modelaug.data.preparation import PreparationOptions
 from modelaug.datasets import sunnybrook
-from modelaug.preparation import PreparationOptions
 from tests.examples import one_line, philox
 
 sitk = pytest.importorskip("SimpleITK")

@@ -20,14 +20,14 @@ from modelaug.cli.info import describe
 from modelaug.cli.landmarks import read_points
 from modelaug.comparison import CompareOptions, run
 from modelaug.correspondence import read_recipe
+from modelaug.data.preparation import PreparationOptions
 from modelaug.datasets import acdc, lpba40, sunnybrook
 from modelaug.evaluation import read_records, write_records
-from modelaug.io.archives import write_archive
+from modelaug.io.files.archives import write_archive
+from modelaug.io.files.provenance import claim_folder, write_json
 from modelaug.io.images import read_labels
-from modelaug.io.provenance import claim_folder, write_json
-from modelaug.io.sharded import ShardedPairs
+from modelaug.io.shards.source import ShardedPairs
 from modelaug.plots.training import read_metrics
-from modelaug.preparation import PreparationOptions
 from tests.examples import ellipsoids
 
 __all__ = ["KINDS", "Kind"]
@@ -259,9 +259,9 @@ def _model() -> AppearanceModel:
 
 
 def _folder(folder: Path) -> None:
-    from modelaug.io.folders import write_cohort
+    from modelaug.io.cohorts.folders import write_cohort_folder
 
-    write_cohort(folder, _cohort())
+    write_cohort_folder(folder, _cohort())
 
 
 def _pairs(format: str, folder: Path) -> None:

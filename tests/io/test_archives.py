@@ -12,8 +12,8 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
-from modelaug.io.archives import read_archive, write_archive, write_atomically
-from modelaug.io.reading import ModelFileError
+from modelaug.io.files.archives import read_archive, write_archive, write_atomically
+from modelaug.io.files.reading import ModelFileError
 from tests.examples import one_line
 
 ARRAYS = {

@@ -18,8 +18,8 @@ from modelaug import AppearanceModel, Cohort, ModelFileError
 from modelaug.cli._files import archive_kind
 from modelaug.cli.info import describe
 from modelaug.io import read_field, read_image, read_landmarks
-from modelaug.io.archives import read_archive, write_archive
-from modelaug.io.arrays import open_archive, read_npy
+from modelaug.io.files.archives import read_archive, write_archive
+from modelaug.io.files.arrays import open_archive, read_npy
 from tests.examples import one_line, plane, plane_model
 
 MEBI = 1 << 20
@@ -145,7 +145,7 @@ def test_what_unpacks_without_bounds_is_refused(tmp_path: Path, method: int) -> 
 
 def test_what_does_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bomb: bytes) -> None:
     path = zipped(tmp_path / "a.npz", [("a.npy", bomb)])
-    monkeypatch.setattr("modelaug.io.arrays._memory", lambda: ZEROS - 1)
+    monkeypatch.setattr("modelaug.io.files.arrays._memory", lambda: ZEROS - 1)
     assert "does not fit into the memory" in refused(read_archive, path)
 
 

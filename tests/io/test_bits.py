@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from modelaug import ModelFileError, PairOptions, PairSynthesizer, build_config
-from modelaug.io import ShardedPairs, read_manifest, shards, verify_shards, write_shards
-from modelaug.io.bits import bits_here, differing_bits
+from modelaug.io import ShardedPairs, read_manifest, verify_shards, write_shards
+from modelaug.io.shards.bits import bits_here, differing_bits
+from modelaug.io.shards.writing import writing as shards
 from tests.examples import heart_model, one_line
 
 HERE = {
@@ -65,7 +66,11 @@ def test_settings_of_numpy_are_seen() -> None:
     features = bits_here()["numpy_features"]
     if not features:
         pytest.skip("NumPy has no code for this processor in particular")
-    command = [sys.executable, "-c", "from modelaug.io.bits import bits_here; print(bits_here()['numpy_features'])"]
+    command = [
+        sys.executable,
+        "-c",
+        "from modelaug.io.shards.bits import bits_here; print(bits_here()['numpy_features'])",
+    ]
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features[-1]}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == str(features[:-1])
@@ -187,7 +192,7 @@ def test_bits_that_are_no_object(tmp_path: Path) -> None:
 
 
 def test_workers_with_other_bits_are_refused(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("modelaug.io.distributed")
+    distributed = pytest.importorskip("modelaug.io.shards.distributed")
     heart_model().save(tmp_path / "model.npz")
     synthesizer = PairSynthesizer(heart_model(), seed=4)
     identity = shards.describe_synthesizer(synthesizer, tmp_path / "model.npz")

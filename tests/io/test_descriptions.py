@@ -11,8 +11,8 @@ import pytest
 
 from modelaug import Cohort, ModelFileError
 from modelaug.correspondence import read_recipe
-from modelaug.io.descriptions import read_description
-from modelaug.io.folders import write_cohort
+from modelaug.io.cohorts.descriptions import read_description
+from modelaug.io.cohorts.folders import write_cohort_folder
 from tests.examples import hearts, one_line
 
 OBJECT = "[[objects]]\nname = 'a'\nlandmarks = "
@@ -50,7 +50,7 @@ def test_what_is_too_much_is_refused_at_once(
 
 
 def test_indices_beyond_the_landmarks_are_refused(tmp_path: Path) -> None:
-    write_cohort(tmp_path / "folder", hearts())
+    write_cohort_folder(tmp_path / "folder", hearts())
     path = tmp_path / "folder" / "cohort.toml"
     text = path.read_text()
     for indices in ("[0, 4294967296]", "[9223372036854775808]", "'40:999999'"):

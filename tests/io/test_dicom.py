@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from modelaug import ModelFileError
 from modelaug.io import read_image
-from modelaug.io.dicom import dicom_files, is_dicom, read_dicom
+from modelaug.io.formats.dicom import dicom_files, is_dicom, read_dicom
 from modelaug.io.images import read_labels, read_voxels
 from tests.examples import one_line, philox, rotation
 from tests.io.dicoms import AXIAL, at, item, numbers, shared, write_dicom

@@ -16,8 +16,8 @@ pytest.importorskip("distributed")
 import distributed as dask
 
 from modelaug import ModelFileError, PairOptions, PairSynthesizer, __version__
-from modelaug.io import distributed, read_manifest, write_shards
-from modelaug.io.shards import ShardPlan, describe_synthesizer
+from modelaug.io import read_manifest, write_shards
+from modelaug.io.shards.writing import ShardPlan, describe_synthesizer, distributed
 from tests.examples import heart_model, one_line, plane_model
 from tests.processes import start
 

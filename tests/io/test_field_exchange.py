@@ -18,7 +18,7 @@ import SimpleITK as sitk
 
 from modelaug import Cohort, ModelFileError, warp
 from modelaug.io import Geometry, displacement_from_itk, displacement_to_itk, read_field, write_field, write_image
-from modelaug.io.archives import write_atomically
+from modelaug.io.files.archives import write_atomically
 from tests.cohorts import real_cohort
 from tests.examples import one_line, philox, rotation
 

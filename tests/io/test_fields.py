@@ -23,7 +23,7 @@ from modelaug.io import (
     write_field,
     write_flo,
 )
-from modelaug.io.archives import write_archive
+from modelaug.io.files.archives import write_archive
 from tests.examples import one_line, philox, rotation
 
 Field = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ import pytest
 
 from modelaug import Pair, PairSynthesizer
 from modelaug.io import read_flo, read_manifest, write_shards
-from modelaug.io.formats import FORMATS
+from modelaug.io.shards.formats import FORMATS
 from tests.examples import arrays_of, ellipsoids, heart_model, one_line, plane_model, volume_model
 
 

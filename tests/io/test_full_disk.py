@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("resource", reason="needs a POSIX")
 
 from modelaug import Cohort, ModelFileError
-from modelaug.io.folders import write_cohort
-from modelaug.io.writing import writing
+from modelaug.io.cohorts.folders import write_cohort_folder
+from modelaug.io.files.writing import writing
 from tests.examples import one_line, plane
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import modelaug
 from modelaug import io
-from modelaug.io.folders import write_cohort
-from modelaug.io.provenance import write_json
+from modelaug.io.cohorts.folders import write_cohort_folder
+from modelaug.io.files.provenance import write_json
 from tests.examples import heart_model, plane, philox
 
 folder, limit, wanted = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
@@ -51,7 +51,7 @@ writers = {
     "values.json": lambda path: write_json(path, {"values": list(range(3000))}),
     "net.safetensors": network,
     "last.ckpt": checkpoint,
-    "folder": lambda path: write_cohort(path, plane()),
+    "folder": lambda path: write_cohort_folder(path, plane()),
     **{f"figure{kind}": figure for kind in (".png", ".pdf")},
     **{f"image{kind}": lambda path: io.write_image(path, image, geometry=placed)
        for kind in (".nii", ".nii.gz", ".mha", ".nrrd", ".npy")},
@@ -108,16 +108,16 @@ def test_a_folder_that_is_not_finished_is_no_cohort_and_is_finished_later(tmp_pa
     (tmp_path / "folder" / ".cohort.toml.abc_12.tmp").write_bytes(b"half")
     other = plane().subset([0, 1])
     with pytest.raises(ValueError, match="is there and not empty"):
-        write_cohort(tmp_path / "folder", other)
-    write_cohort(tmp_path / "folder", plane())
-    write_cohort(tmp_path / "whole", plane())
+        write_cohort_folder(tmp_path / "folder", other)
+    write_cohort_folder(tmp_path / "folder", plane())
+    write_cohort_folder(tmp_path / "whole", plane())
 
     def contents(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     assert contents(tmp_path / "folder") == contents(tmp_path / "whole")
     with pytest.raises(ValueError, match="is there and not empty"):
-        write_cohort(tmp_path / "folder", plane())  # which is finished
+        write_cohort_folder(tmp_path / "folder", plane())  # which is finished
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from modelaug.data.geometry import voxels_apart
 from modelaug.io import Geometry
-from modelaug.io.geometry import voxels_apart
 
 GRID = (5, 7, 6)
 TURN = Rotation.from_rotvec([0.3, -0.4, 0.5]).as_matrix()

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from modelaug.io import locks
-from modelaug.io.locks import LOCK, hold_folder
-from modelaug.io.writing import FolderLostError, remove_leftovers
+from modelaug.io.files import locks
+from modelaug.io.files.locks import LOCK, hold_folder
+from modelaug.io.files.writing import FolderLostError, remove_leftovers
 from tests.examples import one_line
 
 HOLDING = """
 import sys
-from modelaug.io.locks import hold_folder
+from modelaug.io.files.locks import hold_folder
 with hold_folder(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

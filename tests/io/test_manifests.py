@@ -12,8 +12,8 @@ import pytest
 
 from modelaug import ModelFileError, PairSynthesizer
 from modelaug.io import read_manifest, verify_shards, write_shards
-from modelaug.io.formats import FORMATS
-from modelaug.io.manifests import shard_bytes
+from modelaug.io.shards.formats import FORMATS
+from modelaug.io.shards.manifests import shard_bytes
 from tests.examples import heart_model, one_line
 
 Change = Callable[[dict[str, Any]], Any]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from modelaug import ModelFileError
 from modelaug.io import Geometry, read_field, read_image
+from modelaug.io.formats.volumes import read_volume
 from modelaug.io.images import read_labels
-from modelaug.io.volumes import read_volume
 from tests.examples import one_line, philox, rotation
 from tests.io.files import ramp, refused
 

@@ -19,8 +19,8 @@ import nibabel
 
 from modelaug import ModelFileError
 from modelaug.io import Geometry, read_image, write_image
+from modelaug.io.formats.volumes import read_volume
 from modelaug.io.images import read_labels
-from modelaug.io.volumes import read_volume
 from tests.examples import one_line, philox, rotation
 from tests.io.files import refused
 

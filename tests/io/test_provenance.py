@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelaug import ModelFileError
-from modelaug.io.provenance import claim_folder, file_digest
+from modelaug.io.files.provenance import claim_folder, file_digest
 from tests.examples import one_line
 
 

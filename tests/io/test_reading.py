@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from modelaug import ModelFileError
-from modelaug.io.provenance import file_digest
-from modelaug.io.reading import (
+from modelaug.io.files.provenance import file_digest
+from modelaug.io.files.reading import (
     check_file,
     check_format,
     parse_json,

@@ -12,8 +12,8 @@ import pytest
 
 from modelaug import Pair, PairSynthesizer
 from modelaug.io import verify_shards, write_shards
-from modelaug.io.locks import LOCK
-from modelaug.io.writing import FolderLostError
+from modelaug.io.files.locks import LOCK
+from modelaug.io.files.writing import FolderLostError
 from tests.examples import heart_model, one_line
 
 SYNTHESIZER = PairSynthesizer(heart_model(), seed=1)

@@ -15,7 +15,7 @@ pytest.importorskip("PIL")
 
 from modelaug import Cohort, LandmarkObject, ModelFileError
 from modelaug.io import Geometry, read_named_landmarks, read_scans, write_image, write_landmarks
-from modelaug.io.descriptions import read_description
+from modelaug.io.cohorts.descriptions import read_description
 from tests.examples import one_line, philox
 from tests.io.dicoms import write_dicom
 from tests.io.test_images import dicom

@@ -13,7 +13,7 @@ import pytest
 
 from modelaug import ModelFileError, PairSynthesizer
 from modelaug.io import ShardedPairs, write_shards
-from modelaug.io.archives import read_archive
+from modelaug.io.files.archives import read_archive
 from tests.examples import heart_model, one_line, same_pairs, volume_model
 
 END = 2**40

@@ -18,9 +18,9 @@ import SimpleITK as sitk
 
 from modelaug import Cohort, ModelFileError
 from modelaug.io import Geometry, read_image, write_image
-from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
+from modelaug.io.formats.volumes import read_volume
 from modelaug.io.images import IMAGE_SUFFIXES, read_labels
-from modelaug.io.volumes import read_volume
 from tests.examples import one_line, philox, rotation
 
 # Axes of space, and channels if there are any.

@@ -16,9 +16,9 @@ pytest.importorskip("torch")
 import torch
 
 from modelaug import io, phantoms, warp
+from modelaug.data.resampling import resize_field, resize_image
 from modelaug.learning import PyramidNetwork, SeenImages, register
 from modelaug.learning.frames import Frame, overlay
-from modelaug.resizing import resize_field, resize_image
 from tests.learning.test_network import OneShift
 
 sitk: Any = pytest.importorskip("SimpleITK")

@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from modelaug import Cohort, ResidualOptions, phantoms, warp
+from modelaug.data.resampling import resize_cohort
 from modelaug.learning import (
     AffineRanges,
     AugmentOptions,
@@ -32,7 +33,6 @@ from modelaug.learning import (
 from modelaug.learning.augmentation import draw_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
 from modelaug.learning.real import RealPairs, alignment_loss, memberships
-from modelaug.resizing import resize_cohort
 from modelaug.synthesis import Pair
 from tests.learning.runs import Untouchable, check_same
 

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from modelaug.io.locks import LOCK
-from modelaug.io.writing import FolderLostError
+from modelaug.io.files.locks import LOCK
+from modelaug.io.files.writing import FolderLostError
 from modelaug.synthesis import Pair
 from tests.examples import one_line
 from tests.learning.runs import Untouchable, run

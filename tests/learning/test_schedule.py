@@ -15,6 +15,7 @@ pytest.importorskip("lightning")
 import torch
 
 from modelaug import phantoms
+from modelaug.data.resampling import resize_cohort
 from modelaug.learning import (
     AugmentOptions,
     FlowNetS,
@@ -26,7 +27,6 @@ from modelaug.learning import (
     train,
 )
 from modelaug.learning import augmentation as moving
-from modelaug.resizing import resize_cohort
 from modelaug.synthesis import stack_pairs
 from tests.learning.runs import ONE, WIDTH, run
 from tests.learning.toys import Translations

@@ -15,8 +15,8 @@ import pytest
 from modelaug import Cohort, GaussianModel, phantoms, procrustes
 from modelaug.locality import LocalizedOperator, eigen, localized_eigenimages
 from modelaug.locality.eigen import Eigenpairs, leading_eigenpairs
-from modelaug.normalization import normalize
-from modelaug.splines import SplineOptions
+from modelaug.models.normalization import normalize
+from modelaug.transforms.splines import SplineOptions
 from tests.cohorts import real_cohort
 from tests.examples import Array, one_line, philox
 from tests.reference import texture as reference

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelaug import procrustes
-from modelaug.alignment import apply_pose
+from modelaug.models.alignment import apply_pose
 from tests.examples import Array, rotation
 from tests.properties.strategies import generator, seeds
 

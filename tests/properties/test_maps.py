@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from modelaug import SplineOptions
-from modelaug.maps import LandmarkMap, correspond, fit_map
+from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
 from tests.properties.strategies import generator, grids, seeds
 from tests.reference import maps as reference
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from modelaug import compose, jacobian_determinant, phantoms, warp
+from modelaug.data.resampling import resize_cohort
 from modelaug.registration import VariationalOptions, refine, refinement, register_variational
-from modelaug.resizing import resize_cohort
 
 HEARTS = phantoms.heart(2, shape=(64, 64), seed=4).images[:, 0]
 BLOBS = resize_cohort(phantoms.blobs3d(2, seed=4), (24, 20, 22)).images[:, 0]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from modelaug import AppearanceModel, Pair, PairOptions, PairSynthesizer, procrustes
-from modelaug.texture import FieldsEngine, texture_engine
+from modelaug.models.texture import FieldsEngine, texture_engine
 from tests.examples import (
     MODELS,
     Array,

@@ -11,8 +11,8 @@ import pytest
 
 import modelaug
 from modelaug import AppearanceModel, Cohort, PairOptions, PairSynthesizer, ResidualOptions, SplineOptions
-from modelaug.alignment import apply_pose, inverse_pose
-from modelaug.crossings import count_crossings
+from modelaug.models.alignment import apply_pose, inverse_pose
+from modelaug.models.crossings import count_crossings
 from tests.examples import FULL, MODELS, Array, heart_model, hearts, philox, plane_model, volume_model, wilder
 
 RESIDUAL = ResidualOptions(amplitude=2.0, spacing=8.0)

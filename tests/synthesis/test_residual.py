@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from modelaug import PairOptions, PairSynthesizer, ResidualOptions
 from modelaug._random import generator as samples
-from modelaug.maps import LandmarkMap
 from modelaug.synthesis.residual import residual_nodes, residual_step
+from modelaug.transforms.diffeomorphic import LandmarkMap
 from tests.examples import one_line, plane_model, volume_model
 from tests.properties.strategies import generator, grids, seeds
 from tests.reference import bspline

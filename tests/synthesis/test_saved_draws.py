@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from modelaug import AcquisitionOptions, AppearanceModel, Pair, PairOptions, PairSynthesizer, ResidualOptions
-from modelaug.io.bits import bits_here
+from modelaug.io.shards.bits import bits_here
 
 SAVED = Path(__file__).parent / "saved"
 OPTIONS = {

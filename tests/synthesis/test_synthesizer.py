@@ -20,9 +20,9 @@ from scipy import ndimage
 import modelaug
 from modelaug import AppearanceModel, Cohort, Pair, PairOptions, PairSynthesizer
 from modelaug._random import generator
-from modelaug.alignment import apply_pose
+from modelaug.models.alignment import apply_pose
+from modelaug.models.texture import texture_engine
 from modelaug.synthesis import stack_pairs
-from modelaug.texture import texture_engine
 from tests.examples import (
     MODELS,
     basis_model,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from modelaug import _core
 from modelaug._random import generator
-from modelaug.maps import LandmarkMap, correspond
+from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
 
 __all__ = ["Deformations", "PairOfMaps", "RandomLattice", "smooth_fields"]
 

@@ -12,13 +12,13 @@ import scipy
 from modelaug import _checks, _core
 from modelaug._random import generator
 from modelaug.baselines.deformations import Deformations, RandomLattice
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
+from modelaug.models.texture import FieldLattice
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
-from modelaug.texture import FieldLattice
-from modelaug.warping import pull, pull_nearest
-from modelaug.weights import SubjectWeights
+from modelaug.synthesis.weights import SubjectWeights
+from modelaug.transforms.warping import pull, pull_nearest
 
 __all__ = ["LabelShapes", "LabelShapesOptions"]
 

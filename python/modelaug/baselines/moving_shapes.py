@@ -19,7 +19,7 @@ from modelaug.baselines.patterns import PatternLibrary
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
-from modelaug.warping import pull_nearest
+from modelaug.transforms.warping import pull_nearest
 
 __all__ = ["Motion", "MovingShapes", "MovingShapesOptions"]
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug._random import generator
 from modelaug.baselines.deformations import Deformations, RandomLattice, smooth_fields
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
-from modelaug.warping import pull, pull_nearest
-from modelaug.weights import SubjectWeights
+from modelaug.synthesis.weights import SubjectWeights
+from modelaug.transforms.warping import pull, pull_nearest
 
 __all__ = ["RandomDeformations", "RandomOptions"]
 

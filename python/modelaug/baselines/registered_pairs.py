@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 from modelaug._random import generator
-from modelaug.cohort import Cohort
-from modelaug.io.archives import write_atomically
-from modelaug.io.arrays import read_npy
-from modelaug.io.reading import ModelFileError
+from modelaug.data.cohort import Cohort
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.arrays import read_npy
+from modelaug.io.files.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
-from modelaug.weights import SubjectWeights
+from modelaug.synthesis.weights import SubjectWeights
 
 __all__ = ["RegisteredPairs", "affine_displacement"]
 

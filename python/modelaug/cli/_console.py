@@ -18,8 +18,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from modelaug._checks import MOST_THREADS
-from modelaug.io.reading import ModelFileError
-from modelaug.io.writing import FolderLostError
+from modelaug.io.files.reading import ModelFileError
+from modelaug.io.files.writing import FolderLostError
 
 __all__ = [
     "Commands",

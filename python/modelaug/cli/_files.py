@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelaug.io.arrays import Kind, open_archive
+from modelaug.io.files.arrays import Kind, open_archive
 
 __all__ = ["archive_kind"]
 

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from modelaug import io
 from modelaug.cli._console import err
-from modelaug.io.geometry import ITK_SUFFIXES, Geometry, stem, suffix
+from modelaug.data.geometry import Geometry
+from modelaug.io.files.paths import stem, suffix
+from modelaug.io.formats.itk import ITK_SUFFIXES
+from modelaug.io.formats.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
-from modelaug.io.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES
-from modelaug.warping import warp
+from modelaug.transforms.warping import warp
 
 __all__ = [
     "FIELD_SUFFIXES",

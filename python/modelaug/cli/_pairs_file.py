@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from modelaug.cli._registration import Job
-from modelaug.io.geometry import stem, suffix
+from modelaug.io.files.paths import stem, suffix
+from modelaug.io.files.reading import ModelFileError, read_text, refusing
 from modelaug.io.images import IMAGE_SUFFIXES
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
-from modelaug.io.reading import ModelFileError, read_text, refusing
 
 __all__ = ["FILE_COLUMNS", "PairRow", "read_pairs"]
 

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import io
+from modelaug.data.geometry import Geometry, in_plane, voxels_apart
+from modelaug.data.orientation import turn_onto
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
-from modelaug.io.geometry import ITK_READ_SUFFIXES, Geometry, in_plane, suffix, voxels_apart
+from modelaug.io.files.paths import suffix
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES
+from modelaug.io.formats.pictures import PICTURE_SUFFIXES
+from modelaug.io.formats.volumes import read_header
 from modelaug.io.images import read_in_space, read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
-from modelaug.io.pictures import PICTURE_SUFFIXES
-from modelaug.io.volumes import read_header
-from modelaug.orientation import turn_onto
-from modelaug.warping import warp_points
+from modelaug.transforms.warping import warp_points
 
 __all__ = [
     "Pair",

@@ -16,11 +16,11 @@ from modelaug.cli._console import out, progress
 from modelaug.cli._pairs_file import FILE_COLUMNS, PairRow
 from modelaug.cli._registration import Outcome, Settings, carry_out, read_images
 from modelaug.cli._scores import mean_score
-from modelaug.io.archives import write_atomically
-from modelaug.io.locks import hold_folder
-from modelaug.io.provenance import SOURCE, claim_folder, file_digest
-from modelaug.io.reading import ModelFileError, read_text, refusing
-from modelaug.io.writing import remove_leftovers
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.locks import hold_folder
+from modelaug.io.files.provenance import SOURCE, claim_folder, file_digest
+from modelaug.io.files.reading import ModelFileError, read_text, refusing
+from modelaug.io.files.writing import remove_leftovers
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork

@@ -29,12 +29,14 @@ from modelaug.cli._moved import (
 )
 from modelaug.cli._pictures import Pair, as_picture, labels_of, mask_of, moved_points, points_of
 from modelaug.cli._scores import Scores, print_scores, score_labels
+from modelaug.data.geometry import Geometry
 from modelaug.evaluation import folded_percentage
 from modelaug.io.fields import field_of_volume
-from modelaug.io.geometry import ITK_SUFFIXES, Geometry, suffix
+from modelaug.io.files.paths import suffix
+from modelaug.io.formats.itk import ITK_SUFFIXES
+from modelaug.io.formats.pictures import PICTURE_SUFFIXES
 from modelaug.io.images import read_in_space
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
-from modelaug.io.pictures import PICTURE_SUFFIXES
 from modelaug.registration.affine import register_affine
 from modelaug.registration.correlation import Transform
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelaug.cli._console import out
-from modelaug.io.locks import hold_folder
-from modelaug.io.provenance import SOURCE, claim_folder
-from modelaug.io.writing import remove_leftovers
+from modelaug.io.files.locks import hold_folder
+from modelaug.io.files.provenance import SOURCE, claim_folder
+from modelaug.io.files.writing import remove_leftovers
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork, TrainOptions

@@ -23,8 +23,10 @@ from modelaug.cli._moved import (
     write_points,
 )
 from modelaug.cli._pictures import Pair, Picture, as_picture, leads_inside, led_into, moved_points, points_of
+from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.fields import field_of_plane
-from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, suffix
+from modelaug.io.files.paths import suffix
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
 from modelaug.io.images import read_in_space, read_labels
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 

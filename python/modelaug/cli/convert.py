@@ -13,11 +13,13 @@ import typer
 from modelaug import Cohort, io
 from modelaug.cli._console import out
 from modelaug.cli._files import archive_kind
-from modelaug.io.folders import write_cohort
-from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, suffix
+from modelaug.data.geometry import Geometry, in_plane
+from modelaug.io.cohorts.folders import write_cohort_folder
+from modelaug.io.files.paths import suffix
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
+from modelaug.io.formats.volumes import read_header
 from modelaug.io.images import read_in_space
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
-from modelaug.io.volumes import read_header
 
 __all__ = ["convert"]
 
@@ -75,7 +77,7 @@ def convert(
         _refuse_geometry(source, fixed, moving)
         if ending in _FIELD_SUFFIXES:
             raise ValueError(f"{source} is a cohort already; use the name of a folder for it, not {target}")
-        description = write_cohort(target, Cohort.load(source), images=images)
+        description = write_cohort_folder(target, Cohort.load(source), images=images)
         out.print(f"{description}: says what is in its folder")
     elif ending in _FIELD_SUFFIXES:
         _convert_field(source, target, fixed, moving)

@@ -13,9 +13,10 @@ import typer
 from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_determinant
 from modelaug.cli._console import out, print_table
 from modelaug.cli._files import archive_kind
-from modelaug.io.geometry import ITK_READ_SUFFIXES, suffix
-from modelaug.io.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
-from modelaug.io.reading import refusing
+from modelaug.io.files.paths import suffix
+from modelaug.io.files.reading import refusing
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES
+from modelaug.io.shards.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
 
 __all__ = ["info"]
 

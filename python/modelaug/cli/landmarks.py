@@ -12,7 +12,6 @@ import typer
 
 from modelaug import ModelFileError
 from modelaug.cli._console import err, output_file, print_table
-from modelaug.cohort import parse_preparation
 from modelaug.correspondence import (
     RECIPES,
     Correspondence,
@@ -21,11 +20,12 @@ from modelaug.correspondence import (
     landmarks_from_labels,
     read_recipe,
 )
+from modelaug.data.scans import Scan, check_common_grid, cohort_from_scans
 from modelaug.io import Geometry, read_scans
-from modelaug.io.arrays import open_archive
-from modelaug.io.reading import refusing
+from modelaug.io.cohorts.cohorts import parse_preparation
+from modelaug.io.files.arrays import open_archive
+from modelaug.io.files.reading import refusing
 from modelaug.io.tables import Table, read_rows, to_numbers
-from modelaug.scans import Scan, check_common_grid, cohort_from_scans
 
 __all__ = ["landmarks"]
 

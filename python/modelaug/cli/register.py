@@ -22,7 +22,7 @@ from modelaug.cli._registration import (
     parse_grid,
     read_images,
 )
-from modelaug.io.provenance import file_digest
+from modelaug.io.files.provenance import file_digest
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ import typer
 from modelaug import AppearanceModel, PairSynthesizer
 from modelaug.cli._console import SeedOption, ThreadsOption, out, progress
 from modelaug.cli._options import PairSettings, parse_pair_options
-from modelaug.io.manifests import read_manifest
-from modelaug.io.shards import describe_synthesizer, write_shards
+from modelaug.io.shards.manifests import read_manifest
+from modelaug.io.shards.writing import describe_synthesizer, write_shards
 
 __all__ = ["parse_part", "sample"]
 
@@ -63,7 +63,7 @@ def sample(
                 synthesizer, count, folder, **arguments, identity=identity, threads=threads, progress=report
             )
         else:
-            from modelaug.io.distributed import write_shards_remotely
+            from modelaug.io.shards.distributed import write_shards_remotely
 
             manifest = write_shards_remotely(scheduler, synthesizer, model, count, folder, **arguments, progress=report)
     written = sum(each["count"] for each in read_manifest(manifest)["shards"])

@@ -14,9 +14,10 @@ from modelaug.cli._console import SeedOption, out, output_file
 from modelaug.cli._files import archive_kind
 from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.fields import field_of_plane
-from modelaug.io.geometry import ITK_READ_SUFFIXES, suffix
-from modelaug.io.manifests import MANIFEST, has_manifest
-from modelaug.io.sharded import ShardedPairs
+from modelaug.io.files.paths import suffix
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES
+from modelaug.io.shards.manifests import MANIFEST, has_manifest
+from modelaug.io.shards.source import ShardedPairs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

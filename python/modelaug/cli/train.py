@@ -21,9 +21,9 @@ from modelaug.cli._training import (
     training_folder,
     training_options,
 )
-from modelaug.io.provenance import file_digest
-from modelaug.io.shards import describe_synthesizer
-from modelaug.resizing import resize_cohort
+from modelaug.data.resampling import resize_cohort
+from modelaug.io.files.provenance import file_digest
+from modelaug.io.shards.writing import describe_synthesizer
 
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork

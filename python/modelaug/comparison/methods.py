@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from modelaug._random import generator
 from modelaug.baselines import LabelShapes, MovingShapes, RandomDeformations, RegisteredPairs
-from modelaug.cohort import Cohort
 from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions, NetworkOptions
+from modelaug.data.cohort import Cohort
+from modelaug.data.resampling import resize_cohort
 from modelaug.evaluation import Register, metric_info, no_registration, score_registration
-from modelaug.io.provenance import claim_folder, write_json
-from modelaug.io.reading import read_own_json, refusing
-from modelaug.model import AppearanceModel, ShapeOptions, TextureOptions
+from modelaug.io.files.provenance import claim_folder, write_json
+from modelaug.io.files.reading import read_own_json, refusing
+from modelaug.models.appearance import AppearanceModel, ShapeOptions, TextureOptions
 from modelaug.registration import (
     VariationalOptions,
     choose_options,
@@ -28,7 +29,6 @@ from modelaug.registration import (
     register_variational,
 )
 from modelaug.registration.refinement import REFINING
-from modelaug.resizing import resize_cohort
 from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, ResidualOptions
 
 if TYPE_CHECKING:

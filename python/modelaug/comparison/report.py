@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _checks, _core, plots
-from modelaug.cohort import Cohort
 from modelaug.comparison.page import Picture, Section, render_page
+from modelaug.data.cohort import Cohort
 from modelaug.evaluation import metric_info
+from modelaug.evaluation.examples import Example
 from modelaug.evaluation.statistics import TESTS
-from modelaug.io.archives import write_atomically
+from modelaug.io.files.archives import write_atomically
 from modelaug.plots.comparison import metric_title, write_value
 from modelaug.plots.training import read_metrics
 
-__all__ = ["Example", "write_report"]
+__all__ = ["write_report"]
 
 Record = Mapping[str, Any]
 
@@ -41,33 +40,6 @@ _ACCURACY: Final = (
 )
 _SIGNIFICANT: Final = 0.05
 _ABSENT: Final = "\N{EN DASH}"
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One registered test pair, for the pictures.
-
-    Parameters
-    ----------
-    fold
-        Its number.
-    method
-        Which method found the displacement.
-    fixed, moving
-        The subjects' indices in the cohort.
-    displacement : ndarray, (2, h, w), float32
-        Pull displacement in pixels on the fixed image's grid.
-    """
-
-    fold: int
-    method: str
-    fixed: int
-    moving: int
-    displacement: npt.NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        field = _checks.finite("displacement", self.displacement, ndim=3, dtype=np.float32)
-        object.__setattr__(self, "displacement", field)
 
 
 def write_report(

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
-from modelaug.cohort import Cohort
 from modelaug.comparison.methods import Fold, new_network, prepare, pretrain_network
 from modelaug.comparison.options import CompareOptions
-from modelaug.comparison.report import Example, write_report
+from modelaug.comparison.report import write_report
+from modelaug.data.cohort import Cohort
 from modelaug.evaluation import (
     make_table,
     score_pairs,
@@ -30,12 +30,13 @@ from modelaug.evaluation import (
     table_markdown,
     test_pairs,
 )
-from modelaug.io.archives import write_archive, write_atomically
-from modelaug.io.arrays import open_archive
-from modelaug.io.locks import hold_folder
-from modelaug.io.provenance import SOURCE, claim_folder, file_digest, write_json
-from modelaug.io.reading import ModelFileError, read_own_json, refusing
-from modelaug.io.writing import remove_leftovers
+from modelaug.evaluation.examples import Example
+from modelaug.io.files.archives import write_archive, write_atomically
+from modelaug.io.files.arrays import open_archive
+from modelaug.io.files.locks import hold_folder
+from modelaug.io.files.provenance import SOURCE, claim_folder, file_digest, write_json
+from modelaug.io.files.reading import ModelFileError, read_own_json, refusing
+from modelaug.io.files.writing import remove_leftovers
 
 __all__ = ["Task", "compare", "run_task"]
 
@@ -275,7 +276,7 @@ def _run(tasks: list[Task], scheduler: str | None) -> None:
         for task in missing:
             run_task(task)
         return
-    from modelaug.io.distributed import run_remotely
+    from modelaug.io.shards.distributed import run_remotely
 
     run_remotely(scheduler, run_task, missing, "modelaug-compare", lambda _: None)
     lost = [str(task.result) for task in missing if not task.result.exists()]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.alignment import procrustes
-from modelaug.cohort import LandmarkObject
 from modelaug.correspondence.contours import Array, polygon_area
+from modelaug.data.cohort import LandmarkObject
+from modelaug.models.alignment import procrustes
 
 __all__ = ["check_correspondence"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.cohort import LandmarkObject
 from modelaug.correspondence.anchors import Scene
 from modelaug.correspondence.checks import check_correspondence
 from modelaug.correspondence.contours import Array, Contour, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
+from modelaug.data.cohort import LandmarkObject
 
 __all__ = ["Correspondence", "landmarks_from_labels"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks
-from modelaug.cohort import ObjectKind
 from modelaug.correspondence.anchors import ANCHORS, Anchor, Contact, Extreme, Midline, Nearest, Ray
 from modelaug.correspondence.contours import ContourOptions, label_values
-from modelaug.io.reading import ModelFileError, read_toml
+from modelaug.data.cohort import ObjectKind
+from modelaug.io.files.reading import ModelFileError, read_toml
 
 __all__ = ["RECIPES", "ObjectRecipe", "Recipe", "brains", "hearts", "read_recipe"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.geometry import Geometry
+from modelaug.data.geometry import Geometry
+from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.scans import Scan
+from modelaug.io.files.reading import ModelFileError
 from modelaug.io.images import read_image, read_voxels
-from modelaug.io.reading import ModelFileError
-from modelaug.preparation import PreparationOptions, prepare
-from modelaug.scans import Scan
 
 __all__ = [
     "as_labels",

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from modelaug import _checks
+from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.scans import Scan
 from modelaug.datasets import _files
-from modelaug.io.reading import ModelFileError, read_text
-from modelaug.preparation import PreparationOptions, prepare
-from modelaug.scans import Scan
+from modelaug.io.files.reading import ModelFileError, read_text
 
 __all__ = ["LABELS", "PREPARATION", "read"]
 

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.data.geometry import Geometry
+from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.scans import Scan
 from modelaug.datasets import _files
-from modelaug.io.geometry import Geometry
-from modelaug.io.reading import ModelFileError, check_file, reading
-from modelaug.preparation import PreparationOptions, prepare
-from modelaug.scans import Scan
+from modelaug.io.files.reading import ModelFileError, check_file, reading
 
 __all__ = ["LABELS", "PREPARATION", "read"]
 

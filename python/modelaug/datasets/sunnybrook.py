@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.data.geometry import Geometry
+from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.scans import Scan
 from modelaug.datasets import _files
-from modelaug.io.dicom import read_dicom
-from modelaug.io.geometry import Geometry
-from modelaug.io.reading import ModelFileError, read_text, refusing
-from modelaug.preparation import PreparationOptions, prepare
-from modelaug.scans import Scan
+from modelaug.io.files.reading import ModelFileError, read_text, refusing
+from modelaug.io.formats.dicom import read_dicom
 
 __all__ = ["LABELS", "PREPARATION", "read", "read_contour"]
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug._random import generator
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
 from modelaug.evaluation.deformation import inverse_consistency
 from modelaug.evaluation.overlap import scored_labels
 from modelaug.evaluation.records import Record
 from modelaug.evaluation.scoring import score_registration
-from modelaug.fields import check_field
+from modelaug.transforms.fields import check_field
 
 __all__ = ["Fit", "Method", "Register", "cross_validate", "no_registration", "score_pairs", "split_folds", "test_pairs"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.fields import check_field, compose, jacobian_determinant
+from modelaug.transforms.fields import check_field, compose, jacobian_determinant
 
 __all__ = ["folded_percentage", "inverse_consistency", "log_jacobian_sd", "mean_end_point_error"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from modelaug.io.archives import write_atomically
-from modelaug.io.provenance import as_json
-from modelaug.io.reading import ModelFileError, parse_json, read_text, refusing
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.provenance import as_json
+from modelaug.io.files.reading import ModelFileError, parse_json, read_text, refusing
 
 __all__ = ["Record", "read_records", "write_records"]
 

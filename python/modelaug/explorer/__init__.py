@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
 from modelaug.explorer.choice import ModelChoice
 from modelaug.explorer.modes import ModePairs
 from modelaug.explorer.state import ExplorerState, PairRenderer
-from modelaug.model import AppearanceModel
+from modelaug.models.appearance import AppearanceModel
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable

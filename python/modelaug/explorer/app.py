@@ -16,11 +16,11 @@ from panel.io.document import hold
 from panel.io.notebook import push_notebook
 
 from modelaug import _checks
-from modelaug.cohort import LandmarkObject
+from modelaug.data.cohort import LandmarkObject
 from modelaug.explorer.choice import ModelChoice
 from modelaug.explorer.pictures import PANELS, Line, grey_limits, pictures
 from modelaug.explorer.state import ExplorerState, PairRenderer
-from modelaug.model import AppearanceModel
+from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.figures import OBJECT_COLORS
 from modelaug.synthesis import Pair, PairOptions
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from modelaug.cohort import Cohort
-from modelaug.model import AppearanceModel, ShapeOptions
+from modelaug.data.cohort import Cohort
+from modelaug.models.appearance import AppearanceModel, ShapeOptions
 
 __all__ = ["ModelChoice"]
 

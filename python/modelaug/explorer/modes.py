@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug._random import generator
-from modelaug.gaussian import GaussianModel
-from modelaug.model import AppearanceModel
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.models.appearance import AppearanceModel
 from modelaug.synthesis import Pair, PairOptions
 from modelaug.synthesis.geometry import Coefficients, GeometrySource
 from modelaug.synthesis.synthesizer import mean_weight
-from modelaug.warping import pull, pull_nearest
+from modelaug.transforms.warping import pull, pull_nearest
 
 __all__ = ["ModePairs"]
 

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
 
-from modelaug.cohort import LandmarkObject
-from modelaug.fields import jacobian_determinant
-from modelaug.model import AppearanceModel
+from modelaug.data.cohort import LandmarkObject
+from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.flow import flow_radius, flow_to_rgb
 from modelaug.plots.jacobian import determinant_limit, determinant_to_rgb
 from modelaug.synthesis import Pair
-from modelaug.warping import pull
+from modelaug.transforms.fields import jacobian_determinant
+from modelaug.transforms.warping import pull
 
 __all__ = ["PANELS", "Pictures", "contours", "grey_limits", "grid_lines", "pictures"]
 

@@ -18,21 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.fields import check_field
-from modelaug.io.archives import write_archive, write_atomically
-from modelaug.io.arrays import open_archive
-from modelaug.io.geometry import (
-    ITK_READ_SUFFIXES,
-    ITK_SUFFIXES,
-    NIFTI_SUFFIXES,
-    Geometry,
-    itk_image,
-    suffix,
-    write_itk,
-)
-from modelaug.io.nifti import DISPLACEMENT, LPS_TO_RAS
-from modelaug.io.reading import ModelFileError, check_format, one_line, reading, refusing
-from modelaug.io.volumes import read_header, read_values
+from modelaug.data.geometry import Geometry
+from modelaug.io.files.archives import write_archive, write_atomically
+from modelaug.io.files.arrays import open_archive
+from modelaug.io.files.paths import suffix
+from modelaug.io.files.reading import ModelFileError, check_format, one_line, reading, refusing
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, itk_image, write_itk
+from modelaug.io.formats.nifti import DISPLACEMENT, LPS_TO_RAS
+from modelaug.io.formats.volumes import read_header, read_values
+from modelaug.transforms.fields import check_field
 
 __all__ = [
     "displacement_from_flo",

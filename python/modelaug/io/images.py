@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import write_atomically
-from modelaug.io.arrays import open_archive, read_npy
-from modelaug.io.dicom import DICOM_SUFFIX, is_dicom, read_dicom
-from modelaug.io.geometry import ITK_READ_SUFFIXES, ITK_SUFFIXES, Geometry, in_plane, itk_image, suffix, write_itk
-from modelaug.io.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES, read_picture, write_picture
-from modelaug.io.reading import ModelFileError
-from modelaug.io.tiff import TIFF_SUFFIXES, read_tiff
-from modelaug.io.volumes import read_volume
+from modelaug.data.geometry import Geometry, in_plane
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.arrays import open_archive, read_npy
+from modelaug.io.files.paths import suffix
+from modelaug.io.files.reading import ModelFileError
+from modelaug.io.formats.dicom import DICOM_SUFFIX, is_dicom, read_dicom
+from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES, itk_image, write_itk
+from modelaug.io.formats.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES, read_picture, write_picture
+from modelaug.io.formats.tiff import TIFF_SUFFIXES, read_tiff
+from modelaug.io.formats.volumes import read_volume
 
 __all__ = ["IMAGE_SUFFIXES", "read_image", "read_in_space", "read_labels", "read_voxels", "write_image"]
 
@@ -30,11 +32,10 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     Parameters
     ----------
     path
-        ``.npy``, or ``.npz`` with a single array or one named ``image``; ``.png`` or ``.jpg``, see
-        `modelaug.io.pictures.read_picture`; ``.tif``, whose pages are planes, see `modelaug.io.tiff.read_tiff`; or,
-        with its geometry, ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd``, ``.nhdr``, see
-        `modelaug.io.volumes.read_volume`, or DICOM, whatever its ending, see
-        `modelaug.io.dicom.read_dicom`. A slice of DICOM is a plane; a folder with one series is a volume.
+        ``.npy``, or ``.npz`` with a single array or one named ``image``; ``.png`` or ``.jpg``, see `read_picture`;
+        ``.tif``, whose pages are planes, see `read_tiff`; or, with its geometry, ``.nii``, ``.nii.gz``, ``.mha``,
+        ``.mhd``, ``.nrrd``, ``.nhdr``, see `read_volume`, or DICOM, whatever its ending, see `read_dicom`. A slice of
+        DICOM is a plane; a folder with one series is a volume.
 
     Returns
     -------

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.archives import write_atomically
-from modelaug.io.arrays import read_npy
-from modelaug.io.geometry import Geometry, suffix
-from modelaug.io.reading import ModelFileError, parse_json, read_text, reading
+from modelaug.data.geometry import Geometry
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.arrays import read_npy
+from modelaug.io.files.paths import suffix
+from modelaug.io.files.reading import ModelFileError, parse_json, read_text, reading
 from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows_of, to_numbers, write_rows
 
 __all__ = [

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.alignment import pose_parameter_count
-from modelaug.cohort import LandmarkObject
-from modelaug.gaussian import GaussianModel
-from modelaug.io.archives import write_archive
-from modelaug.io.arrays import Archive, open_archive
-from modelaug.io.reading import check_format, refusing
-
-if TYPE_CHECKING:
-    from modelaug.model import AppearanceModel
+from modelaug.data.cohort import LandmarkObject
+from modelaug.io.files.archives import write_archive
+from modelaug.io.files.arrays import Archive, open_archive
+from modelaug.io.files.reading import check_format, refusing
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.models.alignment import pose_parameter_count
+from modelaug.models.appearance import AppearanceModel
 
 __all__ = ["read_model", "write_model"]
 
@@ -56,7 +54,7 @@ def write_model(path: str | Path, model: AppearanceModel) -> None:
     write_archive(path, arrays)
 
 
-def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel:
+def read_model(path: str | Path) -> AppearanceModel:
     """Read a model that `write_model` wrote, bit for bit; errors as of `AppearanceModel.load`."""
     invalid = "is no valid appearance model"
     # What overflows is refused, without a warning beside.
@@ -78,7 +76,7 @@ def read_model(path: str | Path, kind: type[AppearanceModel]) -> AppearanceModel
         fixed: dict[str, Any] = {
             name: _checks.finite(name, arrays[name], ndim=ndim, dtype=dtype) for name, (ndim, dtype) in _ARRAYS.items()
         }
-        model = kind(
+        model = AppearanceModel(
             **parts,
             **fixed,
             labels=arrays.get("labels"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelaug.io.reading import ModelFileError, read_bytes, reading
+from modelaug.io.files.reading import ModelFileError, read_bytes, reading
 
 __all__ = ["Rows", "Table", "looks_numeric", "read_lines", "read_rows", "rows_of", "to_numbers", "write_rows"]
 

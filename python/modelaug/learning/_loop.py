@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from modelaug.io.reading import refusing
+from modelaug.io.files.reading import refusing
 from modelaug.learning.augmentation import draw_maps, pull_by_maps, transform_pairs, vary_intensity
 from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.losses import average_cells, end_point_error, fold_penalty, multiscale_error, soft_dice
@@ -117,7 +117,7 @@ class _Training(pl.LightningModule):
         if self.real is not None and self.real.cohort.grid != grid:
             raise ValueError(
                 f"real has images of {self.real.cohort.grid} and source pairs of {grid}; pass "
-                f"modelaug.resizing.resize_cohort(real, {grid})"
+                f"modelaug.data.resampling.resize_cohort(real, {grid})"
             )
         spacing = getattr(self.source, "spacing", None)
         self.network.seen = SeenImages(grid, None if spacing is None else tuple(spacing))

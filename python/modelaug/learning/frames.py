@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.io.geometry import Geometry
+from modelaug.data.geometry import Geometry
+from modelaug.data.preparation import smooth_for
+from modelaug.data.resampling import resize_field, resize_image
 from modelaug.learning.network import SeenImages
-from modelaug.preparation import smooth_for
-from modelaug.resizing import resize_field, resize_image
-from modelaug.warping import warp
+from modelaug.transforms.warping import warp
 
 __all__ = ["Frame", "overlay"]
 
@@ -78,7 +78,7 @@ class Frame:
     def see(self, image: Image) -> Image:
         """Return an image (c, *own) as the network sees it, (c, *grid), filled up with its smallest values.
 
-        Where voxels of the frame are larger, the image is smoothed first, as `modelaug.preparation.resample` does it.
+        Where voxels of the frame are larger, the image is smoothed first, as `modelaug.data.resample` does it.
         """
         if self._same_extent:
             return resize_image(image, self.grid)

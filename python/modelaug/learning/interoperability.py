@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug.io.geometry import Geometry
+from modelaug.data.geometry import Geometry
 from modelaug.synthesis import Pair
 
 if TYPE_CHECKING:

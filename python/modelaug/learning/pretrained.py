@@ -27,7 +27,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug.io.reading import ModelFileError, one_line, reading
+from modelaug.io.files.reading import ModelFileError, one_line, reading
 from modelaug.learning.flownet import FLOW_UNIT, FlowNetS
 from modelaug.learning.network import adapt_channels
 from modelaug.learning.storage import read_torch

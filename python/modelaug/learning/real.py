@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modelaug import _checks, _core
 from modelaug._random import generator
-from modelaug.cohort import Cohort
+from modelaug.data.cohort import Cohort
 from modelaug.learning.augmentation import AugmentOptions, draw_maps, pull_by_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
 from modelaug.learning.options import RealOptions

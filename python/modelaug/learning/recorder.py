@@ -21,10 +21,10 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from modelaug.io.archives import write_atomically
-from modelaug.io.provenance import as_json
-from modelaug.io.reading import refusing
-from modelaug.io.writing import writing
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.provenance import as_json
+from modelaug.io.files.reading import refusing
+from modelaug.io.files.writing import writing
 from modelaug.learning.network import SeenImages, architecture_of
 from modelaug.learning.run import Run
 from modelaug.learning.storage import read_torch, save_network

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug.fields import check_field, compose, invert
-from modelaug.io.geometry import Geometry, voxels_apart
+from modelaug.data.geometry import Geometry, voxels_apart
 from modelaug.learning.frames import Frame, overlay, smoothed
 from modelaug.learning.network import RegistrationNetwork, network_input
 from modelaug.registration._images import image_channels
 from modelaug.registration.refinement import refine as refine_displacement
 from modelaug.registration.variational import VariationalOptions
-from modelaug.warping import warp
+from modelaug.transforms.fields import check_field, compose, invert
+from modelaug.transforms.warping import warp
 
 __all__ = ["estimate_flow", "register"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from modelaug.io.provenance import refuse_other
-from modelaug.io.reading import legible
+from modelaug.io.files.provenance import refuse_other
+from modelaug.io.files.reading import legible
 from modelaug.learning.network import RegistrationNetwork, architecture_of, known_network
 from modelaug.learning.options import TrainOptions
 from modelaug.learning.processes import Processes

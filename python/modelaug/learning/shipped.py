@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelaug import _checks
-from modelaug.io.reading import ModelFileError
+from modelaug.io.files.reading import ModelFileError
 from modelaug.learning.network import RegistrationNetwork, adapt_channels
 from modelaug.learning.storage import load_network
 

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load, save
 
 from modelaug import _checks
-from modelaug.io.archives import write_atomically
-from modelaug.io.reading import ModelFileError, one_line, read_own_json, reading, refusing
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.reading import ModelFileError, one_line, read_own_json, reading, refusing
 from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
 
 __all__ = ["load_network", "read_card", "read_torch", "save_network", "weights_file", "write_card"]

@@ -11,10 +11,10 @@ from typing import Any, Final
 import torch
 
 from modelaug import _checks
-from modelaug.cohort import Cohort
-from modelaug.io.locks import hold_folder
-from modelaug.io.provenance import as_json
-from modelaug.io.writing import remove_leftovers
+from modelaug.data.cohort import Cohort
+from modelaug.io.files.locks import hold_folder
+from modelaug.io.files.provenance import as_json
+from modelaug.io.files.writing import remove_leftovers
 from modelaug.learning.network import RegistrationNetwork
 from modelaug.learning.options import HELD_OUT, TrainOptions
 from modelaug.learning.processes import connect
@@ -74,7 +74,7 @@ def train(
     real
         Training subjects whose own images take part: in every step also pairs of two of them, which should look alike,
         with overlapping labels if they have any, by a smooth displacement, see `RealOptions`. On the grid of the
-        source's pairs, see `modelaug.resizing.resize_cohort`.
+        source's pairs, see `modelaug.data.resampling.resize_cohort`.
     resume
         Continue what `out` holds; a finished run returns at once. False starts anew and overwrites.
     progress
@@ -85,8 +85,8 @@ def train(
         the CPU, drawing and training take turns with all of them; on a GPU the next pairs are drawn meanwhile. On
         cores that other programs keep busy pass fewer, or 1: torch's threads wait for each other at every layer.
     about
-        What the pairs come from, to be noted in the card, e.g. of `describe_synthesizer` in `modelaug.io.shards`, which
-        has the hash of the data; must be JSON. A run that noted something else is not continued.
+        What the pairs come from, to be noted in the card, e.g. of `modelaug.io.shards.writing.describe_synthesizer`,
+        which has the hash of the data; must be JSON. A run that noted something else is not continued.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from modelaug.locality.distances import (
     multi_object_distances,
     thresholds,
 )
+from modelaug.locality.gaussian import GaussianModel
 from modelaug.locality.merging import MergedLevels, Rescale, merge_bases, merge_levels, principal_angles
 from modelaug.locality.shape import (
     LevelReport,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EigenimageReport",
+    "GaussianModel",
     "LevelReport",
     "LocalityReport",
     "LocalizedFit",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.cohort import LandmarkObject
+from modelaug.data.cohort import LandmarkObject
 
 __all__ = [
     "check_distances",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug._random import generator
-from modelaug.gaussian import GaussianModel
+from modelaug.locality.gaussian import GaussianModel
 from modelaug.locality.merging import RESCALES, Rescale, merge_levels
 from modelaug.locality.operator import LocalizedOperator, images_on_grid, mask_on_grid
 from modelaug.locality.tapers import TAPERS, Taper, check_thresholds

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.gaussian import GaussianModel
+from modelaug.locality.gaussian import GaussianModel
 
 __all__ = ["RESCALES", "MergedLevels", "Rescale", "merge_bases", "merge_levels", "model_of_modes", "principal_angles"]
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.gaussian import GaussianModel
 from modelaug.locality.correlation import nearest_correlation
 from modelaug.locality.distances import check_distances
+from modelaug.locality.gaussian import GaussianModel
 from modelaug.locality.merging import RESCALES, Rescale, merge_levels, model_of_modes
 from modelaug.locality.tapers import TAPERS, Taper, check_thresholds, taper_weights
 

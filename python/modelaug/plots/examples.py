@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from modelaug.cohort import Cohort, LandmarkObject
-from modelaug.fields import invert, jacobian_determinant
+from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.evaluation.examples import Example
 from modelaug.plots.figures import (
     Panels,
     caption,
@@ -26,10 +26,8 @@ from modelaug.plots.figures import (
 )
 from modelaug.plots.flow import flow_radius, plot_color_wheel, plot_flow, plot_grid
 from modelaug.plots.pairs import overlay, warped_image
-from modelaug.warping import warp, warp_points
-
-if TYPE_CHECKING:
-    from modelaug.comparison.report import Example
+from modelaug.transforms.fields import invert, jacobian_determinant
+from modelaug.transforms.warping import warp, warp_points
 
 __all__ = ["plot_examples"]
 

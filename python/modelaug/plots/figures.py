@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from modelaug.cohort import LandmarkObject
-from modelaug.io.archives import write_atomically
+from modelaug.data.cohort import LandmarkObject
+from modelaug.io.files.archives import write_atomically
 
 __all__ = [
     "OBJECT_COLORS",

@@ -13,8 +13,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from modelaug import _checks
-from modelaug.fields import jacobian_determinant
 from modelaug.plots.figures import frame_axes
+from modelaug.transforms.fields import jacobian_determinant
 
 __all__ = [
     "determinant_limit",

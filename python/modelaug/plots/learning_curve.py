@@ -10,11 +10,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modelaug import _checks, quality
+from modelaug import _checks
 from modelaug._random import generator
-from modelaug.alignment import procrustes
-from modelaug.cohort import Cohort
-from modelaug.model import ShapeOptions, shape_model
+from modelaug.data.cohort import Cohort
+from modelaug.models import quality
+from modelaug.models.alignment import procrustes
+from modelaug.models.appearance import ShapeOptions, shape_model
 from modelaug.plots.figures import literal
 
 __all__ = ["learning_curves", "plot_learning_curve"]

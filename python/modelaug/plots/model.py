@@ -9,9 +9,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from modelaug import _checks
-from modelaug.cohort import Cohort
-from modelaug.gaussian import GaussianModel
-from modelaug.model import AppearanceModel
+from modelaug.data.cohort import Cohort
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.figures import Panels, caption, draw_landmarks, object_legend, show_image
 
 __all__ = ["plot_cohort", "plot_modes"]

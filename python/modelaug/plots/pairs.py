@@ -12,14 +12,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from modelaug import _checks
-from modelaug.cohort import LandmarkObject
-from modelaug.fields import invert
+from modelaug.data.cohort import LandmarkObject
 from modelaug.plots.agreement import difference_limit, plot_checkerboard, plot_image_difference, scaled_channel
 from modelaug.plots.figures import Panels, caption, draw_landmarks, frame_axes, object_legend, object_list, show_image
 from modelaug.plots.flow import flow_radius, plot_color_wheel, plot_flow, plot_grid
 from modelaug.plots.jacobian import jacobian_limit, label_jacobian_bar, plot_jacobian
 from modelaug.synthesis import Pair
-from modelaug.warping import warp, warp_points
+from modelaug.transforms.fields import invert
+from modelaug.transforms.warping import warp, warp_points
 
 __all__ = ["plot_pairs", "plot_registration"]
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from modelaug.io.reading import ModelFileError, read_text, refusing
+from modelaug.io.files.reading import ModelFileError, read_text, refusing
 
 __all__ = ["plot_losses", "read_metrics"]
 

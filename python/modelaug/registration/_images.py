@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.fields import check_field
+from modelaug.transforms.fields import check_field
 
 __all__ = ["checked_contrast", "image_channels", "images_on_one_grid", "mask_weights", "number_of_axes"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.io.geometry import Geometry
+from modelaug.data.geometry import Geometry
 from modelaug.registration._images import image_channels, mask_weights, number_of_axes
 from modelaug.registration.correlation import Overlay, Picture, Transform, climb
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _core
-from modelaug.resizing import resize_image
+from modelaug.data.resampling import resize_image
 
 __all__ = ["Match", "Overlay", "Picture", "Transform", "climb"]
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.fields import check_field
 from modelaug.registration._images import image_channels, mask_weights
 from modelaug.registration.variational import VariationalOptions, register_variational
-from modelaug.warping import warp
+from modelaug.transforms.fields import check_field
+from modelaug.transforms.warping import warp
 
 __all__ = ["REFINING", "refine"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.fields import check_field
 from modelaug.registration._images import image_channels, number_of_axes
+from modelaug.transforms.fields import check_field
 
 __all__ = ["register_syn"]
 

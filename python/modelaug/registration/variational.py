@@ -23,11 +23,11 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks, _core
-from modelaug.cohort import Cohort
-from modelaug.fields import compose
+from modelaug.data.cohort import Cohort
+from modelaug.data.resampling import resize_field, resize_image
 from modelaug.registration._images import images_on_one_grid
-from modelaug.resizing import resize_field, resize_image
-from modelaug.warping import pull, warp
+from modelaug.transforms.fields import compose
+from modelaug.transforms.warping import pull, warp
 
 __all__ = ["VariationalOptions", "choose_options", "region_of_interest", "register_variational"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
-from modelaug.texture import FieldLattice
+from modelaug.models.texture import FieldLattice
 
 __all__ = ["UNIT_RANGE", "Acquisition", "AcquisitionOptions"]
 

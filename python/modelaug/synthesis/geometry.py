@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from modelaug import _core
 from modelaug._random import generator
-from modelaug.alignment import inverse_pose, pose_matrix
-from modelaug.crossings import count_crossings
-from modelaug.gaussian import GaussianModel
-from modelaug.maps import LandmarkMap, correspond, fit_map
-from modelaug.model import AppearanceModel
-from modelaug.splines import SplineOptions
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.models.alignment import inverse_pose, pose_matrix
+from modelaug.models.appearance import AppearanceModel
+from modelaug.models.crossings import count_crossings
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.residual import residual_nodes, residual_step
+from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
+from modelaug.transforms.splines import SplineOptions
 
 __all__ = ["Geometry", "GeometrySource"]
 

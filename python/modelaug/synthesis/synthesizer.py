@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug._random import generator
-from modelaug.model import AppearanceModel
+from modelaug.models.appearance import AppearanceModel
+from modelaug.models.texture import texture_engine
 from modelaug.synthesis.acquisition import Acquisition
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.geometry import Geometry, GeometrySource
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import Pair
-from modelaug.texture import texture_engine
-from modelaug.warping import pull, pull_nearest
-from modelaug.weights import landmark_spacing, weight_map
+from modelaug.synthesis.weights import landmark_spacing, weight_map
+from modelaug.transforms.warping import pull, pull_nearest
 
 __all__ = ["PairSynthesizer"]
 

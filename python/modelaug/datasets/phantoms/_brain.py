@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.datasets.phantoms._drawing import (
     ANGLES,
     Array,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from modelaug import _checks
-from modelaug.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.datasets.phantoms import _heart_image
 from modelaug.datasets.phantoms._drawing import Frame, checked_shape, subject_rng
 from modelaug.datasets.phantoms._heart_anatomy import ENDOCARDIUM, EPICARDIUM, EXTENT, RIGHT, HeartAnatomy

@@ -1,0 +1,22 @@
+"""Training data: scans as files hold them, their preparation, and checked cohorts with landmarks in correspondence."""
+
+from __future__ import annotations
+
+from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.geometry import Geometry
+from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_intensities, take_slice
+from modelaug.data.scans import Scan, cohort_from_scans
+
+__all__ = [
+    "Cohort",
+    "Geometry",
+    "LandmarkObject",
+    "PreparationOptions",
+    "Scan",
+    "cohort_from_scans",
+    "crop",
+    "prepare",
+    "resample",
+    "scale_intensities",
+    "take_slice",
+]

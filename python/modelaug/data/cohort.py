@@ -1,0 +1,261 @@
+"""Checked training data: images with landmarks in correspondence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _storage
+
+__all__ = ["Cohort", "LandmarkObject"]
+
+ObjectKind = Literal["closed", "open", "points"]
+_KINDS = ("closed", "open", "points")
+
+
+@dataclass(frozen=True)
+class LandmarkObject:
+    """A group of landmarks that belong to one anatomical object.
+
+    Parameters
+    ----------
+    name
+        What the object is called, e.g. ``"lv_endocardium"``.
+    indices
+        The landmarks of the object, in order along its contour where it has one.
+    kind
+        ``"closed"``: consecutive landmarks are neighbours and the last is next to the first; ``"open"``: a curve with
+        two ends; ``"points"``: no order.
+
+    Examples
+    --------
+    >>> from modelaug import LandmarkObject
+    >>> LandmarkObject("wall", indices=range(4), kind="closed")
+    LandmarkObject(name='wall', indices=(0, 1, 2, 3), kind='closed')
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    kind: ObjectKind
+
+    def __post_init__(self) -> None:
+        _checks.choice("kind", self.kind, _KINDS)
+        if len(self.indices) == 0:
+            raise ValueError(f"indices of object {self.name!r} is empty; name at least one landmark")
+        if not isinstance(self.name, str):
+            raise TypeError(f"name of an object is {self.name!r}; pass a string")
+        object.__setattr__(self, "indices", tuple(_checks.integer("indices", i, minimum=0) for i in self.indices))
+
+
+class Cohort:
+    """Images of several subjects with corresponding landmarks, checked once and read-only from then on.
+
+    Parameters
+    ----------
+    images : array_like, (n, *grid) or (n, c, *grid)
+        One image per subject on a common grid, 2D or 3D; stored as float32. With landmarks in d = 2 coordinates, four
+        axes mean channels; with d = 3, five do.
+    landmarks : array_like, (n, m, d)
+        Corresponding landmarks in voxels, components in array-axis order; (0, 0) is the centre of the first pixel.
+    labels : array_like of integers, (n, *grid), optional
+        Label maps, moved along with the images by nearest neighbour.
+    objects : sequence of LandmarkObject, optional
+        Groups of landmarks; every landmark belongs to exactly one. By default all landmarks form one object of kind
+        ``"points"``.
+    spacing : array_like, (d,), optional
+        Millimetres per voxel along each axis; 1 by default.
+    names : sequence of str, optional
+        The subjects' names; their numbers by default.
+    preparation : mapping, optional
+        What was done to the images since they were read from files, as for JSON; kept with the cohort, by subject.
+
+    Attributes
+    ----------
+    images : ndarray, (n, c, *grid), float32
+    landmarks : ndarray, (n, m, d), float64
+    labels : ndarray, (n, *grid), integer, or None
+    objects : tuple of LandmarkObject
+    spacing : ndarray, (d,), float64
+    names : tuple of str
+    preparation : dict
+    grid : tuple of int
+        Shape of the images' grid.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong type or shape, holds a value that is not finite, an image is constant, a landmark lies
+        outside the images or coincides with another of the same subject, or the objects do not partition the landmarks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from modelaug import Cohort
+    >>> images = np.arange(2 * 8 * 10.0).reshape(2, 8, 10)  # 2 subjects, 8 rows, 10 columns
+    >>> landmarks = [[[2, 3], [5, 7], [6, 1]], [[2, 4], [5, 8], [6, 2]]]  # row before column
+    >>> cohort = Cohort(images, landmarks, spacing=(1.5, 1.5), names=["ann", "bob"])
+    >>> cohort
+    Cohort(2 subjects, 1 channel(s), grid (8, 10), 3 landmarks: landmarks (3 points))
+    >>> cohort.subset([1]).names
+    ('bob',)
+    """
+
+    images: npt.NDArray[np.float32]
+    landmarks: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.integer[Any]] | None
+    objects: tuple[LandmarkObject, ...]
+    spacing: npt.NDArray[np.float64]
+    names: tuple[str, ...]
+    preparation: dict[str, Any]
+
+    def __init__(
+        self,
+        images: npt.ArrayLike,
+        landmarks: npt.ArrayLike,
+        *,
+        labels: npt.ArrayLike | None = None,
+        objects: Sequence[LandmarkObject] | None = None,
+        spacing: npt.ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        preparation: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.landmarks = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+        n, m, d = self.landmarks.shape
+        if d not in (2, 3):
+            raise ValueError(f"landmarks has shape {self.landmarks.shape}; its last axis must hold 2 or 3 coordinates")
+        pixels = _checks.finite("images", images, ndim=(d + 1, d + 2), dtype=np.float32)
+        self.images = pixels[:, None] if pixels.ndim == d + 1 else pixels
+        if len(self.images) != n:
+            raise ValueError(
+                f"images holds {len(self.images)} subjects but landmarks {n}; pass one of each per subject"
+            )
+        self.spacing = _checks.spacing("spacing", spacing, d)
+        if isinstance(names, str):
+            raise TypeError(f"names is {names!r}; pass one name per subject")
+        self.names = tuple(map(str, names)) if names is not None else tuple(f"{i:03d}" for i in range(n))
+        if len(self.names) != n or len(set(self.names)) != n:
+            raise ValueError(
+                f"names holds {len(set(self.names))} different names for {n} subjects; pass one per subject"
+            )
+        self.preparation = _preparation(preparation)
+        self.labels = None if labels is None else _label_maps(labels, (n, *self.grid))
+        self.objects = (LandmarkObject("landmarks", tuple(range(m)), "points"),) if objects is None else tuple(objects)
+        self._check_landmarks()
+        self._check_images()
+        # Copies: the caller's arrays are neither frozen here nor able to change what was checked.
+        for name in ("images", "landmarks", "labels", "spacing"):
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).copy())
+                getattr(self, name).setflags(write=False)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the images' grid."""
+        return self.images.shape[2:]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        n, c = self.images.shape[:2]
+        kinds = ", ".join(f"{o.name} ({len(o.indices)} {o.kind})" for o in self.objects)
+        return f"Cohort({n} subjects, {c} channel(s), grid {self.grid}, {self.landmarks.shape[1]} landmarks: {kinds})"
+
+    def _check_landmarks(self) -> None:
+        for o in self.objects:
+            if not isinstance(o, LandmarkObject):
+                raise TypeError(f"objects holds {o!r}; pass LandmarkObjects")
+        called = [o.name for o in self.objects]
+        if len(set(called)) < len(called):
+            raise ValueError(f"objects is {called}; give each object a name of its own")
+        members = sorted(i for o in self.objects for i in o.indices)
+        m = self.landmarks.shape[1]
+        if members != list(range(m)):
+            wrong = next(i for i in (*range(m), *members[-1:]) if i >= m or members.count(i) != 1)
+            count = members.count(wrong)
+            raise ValueError(
+                f"objects name landmark {wrong} {count} times; each of 0..{m - 1} belongs to exactly one object"
+            )
+        upper = np.array(self.grid) - 1
+        outside = ((self.landmarks < 0) | (self.landmarks > upper)).any(axis=2)
+        if outside.any():
+            i, j = (int(k) for k in np.argwhere(outside)[0])
+            raise ValueError(
+                f"landmarks[{i}, {j}] is {self.landmarks[i, j].tolist()}, outside the grid {self.grid} of subject "
+                f"{self.names[i]!r}; pass voxels in array-axis order, or crop the images less"
+            )
+        for i, shape in enumerate(self.landmarks):
+            unique, first = np.unique(shape, axis=0, return_index=True)
+            if len(unique) < m:
+                j = next(k for k in range(m) if k not in set(first.tolist()))
+                raise ValueError(
+                    f"landmarks[{i}, {j}] of subject {self.names[i]!r} coincides with another landmark at "
+                    f"{shape[j].tolist()}; move or drop one of the two"
+                )
+
+    def _check_images(self) -> None:
+        flat = self.images.reshape(len(self), -1)
+        constant = flat.max(axis=1) == flat.min(axis=1)
+        if constant.any():
+            i = int(np.argmax(constant))
+            raise ValueError(f"images[{i}] of subject {self.names[i]!r} is constant ({flat[i, 0]:g}); drop the subject")
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Cohort:
+        """Return the cohort of the subjects at `indices`, in that order."""
+        chosen = [_checks.integer("indices", i, minimum=0, maximum=len(self) - 1) for i in indices]
+        if not chosen:
+            raise ValueError("indices is empty; choose at least one subject")
+        return Cohort(
+            self.images[chosen],
+            self.landmarks[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            objects=self.objects,
+            spacing=self.spacing,
+            names=[self.names[i] for i in chosen],
+            preparation=self.preparation,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the cohort to an ``.npz`` file, under a temporary name until it is complete."""
+        _storage.save(path, self, Cohort)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Cohort:
+        """Read a cohort from an ``.npz`` file, from a folder of images and landmarks, or as a ``cohort.toml`` says.
+
+        Folders are read by `modelaug.io.read_scans`. An ``.npz`` file holds ``images`` and ``landmarks``, and
+        optionally ``labels``, ``spacing``, ``names``, ``objects`` (JSON: a list of ``{"name", "kind", "indices"}``) and
+        ``preparation`` (JSON: an object). Other arrays in it are ignored.
+
+        Raises
+        ------
+        ModelFileError
+            If a file cannot be read, lacks an array, or its arrays do not make a cohort.
+        TypeError, ValueError
+            If the files of a folder do not make a cohort.
+        """
+        return _storage.load(Cohort, path)
+
+
+def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy as it will be read from a file."""
+    try:
+        copy = json.loads(json.dumps(dict(preparation or {}), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"preparation cannot be kept as JSON ({error}); pass a mapping of plain values") from None
+    return dict(copy)
+
+
+def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels has dtype {array.dtype}; pass integers")
+    if array.shape != shape:
+        raise ValueError(f"labels has shape {array.shape}; pass one label map per image, shape {shape}")
+    return np.ascontiguousarray(_checks.label_range("labels", array))

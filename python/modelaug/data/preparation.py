@@ -1,0 +1,333 @@
+"""From scans to images for a cohort: slices of volumes, with one spacing, one shape and one range of intensities.
+
+Each step takes a `Scan` with its labels, landmarks and geometry and returns another, which says what was done. Sizes
+and positions are in array-axis order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy  # whose submodules are imported when they are used: ndimage takes long
+
+from modelaug import _checks
+from modelaug.data.geometry import Geometry
+from modelaug.data.orientation import Turn
+from modelaug.data.scans import Scan
+
+__all__ = ["PreparationOptions", "crop", "prepare", "reorient", "resample", "scale_intensities", "take_slice"]
+
+Center = Literal["image", "labels", "landmarks"]
+_CENTERS = ("image", "labels", "landmarks")
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """What `prepare` does to a scan, in this order; nothing by default.
+
+    Parameters
+    ----------
+    slice_axis
+        Array axis of a volume across which one slice is taken. None: the volume stays, unless `slice_at` or
+        `slice_label` is given; then it is 0.
+    slice_at
+        Which slice: its number, negative from the end, or as a float where it lies from 0, the first, to 1, the last.
+    slice_label
+        Instead: the slice in which this label has most voxels, the first of several.
+    spacing
+        Millimetres between voxels along every axis after resampling.
+    shape
+        Of the grid, to which images are cropped or, with their smallest value, filled up.
+    center
+        What is then in the middle: of the ``"image"``, of all ``"labels"`` (their centroid) or of the ``"landmarks"``.
+    percentiles
+        Two percentiles of each channel's intensities that become 0 and 1; what is beyond is cut.
+    """
+
+    slice_axis: int | None = None
+    slice_at: int | float | None = None
+    slice_label: int | None = None
+    spacing: float | None = None
+    shape: tuple[int, ...] | None = None
+    center: Center = "image"
+    percentiles: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.slice_axis is not None:
+            _checks.integer("slice_axis", self.slice_axis, minimum=0, maximum=2)
+        whole = isinstance(self.slice_at, (int, np.integer)) and not isinstance(self.slice_at, bool)
+        if self.slice_at is not None and not whole:
+            object.__setattr__(self, "slice_at", _checks.number("slice_at", self.slice_at, minimum=0.0, maximum=1.0))
+        if self.slice_label is not None:
+            _checks.integer("slice_label", self.slice_label, minimum=1)
+        if self.slice_at is not None and self.slice_label is not None:
+            raise ValueError(
+                f"slice_at is {self.slice_at} and slice_label {self.slice_label}; choose the slice by one of them"
+            )
+        if self.slice_axis is not None and self.slice_at is None and self.slice_label is None:
+            raise ValueError(f"slice_axis is {self.slice_axis}; say which slice by slice_at or slice_label")
+        if self.spacing is not None:
+            object.__setattr__(self, "spacing", _checks.number("spacing", self.spacing, above=0.0))
+        if self.shape is not None:
+            object.__setattr__(self, "shape", _checks.grid_shape("shape", self.shape))
+        _checks.choice("center", self.center, _CENTERS)
+        if self.percentiles is not None:
+            object.__setattr__(self, "percentiles", _percentiles(self.percentiles))
+
+
+def _percentiles(value: Sequence[float]) -> tuple[float, float]:
+    array = _checks.finite("percentiles", value, ndim=1, dtype=np.float64)
+    if array.shape != (2,) or not 0 <= array[0] < array[1] <= 100:
+        raise ValueError(f"percentiles is {value}; pass two numbers between 0 and 100, the lower first")
+    return float(array[0]), float(array[1])
+
+
+def prepare(scan: Scan, options: PreparationOptions | None = None) -> Scan:
+    """Return a scan prepared as the options say: sliced, resampled, cropped, scaled, in this order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the options do not suit the scan; the message names the subject.
+    """
+    chosen = _checks.options(options, PreparationOptions)
+    if chosen.slice_at is not None or chosen.slice_label is not None:
+        scan = take_slice(scan, chosen.slice_axis or 0, at=chosen.slice_at, label=chosen.slice_label)
+    if chosen.spacing is not None:
+        scan = resample(scan, chosen.spacing)
+    if chosen.shape is not None:
+        scan = crop(scan, chosen.shape, center=chosen.center)
+    if chosen.percentiles is not None:
+        scan = scale_intensities(scan, chosen.percentiles)
+    return scan
+
+
+def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, label: int | None = None) -> Scan:
+    """Return one slice of a volume, in the plane of the other two axes, 1 voxel thick.
+
+    Parameters
+    ----------
+    scan
+        In 3D. Its landmarks, if any, must lie in the slice, by less than half a voxel.
+    axis
+        The array axis that is given up.
+    at, label
+        As `PreparationOptions.slice_at` and ``slice_label``; exactly one of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the scan is no volume, there is no such slice or label, or landmarks lie elsewhere.
+    """
+    if len(scan.grid) != 3:
+        raise ValueError(f"subject {scan.name!r} has a grid {scan.grid}; slices are taken of volumes only")
+    _checks.integer("axis", axis, minimum=0, maximum=2)
+    if (at is None) == (label is None):
+        raise ValueError(f"at is {at} and label {label}; choose the slice by one of them")
+    count = scan.grid[axis]
+    if label is not None:
+        index = _slice_of_label(scan, axis, label)
+    elif isinstance(at, (int, np.integer)) and not isinstance(at, bool):
+        index = int(at) + (count if at < 0 else 0)
+        if not 0 <= index < count:
+            raise ValueError(f"slice {at} of subject {scan.name!r} does not exist; axis {axis} has {count}")
+    else:
+        index = round(_checks.number("at", at, minimum=0.0, maximum=1.0) * (count - 1))
+    landmarks = None
+    if scan.landmarks is not None:
+        away = np.abs(scan.landmarks[:, axis] - index)
+        if away.max() >= 0.5:
+            worst = int(away.argmax())
+            raise ValueError(
+                f"landmark {worst} of subject {scan.name!r} lies in slice {scan.landmarks[worst, axis]:g} of axis "
+                f"{axis}, not in {index}; choose the slice in which the landmarks are"
+            )
+        landmarks = np.delete(scan.landmarks, axis, axis=1)
+    return scan.after(
+        {"step": "slice", "axis": axis, "index": index, "of": count},
+        image=scan.image.take(index, axis=axis + 1),
+        labels=None if scan.labels is None else scan.labels.take(index, axis=axis),
+        landmarks=landmarks,
+        geometry=Geometry(np.delete(scan.geometry.spacing, axis)),
+    )
+
+
+def _slice_of_label(scan: Scan, axis: int, label: int) -> int:
+    _checks.integer("label", label, minimum=1)
+    if scan.labels is None:
+        raise ValueError(f"subject {scan.name!r} has no labels; choose the slice by its position")
+    counts = (scan.labels == label).sum(axis=tuple(k for k in range(3) if k != axis))
+    if not counts.any():
+        raise ValueError(f"label {label} is nowhere in subject {scan.name!r}; choose the slice by another label")
+    return int(counts.argmax())
+
+
+def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
+    """Return a scan with voxels of another size that cover the same extent, to within half a voxel at each end.
+
+    Images are interpolated linearly, along axes that become coarser after Gaussian smoothing with a standard deviation
+    of sqrt(ratio^2 - 1) / 2 voxels against aliasing; labels take the nearest voxel, and halfway between two in turn the
+    one before and the one after, so that structures do not move on average.
+
+    Parameters
+    ----------
+    scan
+        In 2D or 3D.
+    spacing
+        Millimetres: a number for all axes, or one per axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the spacing is not positive.
+    """
+    old = scan.geometry.spacing
+    new = _checks.spacing("spacing", spacing, len(old))
+    ratio = new / old
+    if (ratio == 1).all():
+        return scan
+    step = {"step": "resample", "from": old.tolist(), "to": new.tolist()}
+    geometry = scan.geometry
+    if np.allclose(ratio, 1.0, rtol=1e-4):  # files keep spacings in single precision
+        return scan.after(step, geometry=Geometry(new, geometry.origin, geometry.direction))
+    # Centres of both grids coincide, so what is lost or gained at the ends is the same.
+    grid = tuple(max(1, round(n / r)) for n, r in zip(scan.grid, ratio, strict=True))
+    start = (np.array(scan.grid) - 1 - (np.array(grid) - 1) * ratio) / 2
+    image = np.empty((len(scan.image), *grid), np.float32)
+    for target, channel in zip(image, scan.image, strict=True):
+        smooth = smooth_for(channel, ratio)
+        # A matrix, not its diagonal, about which older releases of scipy warn.
+        scipy.ndimage.affine_transform(
+            smooth, np.diag(ratio), offset=start, output_shape=grid, output=target, order=1, mode="nearest"
+        )
+    labels = None
+    if scan.labels is not None:
+        axes = zip(scan.grid, grid, start, ratio, strict=True)
+        labels = scan.labels[np.ix_(*(_nearest(n, first + r * np.arange(k)) for n, k, first, r in axes))]
+    return scan.after(
+        step,
+        image=image,
+        labels=labels,
+        landmarks=None if scan.landmarks is None else (scan.landmarks - start) / ratio,
+        geometry=Geometry(new, _moved_origin(geometry, start), geometry.direction),
+    )
+
+
+def smooth_for(image: npt.NDArray[np.float32], ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return an image (*grid) smoothed against aliasing by steps of `ratio` voxels along each axis, see `resample`."""
+    deviations = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
+    return np.asarray(scipy.ndimage.gaussian_filter(image, deviations, mode="nearest"))
+
+
+def _nearest(count: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return which of `count` voxels is nearest to each position; halfway, the one before and the one after in turn.
+
+    To always take the same one would move labels against the image, by half a voxel where the size doubles.
+    """
+    index = np.floor(at + 0.5)
+    before = np.floor(at)
+    halfway = np.abs(at - before - 0.5) < 1e-6
+    index[halfway] = before[halfway] + np.arange(halfway.sum()) % 2
+    return np.clip(index, 0, count - 1).astype(np.intp)
+
+
+def _moved_origin(geometry: Geometry, voxels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the position of what lies at `voxels`, in array-axis order, from the first voxel."""
+    return np.asarray(geometry.origin + geometry.direction @ (geometry.spacing * voxels)[::-1])
+
+
+def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
+    """Return the part of a scan of a given shape around a centre, filled up where it reaches beyond the image.
+
+    Parameters
+    ----------
+    scan
+        In 2D or 3D.
+    shape
+        Of the new grid.
+    center
+        As `PreparationOptions.center`; moved by whole voxels only, so nothing is interpolated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape has another number of axes, or the scan lacks what it is to be centred on.
+    """
+    new = np.array(_checks.grid_shape("shape", shape, axes=len(scan.grid)))
+    _checks.choice("center", center, _CENTERS)
+    if center == "image":
+        middle = (np.array(scan.grid) - 1) / 2
+    elif center == "labels":
+        if scan.labels is None or not scan.labels.any():
+            raise ValueError(f"subject {scan.name!r} has no labels to be centred on; pass center='image'")
+        middle = np.argwhere(scan.labels).mean(axis=0)
+    else:
+        if scan.landmarks is None:
+            raise ValueError(f"subject {scan.name!r} has no landmarks to be centred on; pass center='image'")
+        middle = scan.landmarks.mean(axis=0)
+    start = np.rint(middle - (new - 1) / 2).astype(int)
+    if not start.any() and tuple(new) == scan.grid:
+        return scan
+    if (start + new <= 0).any() or (start >= scan.grid).any():
+        raise ValueError(
+            f"landmarks of subject {scan.name!r} have their centre at {middle.tolist()}, so far outside the grid "
+            f"{scan.grid} that nothing of the image is left; check their coordinates"
+        )
+    inside = [slice(max(0, s), max(0, min(n, s + k))) for s, n, k in zip(start, scan.grid, new, strict=True)]
+    target = tuple(slice(part.start - s, part.stop - s) for part, s in zip(inside, start, strict=True))
+    image = np.empty((len(scan.image), *new), np.float32)
+    for channel, source in zip(image, scan.image, strict=True):
+        channel[...] = source.min()
+        channel[target] = source[tuple(inside)]
+    labels = None
+    if scan.labels is not None:
+        labels = np.zeros(new, scan.labels.dtype)
+        labels[target] = scan.labels[tuple(inside)]
+    geometry = scan.geometry
+    return scan.after(
+        {"step": "crop", "start": start.tolist(), "shape": new.tolist(), "center": center},
+        image=image,
+        labels=labels,
+        landmarks=None if scan.landmarks is None else scan.landmarks - start,
+        geometry=Geometry(geometry.spacing, _moved_origin(geometry, start), geometry.direction),
+    )
+
+
+def scale_intensities(scan: Scan, percentiles: tuple[float, float] = (1.0, 99.0)) -> Scan:
+    """Return a scan whose intensities at two percentiles of each channel are 0 and 1; what is beyond is cut.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the percentiles are not in order, or a channel is the same at both.
+    """
+    wanted = _percentiles(percentiles)
+    image = np.empty_like(scan.image)
+    limits = []
+    for k, channel in enumerate(scan.image):
+        low, high = (float(each) for each in np.percentile(channel.astype(np.float64), wanted))
+        if low == high:
+            raise ValueError(
+                f"channel {k} of subject {scan.name!r} is {low:g} at both percentiles {wanted}; choose others"
+            )
+        image[k] = np.clip((channel - low) / (high - low), 0, 1)
+        limits.append([low, high])
+    return scan.after({"step": "intensities", "percentiles": list(wanted), "limits": limits}, image=image)
+
+
+def reorient(scan: Scan, turn: Turn) -> Scan:
+    """Return a scan as a turn stores it: image, labels and landmarks, each voxel where it was in space."""
+    if turn.identity:
+        return scan
+    step = {"step": "orientation", "axes": list(turn.axes), "reversed": list(turn.reversed)}
+    return scan.after(
+        step,
+        image=turn.array(scan.image),
+        labels=None if scan.labels is None else turn.array(scan.labels),
+        landmarks=None if scan.landmarks is None else turn.points(scan.landmarks, scan.grid),
+        geometry=turn.geometry(scan.geometry, scan.grid),
+    )

@@ -1,0 +1,175 @@
+"""Images as they come out of files: one subject each, on a grid of its own, with labels or landmarks or neither."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.geometry import Geometry
+from modelaug.data.orientation import turn_onto
+
+__all__ = ["Scan", "check_common_grid", "cohort_from_scans"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """An image of one subject, and what is known about it; see `cohort_from_scans` for many.
+
+    Parameters
+    ----------
+    name
+        Of the subject.
+    image : array_like, (*grid) or (c, *grid)
+        2D or 3D, as `geometry` says; stored as float32 with channels.
+    geometry
+        Where the voxels lie. None: 1 mm apart; then a plane unless the image has four axes.
+    labels : array_like of integers, (*grid), optional
+    landmarks : array_like, (m, d), optional
+        In voxels, components in array-axis order; they may lie outside the image until they are in a cohort.
+    steps
+        What has been done to the image since it was read, as for JSON.
+
+    Attributes
+    ----------
+    image : ndarray, (c, *grid), float32
+    labels : ndarray, (*grid), integer, or None
+    landmarks : ndarray, (m, d), float64, or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has the wrong shape or values that are not finite.
+    """
+
+    name: str
+    image: npt.NDArray[np.float32]
+    geometry: Geometry
+    labels: npt.NDArray[np.integer[Any]] | None = None
+    landmarks: npt.NDArray[np.float64] | None = None
+    steps: tuple[Mapping[str, Any], ...] = ()
+
+    def __init__(
+        self,
+        name: str,
+        image: npt.ArrayLike,
+        *,
+        geometry: Geometry | None = None,
+        labels: npt.ArrayLike | None = None,
+        landmarks: npt.ArrayLike | None = None,
+        steps: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        array = _checks.finite(f"image of {name!r}", image, ndim=(2, 3, 4), dtype=np.float32)
+        d = len(geometry.spacing) if geometry is not None else 3 if array.ndim == 4 else 2
+        if array.ndim not in (d, d + 1):
+            raise ValueError(
+                f"image of {name!r} has shape {array.shape} but {d} axes in space; pass a geometry that fits"
+            )
+        channels = array[None] if array.ndim == d else array
+        set_field = object.__setattr__
+        set_field(self, "name", str(name))
+        set_field(self, "image", channels)
+        set_field(self, "geometry", Geometry(np.ones(d)) if geometry is None else geometry)
+        set_field(self, "labels", None if labels is None else _labels(name, labels, channels.shape[1:]))
+        set_field(self, "landmarks", None if landmarks is None else _landmarks(name, landmarks, d))
+        set_field(self, "steps", tuple(steps))
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the image's grid."""
+        return self.image.shape[1:]
+
+    def after(self, step: Mapping[str, Any], **changes: Any) -> Scan:
+        """Return the scan with some of it replaced, and the step noted that did so."""
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return Scan(**{**fields, **changes, "steps": (*self.steps, step)})
+
+
+def _labels(name: str, labels: npt.ArrayLike, grid: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels of {name!r} have dtype {array.dtype}; pass integers")
+    if array.shape != grid:
+        raise ValueError(f"labels of {name!r} have shape {array.shape} but its image {grid}; pass those of this image")
+    return _checks.label_range(f"labels of {name!r}", array)
+
+
+def _landmarks(name: str, landmarks: npt.ArrayLike, d: int) -> npt.NDArray[np.float64]:
+    points = _checks.finite(f"landmarks of {name!r}", landmarks, ndim=2, dtype=np.float64)
+    if points.shape[1] != d:
+        raise ValueError(f"landmarks of {name!r} have shape {points.shape}; pass {d} coordinates each")
+    return points
+
+
+def cohort_from_scans(scans: Sequence[Scan], *, objects: Sequence[LandmarkObject] | None = None) -> Cohort:
+    """Return the cohort of scans that lie on a common grid; what was done to them goes into its ``preparation``.
+
+    Parameters
+    ----------
+    scans
+        All with landmarks, as many channels, one grid and one spacing; all with labels or none.
+    objects
+        Groups of the landmarks.
+
+    Raises
+    ------
+    ValueError
+        If they have too little in common; the message names the subject and what to do.
+    TypeError, ValueError
+        As `modelaug.Cohort`.
+    """
+    if not scans:
+        raise ValueError("scans is empty; pass one per subject")
+    first = scans[0]
+    shapes = []
+    for each in scans:
+        if each.landmarks is None:
+            raise ValueError(f"subject {each.name!r} has no landmarks; add them, or make them by `modelaug landmarks`")
+        shapes.append(each.landmarks)
+        if len(each.landmarks) != len(shapes[0]):
+            raise ValueError(
+                f"subject {each.name!r} has {len(each.landmarks)} landmarks but {first.name!r} "
+                f"{len(shapes[0])}; give all the same ones"
+            )
+        check_common_grid(each, first)
+        if (each.labels is None) != (first.labels is None):
+            lacking = each.name if each.labels is None else first.name
+            raise ValueError(f"subject {lacking!r} has no labels but others do; add them, or leave them out for all")
+    return Cohort(
+        np.stack([each.image for each in scans]),
+        np.stack(shapes),
+        labels=None if first.labels is None else np.stack([each.labels for each in scans if each.labels is not None]),
+        objects=objects,
+        spacing=first.geometry.spacing,
+        names=[each.name for each in scans],
+        preparation={each.name: list(each.steps) for each in scans if each.steps},
+    )
+
+
+def check_common_grid(scan: Scan, other: Scan) -> None:
+    """Raise ValueError unless two scans have the same grid, spacing, channels and, of volumes, orientation."""
+    if scan.image.shape != other.image.shape:
+        raise ValueError(
+            f"image of subject {scan.name!r} has shape {scan.image.shape} but that of {other.name!r} "
+            f"{other.image.shape}; bring all to one shape and spacing, see PreparationOptions"
+        )
+    # Files keep spacings in single precision.
+    if not np.allclose(scan.geometry.spacing, other.geometry.spacing, rtol=1e-4):
+        raise ValueError(
+            f"spacing of subject {scan.name!r} is {scan.geometry.spacing.tolist()} mm but that of {other.name!r} "
+            f"{other.geometry.spacing.tolist()}; bring all to one spacing, see PreparationOptions"
+        )
+    # Of planes it is not known: they have coordinates of their own.
+    if len(scan.grid) == 3:
+        turn = turn_onto(scan.geometry, other.geometry, scan.grid)
+        if turn.degrees is None or (turn.clear and not turn.identity):
+            raise ValueError(
+                f"image of subject {scan.name!r} is stored in another orientation than that of {other.name!r}: "
+                f"{turn.told()}; store both alike, see modelaug.data.orientation"
+            )

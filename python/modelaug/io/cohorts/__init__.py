@@ -1,0 +1,1 @@
+"""Cohorts out of files and folders, and as such."""

@@ -1,0 +1,247 @@
+"""``cohort.toml``: where the files of a cohort are, and what is to be made of them; docs/files.md is the reference."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from modelaug import _checks
+from modelaug.data.cohort import LandmarkObject
+from modelaug.data.preparation import PreparationOptions
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.reading import ModelFileError, read_toml
+
+__all__ = ["DESCRIPTION_NAME", "CohortDescription", "encode_description", "read_description", "write_description"]
+
+DESCRIPTION_NAME: Final = "cohort.toml"
+
+_UNFINISHED: Final = "unfinished"
+_PATTERNS: Final = ("images", "labels", "landmarks")
+_OBJECT_KEYS: Final = ("name", "kind", "landmarks")
+_MOST_LANDMARKS: Final = 10**6
+"""More than any cohort has; a range is written out, so that it may not be longer."""
+
+_shown: Final = reprlib.Repr()
+_shown.maxstring = _shown.maxother = _shown.maxlong = 100
+
+
+@dataclass(frozen=True)
+class CohortDescription:
+    """What a ``cohort.toml`` says.
+
+    Parameters
+    ----------
+    folder
+        Where it lies, to which its paths are relative.
+    images, labels, landmarks
+        Paths with ``{name}`` in place of the subject's name. Without ``images`` files are matched by their names.
+    subjects
+        Their names; None: all that there are.
+    voxel_size
+        Millimetres per voxel along each array axis, whatever the images' files say.
+    relabel
+        Labels that become others.
+    objects
+        Groups of the landmarks.
+    preparation
+        What is done to each image.
+    history
+        A JSON file with what had been done to each subject's image before it was written.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value does not fit.
+    """
+
+    folder: Path
+    images: str | None = None
+    labels: str | None = None
+    landmarks: str | None = None
+    subjects: tuple[str, ...] | None = None
+    voxel_size: tuple[float, ...] | None = None
+    relabel: Mapping[int, int] = field(default_factory=dict)
+    objects: tuple[LandmarkObject, ...] | None = None
+    preparation: PreparationOptions = field(default_factory=PreparationOptions)
+    history: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in _PATTERNS:
+            pattern = getattr(self, key)
+            if pattern is None:
+                continue
+            if not isinstance(pattern, str) or "{name}" not in pattern:
+                raise ValueError(
+                    f"{key} is {_shown.repr(pattern)}; write a path with {{name}} in place of the subject's name"
+                )
+            if self.images is None:
+                raise ValueError(f"{key} is {pattern!r} but images is not there; say where the images are, too")
+        if self.subjects is not None:
+            if not all(isinstance(name, str) and name for name in self.subjects) or not self.subjects:
+                raise TypeError(f"subjects is {_shown.repr(list(self.subjects))}; write a list of names")
+            if len(set(self.subjects)) < len(self.subjects):
+                raise ValueError(f"subjects is {list(self.subjects)!r}; name each of them once")
+        if self.voxel_size is not None:
+            sizes = _checks.finite("voxel_size", self.voxel_size, ndim=1, dtype=float)
+            object.__setattr__(self, "voxel_size", tuple(_checks.spacing("voxel_size", sizes, len(sizes)).tolist()))
+        if self.history is not None and not isinstance(self.history, str):
+            raise TypeError(f"history is {_shown.repr(self.history)}; write the path of a JSON file")
+
+
+def read_description(path: str | Path) -> CohortDescription:
+    """Read a ``cohort.toml``.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no TOML, has an unknown key, or a value that does not fit; or if whoever wrote the
+        folder did not get to its end.
+    """
+    path = Path(path)
+    values = read_toml(path)
+    if values.pop(_UNFINISHED, False):
+        raise ModelFileError(f"{path} is of a folder that was not written to its end; write it again, or remove it")
+    known = [each.name for each in fields(CohortDescription) if each.name != "folder"]
+    readers: Mapping[str, Callable[[Any], Any]] = {
+        "subjects": _strings,
+        "voxel_size": _tuple("voxel_size"),
+        "relabel": _relabel,
+        "objects": _objects,
+        "preparation": _preparation,
+    }
+    try:
+        _refuse_unknown("", values, known)
+        arguments = {key: readers.get(key, _as_it_is)(value) for key, value in values.items()}
+        return CohortDescription(path.parent, **arguments)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+def _refuse_unknown(where: str, values: Iterable[str], known: Iterable[str]) -> None:
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            remedy = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+            raise ValueError(f"{where}{key!r} is no known key; {remedy}")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _strings(value: Any) -> tuple[str, ...] | None:
+    if value == "all":
+        return None
+    if not isinstance(value, list):
+        raise TypeError(f"subjects is {_shown.repr(value)}; write a list of names, or leave it out for all")
+    return tuple(value)
+
+
+def _tuple(name: str) -> Callable[[Any], tuple[Any, ...]]:
+    def convert(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise TypeError(f"{name} is {_shown.repr(value)}; write a list of numbers")
+        return tuple(value)
+
+    return convert
+
+
+def _table(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {_shown.repr(value)}; write a table, [{name}]")
+    return value
+
+
+def _relabel(value: Any) -> dict[int, int]:
+    changes: dict[int, int] = {}
+    for old, new in _table("relabel", value).items():
+        try:
+            before = int(old)
+        except ValueError:
+            raise ValueError(f"relabel names {old!r}; write OLD = NEW with integers") from None
+        changes[before] = _checks.integer(f"relabel.{old}", new, minimum=-(2**63), maximum=2**63 - 1)
+    return changes
+
+
+def _objects(value: Any) -> tuple[LandmarkObject, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"objects is {_shown.repr(value)}; write a table [[objects]] for each")
+    objects = []
+    for each in value:
+        table = _table("objects", each)
+        _refuse_unknown("in [[objects]], ", table, _OBJECT_KEYS)
+        missing = [key for key in ("name", "landmarks") if key not in table]
+        if missing:
+            raise ValueError(f"an object lacks {missing[0]!r}; write name, kind and landmarks")
+        objects.append(LandmarkObject(table["name"], _indices(table["landmarks"]), table.get("kind", "points")))
+    return tuple(objects)
+
+
+def _indices(value: Any) -> tuple[int, ...]:
+    """Return the landmarks that a list of numbers or a range such as ``"0:32"``, without its end, names."""
+    if isinstance(value, list):
+        return tuple(value)
+    try:
+        start, stop = (int(end) for end in value.split(":"))
+    except (AttributeError, ValueError):
+        shown = _shown.repr(value)
+        raise ValueError(f'landmarks of an object is {shown}; write "FIRST:END", END excluded, or a list') from None
+    if max(stop, stop - start) > _MOST_LANDMARKS:
+        raise ValueError(
+            f"landmarks of an object is {_shown.repr(value)}, more than any cohort has; write those of this one"
+        )
+    return tuple(range(start, stop))
+
+
+def _preparation(value: Any) -> PreparationOptions:
+    table = _table("preparation", value)
+    _refuse_unknown("in [preparation], ", table, [each.name for each in fields(PreparationOptions)])
+    arguments: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in table.items()}
+    return PreparationOptions(**arguments)
+
+
+def write_description(description: CohortDescription, *, finished: bool = True) -> Path:
+    """Write what `read_description` reads into its folder, or refuses until it is written again as finished."""
+    data = encode_description(description, finished=finished)
+    path = description.folder / DESCRIPTION_NAME
+    write_atomically(path, lambda file: file.write(data))
+    return path
+
+
+def encode_description(description: CohortDescription, *, finished: bool) -> bytes:
+    """Return what `write_description` writes; what is done to the images only if there is something."""
+    lines = [] if finished else [f"{_UNFINISHED} = true"]
+    lines += [
+        f"{key} = {_value(getattr(description, key))}"
+        for key in (*_PATTERNS, "subjects", "voxel_size", "history")
+        if getattr(description, key) is not None
+    ]
+    if description.relabel:
+        lines += ["", "[relabel]", *(f"{old} = {new}" for old, new in description.relabel.items())]
+    defaults = PreparationOptions()
+    steps = {
+        each.name: getattr(description.preparation, each.name)
+        for each in fields(PreparationOptions)
+        if getattr(description.preparation, each.name) != getattr(defaults, each.name)
+    }
+    if steps:
+        lines += ["", "[preparation]", *(f"{key} = {_value(value)}" for key, value in steps.items())]
+    for each in description.objects or ():
+        first, count = each.indices[0], len(each.indices)
+        whole = each.indices == tuple(range(first, first + count))
+        indices = _value(f"{first}:{first + count}" if whole else each.indices)
+        lines += ["", "[[objects]]", f"name = {_value(each.name)}", f"kind = {_value(each.kind)}"]
+        lines += [f"landmarks = {indices}"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _value(value: Any) -> str:
+    """Return a value in TOML; its strings are those of JSON but for one character."""
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

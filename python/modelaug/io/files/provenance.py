@@ -1,0 +1,99 @@
+"""What the results in a folder come from, noted so that no later run mixes in others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.reading import ModelFileError, legible, read_own_json, reading
+
+__all__ = ["SOURCE", "as_json", "claim_folder", "file_digest", "refuse_other", "write_json"]
+
+SOURCE: Final = "source.json"
+"""Name of the note in a folder."""
+
+_FORMAT: Final = "modelaug provenance"
+_VERSION: Final = 1
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read.
+    """
+    with reading(path, "a file", "check the path"), open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` in the form in which they come back from a JSON file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no mapping, or hold what JSON cannot.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name} is {values!r}; pass a mapping")
+    try:
+        converted: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} cannot be written as JSON ({error}); pass plain numbers, words, lists and dicts") from None
+    return converted
+
+
+def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file, atomically."""
+    data = (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+    write_atomically(path, lambda file: file.write(data))
+
+
+def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ValueError if what is in a folder comes from something else than what is to be added, both as in JSON."""
+    for name in {**now, **before}:
+        if before.get(name) != now.get(name):
+            old, new = (
+                json.dumps(values[name]) if values.get(name) is not None else "none" for values in (before, now)
+            )
+            raise ValueError(
+                legible(f"{folder} holds results of {name} {old}, not {new}; pass another folder, or remove it")
+            )
+
+
+def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:
+    """Note in ``source.json`` what the results in a folder come from, or check that it is what is noted there.
+
+    Parameters
+    ----------
+    folder
+        Made if need be.
+    source
+        What identifies the source; must be JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `source` is no JSON, or the folder holds results of another one.
+    ModelFileError
+        If its note cannot be read.
+    """
+    path = Path(folder) / SOURCE
+    now = as_json("source", source)
+    if path.exists():
+        before = read_own_json(path, format=_FORMAT, version=_VERSION).get("source") or {}
+        if not isinstance(before, dict):
+            raise ModelFileError(f"{path} names no source but {before!r}; remove it")
+        refuse_other(Path(folder), before, now)
+    else:
+        write_json(path, {"format": _FORMAT, "version": _VERSION, "source": now})

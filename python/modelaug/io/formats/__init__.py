@@ -1,0 +1,1 @@
+"""Formats of images: pictures, TIFF, NIfTI, MetaImage, NRRD and DICOM."""

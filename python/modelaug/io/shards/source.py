@@ -1,0 +1,126 @@
+"""Pairs from files, as a source for training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks
+from modelaug.io.files.arrays import ArrayHeader, open_archive
+from modelaug.io.files.reading import ModelFileError, refusing
+from modelaug.io.shards.manifests import is_whole, read_manifest, verify_shards
+from modelaug.synthesis import Pair
+
+__all__ = ["ShardedPairs"]
+
+_END: Final = 2**40  # the pairs that training holds out for validation come right before this index
+_REQUIRED: Final[tuple[str, ...]] = ("fixed", "moving", "flow", "weight", "landmarks_fixed", "landmarks_moving")
+_LABELS: Final = ("labels_fixed", "labels_moving")
+_CACHED: Final = 2
+
+
+class ShardedPairs:
+    """A source of the pairs in a folder of ``.npz`` shards, each of which is read when it is needed.
+
+    There are only so many: index i, from 0 on, is that of pair ``i % (len(self) - held_out)``, counted from the first
+    in the folder, so training goes through them again and again in order. The last `held_out` of them are kept for
+    validation and have the indices from ``2**40 - held_out`` to ``2**40 - 1``, which `learning.train` validates on.
+
+    Parameters
+    ----------
+    folder
+        As of `write_shards`, complete.
+    held_out
+        Number of pairs kept for validation, at least ``validation_pairs`` of the training.
+    verify
+        Check the hashes of all shards first; else only their lengths.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the pairs are in another format, or there are not more than `held_out`.
+    ModelFileError
+        If the folder has no valid manifest or lacks shards; when a shard is damaged, by `draw`, too.
+    """
+
+    def __init__(self, folder: str | Path, *, held_out: int = 64, verify: bool = False) -> None:
+        self.folder = Path(folder)
+        self.held_out = _checks.integer("held_out", held_out, minimum=0)
+        manifest = verify_shards(self.folder) if verify else read_manifest(self.folder)
+        if manifest["file_format"] != "npz":
+            raise ValueError(f"{folder} has pairs of format {manifest['file_format']!r}; pass a folder of 'npz'")
+        self._count, self._size, self._first = (int(manifest[name]) for name in ("count", "shard_size", "first"))
+        if self._count <= self.held_out:
+            raise ValueError(f"held_out is {held_out} but {folder} has {self._count} pairs; hold fewer out")
+        whole = [shard for shard in manifest["shards"] if is_whole(self.folder, shard)]
+        self._files = {shard["first"]: (shard["files"][0]["file"], shard["files"][0]["sha256"]) for shard in whole}
+        if sum(shard["count"] for shard in whole) < self._count:
+            raise ModelFileError(f"{folder} lacks some of its {self._count} pairs; write or copy the rest first")
+
+    def __len__(self) -> int:
+        """Return the number of pairs, with those held out."""
+        return self._count
+
+    def draw(self, index: int) -> Pair:
+        """Return a pair; its ``info`` is that of the source it was written from, as in JSON.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such index.
+        ModelFileError
+            If the pair's file is damaged.
+        """
+        position = self._position(index)
+        number, k = divmod(position, self._size)
+        start = self._first + number * self._size
+        length = min(self._size, self._count - number * self._size)
+        name, digest = self._files[start]
+        arrays, infos = _read_shard(self.folder / name, digest, start, length)
+        return Pair(**{name: array[k].copy() for name, array in arrays.items()}, info=dict(infos[k]))
+
+    def _position(self, index: int) -> int:
+        """Return where among all pairs an index points to."""
+        index = _checks.integer("index", index, minimum=0, maximum=_END - 1)
+        if index >= _END - self.held_out:
+            return self._count - (_END - index)
+        if index >= _END // 2:
+            raise ValueError(f"index is {index}, which is not held out; validate on {self.held_out} pairs at most")
+        return index % (self._count - self.held_out)
+
+
+@functools.lru_cache(maxsize=_CACHED)
+def _read_shard(
+    path: Path, digest: str, first: int, count: int
+) -> tuple[dict[str, npt.NDArray[Any]], list[dict[str, Any]]]:
+    """Return the arrays and infos of a shard, checked to be those of its pairs; `digest` is for the cache only."""
+    with open_archive(path) as archive, refusing(path, "is no valid shard", "write the pairs again"):
+        archive.require("index", "info", *_REQUIRED)
+        archive.know("index", "info", *_REQUIRED, *_LABELS)
+        _check({name: header for name, header in archive.headers.items() if name not in ("index", "info")}, count)
+        infos = archive.read_json("info")
+        if not isinstance(infos, list) or len(infos) != count or not all(isinstance(info, dict) for info in infos):
+            raise ValueError(f"info is no list of {count} objects")
+        if not np.array_equal(archive.read("index", most=count), np.arange(first, first + count, dtype=np.uint64)):
+            raise ValueError(f"index is not {first} to {first + count - 1}")
+        return {name: archive.read(name) for name in (*_REQUIRED, *_LABELS) if name in archive.headers}, infos
+
+
+def _check(arrays: Mapping[str, ArrayHeader], count: int) -> None:
+    """Raise ValueError unless arrays will be those of so many pairs, as this machine computes with them."""
+    grid = arrays["weight"].shape[1:]
+    d, points = len(grid), arrays["landmarks_fixed"].shape[1:2]
+    channels = arrays["fixed"].shape[1:2]
+    shapes = {"flow": (d, *grid), "fixed": (*channels, *grid), "moving": (*channels, *grid)}
+    shapes |= {"landmarks_fixed": (*points, d), "landmarks_moving": (*points, d)}
+    shapes |= dict.fromkeys(("weight", *_LABELS), grid)
+    for name, array in arrays.items():
+        expected, kinds = (count, *shapes[name]), "iu" if name in _LABELS else "f"
+        fits = d in (2, 3) and 0 not in (*grid, *channels) and array.shape == expected
+        if not fits or array.dtype.kind not in kinds or not array.dtype.isnative:
+            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not those of {count} pairs")

@@ -1,0 +1,18 @@
+"""Statistical models of shape and appearance, learned from a cohort, and what they are worth."""
+
+from __future__ import annotations
+
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.models import quality
+from modelaug.models.alignment import Alignment, procrustes
+from modelaug.models.appearance import AppearanceModel, ShapeOptions, TextureOptions
+
+__all__ = [
+    "Alignment",
+    "AppearanceModel",
+    "GaussianModel",
+    "ShapeOptions",
+    "TextureOptions",
+    "procrustes",
+    "quality",
+]

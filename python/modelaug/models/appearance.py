@@ -1,0 +1,447 @@
+"""The statistical shape and appearance model: a mean image with Gaussian shape, texture and pose.
+
+H. Uzunova, M. Wilms, H. Handels, J. Ehrhardt: Training CNNs for image registration from few samples with model-based
+data augmentation. MICCAI 2017, section 2.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modelaug import _checks, _core, _storage, locality
+from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.locality.merging import RESCALES, Rescale
+from modelaug.locality.tapers import TAPERS, Taper
+from modelaug.models.alignment import Transform, apply_pose, pose_parameter_count, procrustes
+from modelaug.models.crossings import contour_pairs, count_crossings
+from modelaug.models.normalization import Progress, borders, normalize
+from modelaug.transforms.splines import SplineOptions
+from modelaug.transforms.warping import pull
+
+__all__ = ["AppearanceModel", "ShapeOptions", "TextureOptions"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """How shapes become a Gaussian model, see `locality.fit_localized`.
+
+    Parameters
+    ----------
+    levels
+        Levels of locality, with thresholds halved from the largest distance; 1 is principal component analysis.
+    method
+        ``"merge"``: levels are merged one by one; ``"mixture"``: their tapers are averaged and decomposed once.
+    taper
+        ``"hard"`` (the paper's cut), ``"gaussian"`` or ``"wendland"``.
+    coverage
+        Fraction of the variance to keep at each level.
+    rescale
+        What merging does to the variances: ``"total"``, ``"tail"`` or ``"none"``.
+    distances
+        ``"euclidean"``: straight; ``"objects"``: along contours, with a price for changing the object.
+    transform
+        What alignment takes away and the pose model keeps, see `procrustes`.
+    """
+
+    levels: int = 4
+    method: Literal["merge", "mixture"] = "merge"
+    taper: Taper = "gaussian"
+    coverage: float = 0.99
+    rescale: Rescale = "total"
+    distances: Literal["euclidean", "objects"] = "euclidean"
+    transform: Transform = "similarity"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=12))
+        _checks.choice("method", self.method, ("merge", "mixture"))
+        _checks.choice("taper", self.taper, TAPERS)
+        object.__setattr__(self, "coverage", _checks.number("coverage", self.coverage, above=0.0, maximum=1.0))
+        _checks.choice("rescale", self.rescale, RESCALES)
+        _checks.choice("distances", self.distances, ("euclidean", "objects"))
+        _checks.choice("transform", self.transform, ("similarity", "rigid", "translation", "none"))
+
+
+@dataclass(frozen=True)
+class TextureOptions:
+    """How shape-normalized images become a model of textures, see `texture`.
+
+    Parameters
+    ----------
+    engine
+        ``"patchwork"``: subjects side by side with smooth seams; ``"fields"``: principal components, each weighted by a
+        smooth random field; ``"basis"``: explicit eigenimages.
+    levels
+        Levels of locality, with ranges halved from the largest distance; 1 is global. The levels of the other engines
+        are those of their fields, those of the basis are merged.
+    coverage
+        Fraction of the variance to keep.
+    sharpness
+        Of the seams of the patchwork: 0 blends all subjects evenly, a large number puts them side by side.
+    taper, rescale, max_modes
+        Of the basis: as of `ShapeOptions`; and the largest number of eigenimages.
+    """
+
+    engine: Literal["fields", "basis", "patchwork"] = "patchwork"
+    levels: int = 2
+    coverage: float = 1.0
+    sharpness: float = 5.0
+    taper: Taper = "wendland"
+    rescale: Rescale = "total"
+    max_modes: int = 1000
+
+    def __post_init__(self) -> None:
+        _checks.choice("engine", self.engine, ("fields", "basis", "patchwork"))
+        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=12))
+        object.__setattr__(self, "coverage", _checks.number("coverage", self.coverage, above=0.0, maximum=1.0))
+        object.__setattr__(self, "sharpness", _checks.number("sharpness", self.sharpness, minimum=0.0))
+        _checks.choice("taper", self.taper, TAPERS)
+        _checks.choice("rescale", self.rescale, RESCALES)
+        object.__setattr__(self, "max_modes", _checks.integer("max_modes", self.max_modes, minimum=1))
+
+
+@dataclass(frozen=True, eq=False)
+class AppearanceModel:
+    """Gaussian shape, texture and pose on the frame of the mean shape.
+
+    Attributes
+    ----------
+    shape : GaussianModel
+        Aligned landmarks, m * d entries, point by point, in voxels of the mean frame.
+    texture : GaussianModel
+        Shape-normalized images, c * prod(grid) entries, float32: principal components, or localized eigenimages if the
+        engine is ``"basis"`` and has more than one level.
+    texture_coefficients : ndarray, (n, k), float64
+        The training subjects in the modes of `texture`.
+    pose : GaussianModel
+        Similarities against the mean frame, parameters as in `apply_pose`, in mm about `center`.
+    reference : ndarray, (m, d)
+        Mean landmarks in voxels.
+    center : ndarray, (d,)
+        The point that poses scale and rotate about, in mm.
+    labels : ndarray, (*grid), or None
+        Label map of the mean frame: the commonest label at each voxel of the shape-normalized label maps.
+    intensities : ndarray, (c, 2), float32
+        Range of the training images in each channel; drawn textures are clamped to it.
+    background : ndarray, (c,), float32
+        Intensity beyond the frame: the median of the training images' borders.
+    crossings : ndarray, (pairs,), int64
+        How often two contours cross at most, or one itself, in the training shapes and their mean; in the order of
+        `crossings.contour_pairs`.
+    grid, spacing, objects
+        As in the cohort.
+    options : dict
+        The options of the fit: ``shape``, ``texture`` and ``spline``.
+    provenance : dict
+        Names of the subjects, version, the variance of the modes of shape and texture relative to the data's, what
+        locality did to them, and the largest landmark residual of each subject's normalization in voxels.
+    """
+
+    shape: GaussianModel
+    texture: GaussianModel
+    texture_coefficients: Array
+    pose: GaussianModel
+    reference: Array
+    center: Array
+    labels: npt.NDArray[np.integer[Any]] | None
+    intensities: npt.NDArray[np.float32]
+    background: npt.NDArray[np.float32]
+    crossings: npt.NDArray[np.int64]
+    grid: tuple[int, ...]
+    spacing: Array
+    objects: tuple[LandmarkObject, ...]
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels."""
+        return len(self.background)
+
+    @property
+    def texture_options(self) -> TextureOptions:
+        """How the model draws textures."""
+        return TextureOptions(**self.options["texture"])
+
+    @property
+    def spline(self) -> SplineOptions:
+        """How the model turns landmarks into dense maps."""
+        return SplineOptions(**self.options["spline"])
+
+    @classmethod
+    def fit(
+        cls,
+        cohort: Cohort,
+        *,
+        shape: ShapeOptions | None = None,
+        texture: TextureOptions | None = None,
+        spline: SplineOptions | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> AppearanceModel:
+        """Learn the model of a cohort.
+
+        Shapes are aligned to their mean; every image is pulled onto the mean shape by a B-spline fitted from the mean
+        landmarks to its own (`normalization.normalize`); Gaussian models of the shapes, localized, and of the
+        normalized images follow.
+
+        Parameters
+        ----------
+        cohort
+            At least 2 subjects.
+        shape, texture, spline
+            Options; defaults if None.
+        threads
+            Threads to use; None means all cores.
+        progress
+            Called with (subjects done, subjects in all) as images are normalized.
+
+        Raises
+        ------
+        ValueError
+            If the cohort has fewer than 2 subjects, all shapes or all textures are equal, or the mean shape leaves the
+            grid.
+
+        Examples
+        --------
+        >>> from modelaug import AppearanceModel, ShapeOptions, phantoms
+        >>> cohort = phantoms.heart(8, shape=(48, 48))
+        >>> classical = AppearanceModel.fit(cohort, shape=ShapeOptions(levels=1))
+        >>> local = AppearanceModel.fit(cohort, shape=ShapeOptions(levels=3))
+        >>> len(classical.shape.variances), len(local.shape.variances) > 7  # modes of shape
+        (7, True)
+        >>> local.provenance["subjects"][:2]
+        ['000', '001']
+        """
+        shape, texture, spline = shape or ShapeOptions(), texture or TextureOptions(), spline or SplineOptions()
+        if len(cohort) < 2:
+            raise ValueError(f"cohort holds {len(cohort)} subject; pass at least 2")
+        alignment = procrustes(cohort.landmarks * cohort.spacing, transform=shape.transform)
+        shapes = alignment.shapes / cohort.spacing
+        reference = shapes.mean(axis=0)
+        if (reference < 0).any() or (reference > np.array(cohort.grid) - 1).any():
+            raise ValueError(
+                f"the cohort's mean shape leaves the grid {cohort.grid}; pass images centred on the objects"
+            )
+
+        normalized = normalize(cohort, reference, spline, threads=_checks.thread_count(threads), progress=progress)
+        samples: dict[str, npt.NDArray[Any]] = {
+            "shape": shapes.reshape(len(cohort), -1),
+            "texture": normalized.textures.reshape(len(cohort), -1),
+        }
+        models, reports = {}, {}
+        models["shape"], reports["shape"] = shape_model(
+            samples["shape"], reference * cohort.spacing, cohort.objects, shape
+        )
+        models["texture"], reports["texture"] = _texture_model(samples["texture"], cohort, texture, threads)
+        channels = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
+        model = cls(
+            **models,
+            texture_coefficients=models["texture"].coefficients(samples["texture"]).astype(np.float64),
+            pose=_pose_model(alignment.poses),
+            reference=reference,
+            center=alignment.center,
+            labels=normalized.labels,
+            intensities=np.stack([channels.min(axis=1), channels.max(axis=1)], axis=1),
+            background=np.array(
+                [np.median([borders(image) for image in channel]) for channel in np.moveaxis(cohort.images, 1, 0)],
+                dtype=np.float32,
+            ),
+            crossings=np.max([count_crossings(x, cohort.objects) for x in (*shapes, reference)], axis=0),
+            grid=cohort.grid,
+            spacing=cohort.spacing,
+            objects=cohort.objects,
+            options={"shape": asdict(shape), "texture": asdict(texture), "spline": asdict(spline)},
+            provenance={
+                "subjects": list(cohort.names),
+                "version": _core.build_config()["version"],
+                "variance_kept": {
+                    name: float(models[name].variances.sum() / x.var(axis=0, ddof=1, dtype=np.float64).sum())
+                    for name, x in samples.items()
+                },
+                "locality": reports,
+                "normalization_residuals": normalized.residuals.tolist(),
+            },
+        )
+        if not model.mean_fits():
+            raise ValueError(
+                f"the mean shape leaves the grid {cohort.grid} in its mean pose; centre the images on the objects"
+            )
+        return model
+
+    def render(
+        self,
+        texture: npt.NDArray[np.float32],
+        displacement: npt.NDArray[np.float32],
+        out: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Pull a texture of the mean frame through a displacement field; beyond the frame lies the background.
+
+        Parameters
+        ----------
+        texture : ndarray, (c, *grid), float32
+        displacement : ndarray, (d, *grid), float32
+            Voxels, from the image to the mean frame.
+        out : ndarray, (c, *grid), float32, optional
+            Where the image is written to; a new array by default.
+
+        Returns
+        -------
+        ndarray, (c, *grid), float32
+        """
+        texture, displacement = (np.ascontiguousarray(a, dtype=np.float32) for a in (texture, displacement))
+        image = np.empty_like(texture) if out is None else out
+        for part, target, fill in zip(texture, image, self.background.tolist(), strict=True):
+            pull(part, displacement, target, fill)
+        return image
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one ``.npz`` file, under a temporary name until it is complete."""
+        _storage.save(path, self, AppearanceModel)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AppearanceModel:
+        """Read a model written by `save`, bit for bit.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, truncated, of another kind or version, or its arrays do not fit together.
+        """
+        return _storage.load(AppearanceModel, _checks.path("path", path))
+
+    def mean_fits(self) -> bool:
+        """Return whether the mean shape lies on the grid, in the mean frame and in the mean pose."""
+        posed = apply_pose(self.pose.mean, self.center, self.reference * self.spacing) / self.spacing
+        both = np.concatenate([self.reference, posed])
+        return bool(((both > -1e-9) & (both < np.array(self.grid) - 1 + 1e-9)).all())
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError unless all parts fit together, so that no hostile file can reach a kernel."""
+        self._check_parts()
+        subjects = self.provenance["subjects"]
+        if not isinstance(subjects, list) or not all(isinstance(each, str) for each in subjects) or len(subjects) < 2:
+            raise TypeError("subjects are no list of two names or more")
+        if self.texture_coefficients.shape != (len(subjects), len(self.texture.variances)):
+            raise ValueError(
+                f"texture_coefficients has shape {self.texture_coefficients.shape} for {len(subjects)} subjects and "
+                f"{len(self.texture.variances)} modes"
+            )
+        if not np.abs(self.texture_coefficients).sum(axis=1).max() < np.finfo(np.float32).max:
+            raise ValueError("texture_coefficients are beyond single precision")
+        self._check_frame()
+        if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
+            raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
+        if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
+            raise ValueError(f"intensities is {self.intensities.tolist()}")
+        options = {"shape": ShapeOptions, "texture": TextureOptions, "spline": SplineOptions}
+        if set(self.options) != set(options):
+            raise ValueError(f"options are of {sorted(self.options)}, not of {sorted(options)}")
+        for name, kind in options.items():
+            kind(**self.options[name])
+
+    def _check_parts(self) -> None:
+        m, d = self.reference.shape
+        expected = {
+            "shape": (m * d, np.float64),
+            "pose": (pose_parameter_count(d), np.float64),
+            "texture": (self.channels * math.prod(self.grid), np.float32),
+        }
+        for name, (length, dtype) in expected.items():
+            part: GaussianModel = getattr(self, name)
+            if part.mean.shape != (length,) or part.mean.dtype != dtype or part.basis.dtype != dtype:
+                raise ValueError(f"{name} has {part.mean.shape} entries of {part.mean.dtype}, not {length} of {dtype}")
+            if not part.is_orthonormal():
+                raise ValueError(f"modes of {name} are not orthonormal")
+            # So that what is drawn is finite in single precision.
+            farthest = np.abs(part.mean).max() + 100 * np.sqrt(part.variances.sum())
+            if not farthest < np.finfo(np.float32).max:
+                raise ValueError(f"{name} reaches as far as {farthest:g}")
+
+    def _check_frame(self) -> None:
+        m, d = self.reference.shape
+        if d != len(self.grid) or self.center.shape != (d,):
+            raise ValueError(f"reference has {d} coordinates for the grid {self.grid}")
+        if self.spacing.shape != (d,):
+            raise ValueError(f"spacing has shape {self.spacing.shape} for {d} axes")
+        _checks.spacing("spacing", self.spacing, d)
+        if not self.mean_fits():
+            raise ValueError(f"reference leaves the grid {self.grid}")
+        # Up to rounding they are the same; the one is what is drawn around, the other where the mean image shows it.
+        if np.abs(self.shape.mean - self.reference.ravel()).max() > 1e-6 * max(self.grid):
+            raise ValueError("reference is not the mean of shape")
+        if sorted(i for o in self.objects for i in o.indices) != list(range(m)):
+            raise ValueError("objects do not name every landmark once")
+        if self.crossings.shape != (len(contour_pairs(self.objects, d)),):
+            raise ValueError(f"crossings has shape {self.crossings.shape}, not one entry per pair of contours")
+        if (self.crossings < count_crossings(self.reference, self.objects)).any():
+            raise ValueError(f"crossings is {self.crossings.tolist()}, fewer than the mean shape has")
+
+
+def shape_model(
+    shapes: Array, points: Array, objects: Sequence[LandmarkObject], options: ShapeOptions
+) -> tuple[GaussianModel, dict[str, Any] | None]:
+    """Return the model of aligned shapes (n, m * d) whose mean landmarks are `points` in mm, and what locality did."""
+    if options.levels == 1:
+        return GaussianModel.from_samples(shapes, coverage=options.coverage), None
+    if options.distances == "euclidean":
+        between = locality.euclidean_distances(points)
+    else:
+        between = locality.multi_object_distances(points, objects)
+    distances = locality.expand_distances(between, points.shape[1])
+    model, report = locality.fit_localized(
+        shapes,
+        distances,
+        locality.thresholds(distances, options.levels),
+        method=options.method,
+        taper=options.taper,
+        coverage=options.coverage,
+        rescale=options.rescale,
+    )
+    return model, _facts(report)
+
+
+def _texture_model(
+    textures: npt.NDArray[np.float32], cohort: Cohort, options: TextureOptions, threads: int | None
+) -> tuple[GaussianModel, dict[str, Any] | None]:
+    """Return the model of normalized images (n, c * pixels), and what locality did."""
+    if options.engine != "basis" or options.levels == 1:
+        return GaussianModel.from_samples(textures, coverage=options.coverage), None
+    diagonal = float(np.linalg.norm((np.array(cohort.grid) - 1) * cohort.spacing))
+    model, report = locality.localized_eigenimages(
+        textures,
+        cohort.grid,
+        diagonal * 0.5 ** np.arange(options.levels),
+        taper=options.taper,
+        coverage=options.coverage,
+        max_modes=min(options.max_modes, textures.shape[1]),
+        rescale=options.rescale,
+        spacing=cohort.spacing,
+        threads=threads,
+    )
+    return model, _facts(report)
+
+
+def _facts(report: Any) -> dict[str, Any]:
+    """Return a report as a file holds it, so that a model and its copy from a file are equal."""
+    facts = asdict(report)
+    # Without the seconds, so that two fits of the same cohort are equal, too.
+    facts["levels"] = [{key: each for key, each in level.items() if key != "seconds"} for level in facts["levels"]]
+    return {name: each._asdict() if isinstance(each, locality.Spread) else each for name, each in facts.items()}
+
+
+def _pose_model(poses: Array) -> GaussianModel:
+    """Return the Gaussian of the poses; one mode of variance 0 if they are all equal."""
+    if np.ptp(poses, axis=0).max() < 1e-12:
+        q = poses.shape[1]
+        return GaussianModel(poses.mean(axis=0), np.eye(q)[:, :1], np.zeros(1))
+    return GaussianModel.from_samples(poses)
