@@ -1,4 +1,4 @@
-# make demo | test | test-long | fuzz | mutants | lint | format | docs | structure | bench | instructions | sanitize | tsan | wheel | clean
+# make demo | test | test-long | coverage | fuzz | mutants | lint | format | docs | structure | bench | instructions | sanitize | tsan | tidy | wheel | clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(shell find cpp -name 
 
 BENCHMARKS := floor kernels synthesis scaling feeding networks
 
-.PHONY: demo test test-long fuzz mutants lint format docs structure stubs bench instructions sanitize tsan wheel clean
+.PHONY: demo test test-long coverage fuzz mutants lint format docs structure stubs bench instructions sanitize tsan tidy wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/modelaug demo --out demo
@@ -20,6 +20,10 @@ test: $(VENV)/.tested
 
 test-long: $(VENV)/.tested
 	$(BIN)/python -m pytest -m long
+
+# The tests of `make test`, and which lines and branches of the package they run.
+coverage: $(VENV)/.tested
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m 'not long' --cov --cov-report=term --cov-report=xml:build/coverage.xml
 
 # Editable: Python files are used where they are; changed C++ files or build files install anew. Whoever has the tests'
 # needs has the package too, so a fresh `make test` installs once.
@@ -88,8 +92,9 @@ $(BENCH)/.installed: $(SOURCES)
 instructions: $(VENV)/.tested
 	$(BIN)/python tests/test_instruction_counts.py
 
-PRESET = PATH=$(abspath $(BIN)):$$PATH cmake --preset $(1) -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	-DCMAKE_PREFIX_PATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+CONFIGURE = PATH=$(abspath $(BIN)):$$PATH cmake --preset $(1) -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	-DCMAKE_PREFIX_PATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+PRESET = $(CONFIGURE) && \
 	PATH=$(abspath $(BIN)):$$PATH cmake --build --preset $(1)
 
 # An editable install comes before PYTHONPATH; this pytest looks past it.
@@ -114,6 +119,11 @@ sanitize: $(VENV)/.developed
 tsan: $(VENV)/.developed
 	$(call PRESET,tsan)
 	build/tsan/test_kernels
+
+# What clang-tidy finds is an error; .clang-tidy says what it looks for. It has no OpenMP, hence the preset.
+tidy: $(VENV)/.developed
+	$(call CONFIGURE,tsan)
+	$(BIN)/clang-tidy -p build/tsan --quiet --warnings-as-errors='*' $$(find cpp -name '*.cpp' -not -path 'cpp/bench/*')
 
 # A source distribution, and a wheel built from that; libraries that it needs go into it. It is tried with no compiler on
 # the PATH, first with numpy and scipy only.

@@ -1,5 +1,6 @@
 """The sources themselves: style, types, and the committed stub of the extension."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -89,3 +90,14 @@ def test_faults_of_the_structure_are_found(tmp_path: Path) -> None:
 def test_the_drawn_structure_is_that_of_the_imports() -> None:
     page = structure.PAGE.read_text()
     assert page == structure.with_rooms(page, structure.drawn()), "run `make structure`"
+
+
+def test_all_name_the_same_release() -> None:
+    def found(pattern: str, name: str) -> tuple[str, ...]:
+        match = re.search(pattern, (ROOT / name).read_text(), re.MULTILINE)
+        assert match is not None, f"{name} names no release"
+        return match.groups()
+
+    release, day = found(r"^## (\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)$", "CHANGELOG.md")
+    assert found(r'^version = "(.+)"$', "pyproject.toml") == (release,)
+    assert found(r'^version: (.+)\ndate-released: "(.+)"$', "CITATION.cff") == (release, day)
