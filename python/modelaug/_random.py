@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
@@ -9,10 +10,50 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["generator"]
+__all__ = ["Stream", "generator"]
 
 
-def generator(seed: int, index: int, attempt: int = 0, stream: int = 0) -> np.random.Generator:
+class Stream(IntEnum):
+    """The numbers of all streams of random numbers, by what is drawn from them.
+
+    What makes samples has streams of its own, so that two sources may use one number; it is never used for two things
+    of one sample. Where a stream belongs to the fixed image, the next number is that of the moving one.
+    """
+
+    MAIN = 0
+    """What every sample is made of, such as the coefficients of shape, pose and texture."""
+
+    # Of `PairSynthesizer`.
+    RESIDUAL = 1
+    SHARED_TEXTURE = 2
+    ACQUISITION = 3  # and 4
+
+    # Of all sources that deform a subject of a cohort.
+    SUBJECT = 1
+    # Of `RandomDeformations`.
+    BRIGHTNESS = 2  # and 3
+    # Of `LabelShapes`.
+    CONTRAST = 2  # and 3
+    PAINT = 4  # and 5
+    # Of `RegisteredPairs`.
+    SUBJECT_ORDER = 1
+    # Of `MovingShapes`; no index of a pair belongs to the library of patterns.
+    SHAPE_LANDMARKS = 1
+    SHAPE_ACQUISITION = 2  # and 3
+    PATTERN = 2**32
+
+    # Of training, beside those of any source.
+    AUGMENTED_MAPS = 0xA06
+    AUGMENTED_INTENSITIES = 0xA07
+    AUGMENTED_NOISE = 0xA08  # and 0xA09
+    REAL_SUBJECTS = 0xA0A
+    REAL_DEFORMATION = 0xA0B  # and 0xA0C
+
+    FOLDS = 0xF01D
+    """Of cross-validation: the order of the subjects."""
+
+
+def generator(seed: int, index: int, attempt: int = 0, stream: int = Stream.MAIN) -> np.random.Generator:
     """Return the generator of one attempt at one sample, a pure function of its arguments.
 
     Philox is a counter-based generator: `index`, `attempt` and `stream` are the upper words of its counter, so the

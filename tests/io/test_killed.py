@@ -15,10 +15,11 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
+from tests.test_cli import succeeds
+
 from modelaug.io import read_manifest, verify_shards
 from tests.examples import heart_model, philox
 from tests.processes import start
-from tests.test_cli import succeeds
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a POSIX")
 

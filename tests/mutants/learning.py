@@ -250,8 +250,8 @@ MUTANTS: Final = (
     Mutant(
         "noise of the moving image is that of the fixed one",
         "learning/augmentation.py",
-        "stream=_NOISE_STREAM + i)",
-        "stream=_NOISE_STREAM)",
+        "stream=Stream.AUGMENTED_NOISE + i)",
+        "stream=Stream.AUGMENTED_NOISE)",
         ("learning/test_augmentation.py::test_intensities_are_those_of_a_loop",),
     ),
     Mutant(
@@ -278,8 +278,8 @@ MUTANTS: Final = (
     Mutant(
         "both images of a real pair deform alike",
         "learning/real.py",
-        "stream=_DEFORMATION_STREAM + image)",
-        "stream=_DEFORMATION_STREAM)",
+        "stream=Stream.REAL_DEFORMATION + image)",
+        "stream=Stream.REAL_DEFORMATION)",
         ("learning/test_real.py::test_deformations_come_before_the_other_movement",),
     ),
     Mutant(

@@ -87,15 +87,15 @@ MUTANTS: Final = (
     Mutant(
         "both images of a pair are acquired alike",
         "synthesis/synthesizer.py",
-        "stream=_ACQUISITION_STREAM + i)",
-        "stream=_ACQUISITION_STREAM)",
+        "stream=Stream.ACQUISITION + i)",
+        "stream=Stream.ACQUISITION)",
         ("synthesis/test_acquisition.py",),
     ),
     Mutant(
         "acquisition reuses the stream of the mixing",
-        "synthesis/synthesizer.py",
-        "_ACQUISITION_STREAM = 3 ",
-        "_ACQUISITION_STREAM = 2 ",
+        "_random.py",
+        "ACQUISITION = 3 ",
+        "ACQUISITION = 2 ",
         ("baselines/test_streams.py",),
     ),
     Mutant(
@@ -114,16 +114,16 @@ MUTANTS: Final = (
     ),
     Mutant(
         "label noise reuses the stream of the contrast",
-        "baselines/label_shapes.py",
-        "_IMAGE_STREAM: Final = 4 ",
-        "_IMAGE_STREAM: Final = 2 ",
+        "_random.py",
+        "PAINT = 4 ",
+        "PAINT = 2 ",
         ("baselines/test_streams.py::test_blur_and_noise_of_painted_labels_tell_nothing_of_the_contrast",),
     ),
     Mutant(
         "noise of the moving painting is that of the fixed one",
         "baselines/label_shapes.py",
-        "numbers = generator(self.seed, index, stream=_IMAGE_STREAM + i)",
-        "numbers = generator(self.seed, index, stream=_IMAGE_STREAM)",
+        "numbers = generator(self.seed, index, stream=Stream.PAINT + i)",
+        "numbers = generator(self.seed, index, stream=Stream.PAINT)",
         ("baselines/test_streams.py",),
     ),
     Mutant(
@@ -185,8 +185,8 @@ MUTANTS: Final = (
     Mutant(
         "every epoch of registered pairs has the same order",
         "baselines/registered_pairs.py",
-        "generator(self.seed, epoch, stream=_ORDER_STREAM)",
-        "generator(self.seed, 0, stream=_ORDER_STREAM)",
+        "generator(self.seed, epoch, stream=Stream.SUBJECT_ORDER)",
+        "generator(self.seed, 0, stream=Stream.SUBJECT_ORDER)",
         ("baselines/test_registered_pairs.py",),
     ),
     Mutant(

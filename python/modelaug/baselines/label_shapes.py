@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks, _core
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.baselines.deformations import Deformations, RandomLattice
 from modelaug.data.cohort import Cohort
 from modelaug.models.texture import FieldLattice
@@ -27,11 +27,6 @@ Regions = npt.NDArray[np.uint32]
 
 _SOFTNESS: Final = 0.6  # voxels; standard deviation of the edges' blur before they are deformed
 _REGION_LEVELS: Final = 4  # scales of the fields whose largest names the region
-
-# Of random numbers; the maps have the one without a number.
-_SUBJECT_STREAM: Final = 1
-_CONTRAST_STREAM: Final = 2  # and 3 for the moving image
-_IMAGE_STREAM: Final = 4  # and 5 for the moving image
 
 
 @dataclass(frozen=True)
@@ -174,14 +169,14 @@ class LabelShapes(BatchedSource):
 
     def _fill(self, index: int, out: Pair) -> dict[str, Any]:
         """Draw pair `index` into arrays; return its info."""
-        rng = generator(self.seed, index, stream=_SUBJECT_STREAM)
+        rng = generator(self.seed, index, stream=Stream.SUBJECT)
         subject = int(rng.integers(len(self.cohort)))
         rows = self._with_regions(self._rows[subject], rng)
         drawn = self._deformations.draw(index, out.flow)
         shared = self.options.contrast == "shared"
         for i, (image, labels) in enumerate(((out.fixed, out.labels_fixed), (out.moving, out.labels_moving))):
-            colors = generator(self.seed, index, stream=_CONTRAST_STREAM + (0 if shared else i))
-            numbers = generator(self.seed, index, stream=_IMAGE_STREAM + i)
+            colors = generator(self.seed, index, stream=Stream.CONTRAST + (0 if shared else i))
+            numbers = generator(self.seed, index, stream=Stream.PAINT + i)
             self._paint(rows, drawn.displacements[i], colors, numbers, image)
             assert labels is not None
             pull_nearest(self._labels[subject], drawn.displacements[i], labels, edge=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.baselines.affine import Box, compose, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.baselines.motion import Motion
 from modelaug.baselines.outlines import Outline, draw_outline
@@ -35,10 +35,6 @@ _DEFAULTS: Final[dict[int, dict[str, Any]]] = {
 _SMALLEST_PATTERN: Final = 256  # pixels of the plane
 _VOLUME_PATTERN: Final = 64  # voxels; a library of volumes as large as the images would be slow to make and to read
 _LEAST_CONTRAST: Final = 0.25  # between the darkest and the brightest of a texture
-
-# Of random numbers; the scene has the one without a number.
-_LANDMARK_STREAM: Final = 1
-_ACQUISITION_STREAM: Final = 2  # and 3 for the moving image
 
 
 @dataclass(frozen=True)
@@ -223,14 +219,14 @@ class MovingShapes(BatchedSource):
             np.copyto(out.flow[(slice(None), *box)], flow, where=True if seen is None else seen)
         if self._acquire is not None:
             for i, image in enumerate((out.fixed, out.moving)):
-                image[:] = self._acquire(image, generator(self.seed, index, stream=_ACQUISITION_STREAM + i))
+                image[:] = self._acquire(image, generator(self.seed, index, stream=Stream.SHAPE_ACQUISITION + i))
 
         inside, outside = _core.find_inside(out.flow, 1)
         there = np.empty_like(labels_fixed)
         pull_nearest(labels_moving, out.flow, there)
         seen = inside & (there == labels_fixed)
         out.weight[:] = seen if self.options.occluded == "masked" else inside
-        out.landmarks_fixed[:] = self._landmarks(seen, generator(self.seed, index, stream=_LANDMARK_STREAM))
+        out.landmarks_fixed[:] = self._landmarks(seen, generator(self.seed, index, stream=Stream.SHAPE_LANDMARKS))
         motions = np.stack([surface.motion for surface in surfaces])
         moves = motions[labels_fixed[tuple(out.landmarks_fixed.astype(int).T)]]
         out.landmarks_moving[:] = np.einsum("mij,mj->mi", moves[:, :, :d], out.landmarks_fixed) + moves[:, :, d]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _core
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.baselines.affine import Box, on_box, random_direction
 
 __all__ = ["PatternLibrary"]
@@ -20,7 +20,6 @@ __all__ = ["PatternLibrary"]
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
-_STREAM: Final = 2**32  # of random numbers; no pair uses it
 _SOFTNESS: Final = 0.7  # voxels; standard deviation of a blur of all patterns
 _DETAIL: Final = {2: 1.0, 3: 0.6}  # share of a length of the plane; images of space have fewer voxels along an axis
 
@@ -54,7 +53,7 @@ class PatternLibrary:
         self.images: Image = self._padded[(slice(None), *(slice(size),) * d)]
         kinds: tuple[Callable[[tuple[int, ...], np.random.Generator], Array], ...] = (_noise, _grating, _cells, _blobs)
         for k in range(count):
-            rng = generator(seed, k, stream=_STREAM)
+            rng = generator(seed, k, stream=Stream.PATTERN)
             drawn = scipy.ndimage.gaussian_filter(kinds[k % len(kinds)]((size,) * d, rng), _SOFTNESS, mode="wrap")
             low, high = np.percentile(drawn, [1.0, 99.0])
             image = np.clip((drawn - low) / max(high - low, 1e-9), 0.0, 1.0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.baselines.deformations import Deformations, RandomLattice, smooth_fields
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
@@ -21,10 +21,6 @@ __all__ = ["RandomDeformations", "RandomOptions"]
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
-
-# Of random numbers; the maps have the one without a number.
-_SUBJECT_STREAM: Final = 1
-_BRIGHTNESS_STREAM: Final = 2  # and 3 for the moving image
 
 
 @dataclass(frozen=True)
@@ -144,14 +140,14 @@ class RandomDeformations(BatchedSource):
     def _fill(self, index: int, out: Pair) -> dict[str, Any]:
         """Draw pair `index` into arrays; return its info."""
         cohort = self.cohort
-        subject = int(generator(self.seed, index, stream=_SUBJECT_STREAM).integers(len(cohort)))
+        subject = int(generator(self.seed, index, stream=Stream.SUBJECT).integers(len(cohort)))
         drawn = self._deformations.draw(index, out.flow)
         edge = self.options.border == "edge"
         for i, (image, labels) in enumerate(((out.fixed, out.labels_fixed), (out.moving, out.labels_moving))):
             displacement = drawn.displacements[i]
             for channel, pixels in enumerate(cohort.images[subject]):
                 pull(pixels, displacement, image[channel], None if edge else float(self._low[channel]))
-            self._brighten(image, generator(self.seed, index, stream=_BRIGHTNESS_STREAM + i))
+            self._brighten(image, generator(self.seed, index, stream=Stream.BRIGHTNESS + i))
             if cohort.labels is not None and labels is not None:
                 pull_nearest(cohort.labels[subject], displacement, labels, edge=edge)
         # Nothing is known of what lies beyond the real image, nor of where it went if that is outside the moving one.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.data.cohort import Cohort
 from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.arrays import read_npy
@@ -29,7 +29,6 @@ __all__ = ["RegisteredPairs", "affine_displacement"]
 
 Field = npt.NDArray[np.float32]
 
-_ORDER_STREAM: Final = 1
 _WEIGHT_WIDTH: Final = 4.0  # mean distances of neighbouring landmarks, as for pairs of the model
 
 
@@ -143,7 +142,7 @@ class RegisteredPairs(BatchedSource):
 
     def _permutation(self, epoch: int) -> list[int]:
         count = len(self.cohort) * (len(self.cohort) - 1)
-        order: list[int] = generator(self.seed, epoch, stream=_ORDER_STREAM).permutation(count).tolist()
+        order: list[int] = generator(self.seed, epoch, stream=Stream.SUBJECT_ORDER).permutation(count).tolist()
         return order
 
     def _register(self, pair: tuple[int, int]) -> Field:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.data.cohort import Cohort
 from modelaug.evaluation.deformation import inverse_consistency
 from modelaug.evaluation.overlap import scored_labels
@@ -25,8 +25,6 @@ __all__ = ["Fit", "Method", "Register", "cross_validate", "no_registration", "sc
 Field = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
-
-_STREAM = 0xF01D  # no other stream of the same seed shuffles the subjects
 
 Register = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.ArrayLike | None]
 """Takes a fixed and a moving image (c, *grid) and returns the displacement (d, *grid), or None for none."""
@@ -80,7 +78,7 @@ def split_folds(
     labels = [0] * count if groups is None else list(groups)
     if len(labels) != count:
         raise ValueError(f"groups holds {len(labels)} labels for {count} subjects; pass one per subject")
-    order = generator(seed, 0, stream=_STREAM).permutation(count)
+    order = generator(seed, 0, stream=Stream.FOLDS).permutation(count)
     # Group after group the subjects are dealt like cards, so that all and those of each group spread evenly.
     number = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     dealt = sorted(order.tolist(), key=lambda i: number[labels[i]])

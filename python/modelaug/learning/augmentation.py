@@ -13,15 +13,12 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from modelaug import _checks
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.learning.intensity import GREY_MEAN
 from modelaug.learning.sampling import sample_at
 
 __all__ = ["AffineRanges", "AugmentOptions", "draw_maps", "pull_by_maps", "transform_pairs", "vary_intensity"]
 
-_MAP_STREAM: Final = 0xA06  # of random numbers; no source of pairs uses it
-_INTENSITY_STREAM: Final = 0xA07
-_NOISE_STREAM: Final = 0xA08  # and one more for the moving image
 _SLACK: Final = 1e-3
 """In pixels: how far beyond the outermost pixels' centres a point still counts as inside, for rounding."""
 
@@ -150,7 +147,7 @@ def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: Sequence[in
         raise ValueError(f"flips is {options.flips} for images of shape {tuple(grid)}; pass one probability or {d}")
     first, second = np.empty((2, len(indices), d, d + 1))
     for k, index in enumerate(indices):
-        rng = generator(options.seed, index, stream=_MAP_STREAM)
+        rng = generator(options.seed, index, stream=Stream.AUGMENTED_MAPS)
         common, relative = rng.uniform(-1, 1, size=(2, d + 2))
         mirror = np.where(rng.random(d) < flips, -1.0, 1.0)
         axes = rng.standard_normal((2, 3)) if d == 3 else np.zeros((2, 3))
@@ -344,7 +341,7 @@ def vary_intensity(
         if options.brightness > 0:
             x = x + brightness
         if options.noise > 0:
-            streams = (generator(options.seed, index, stream=_NOISE_STREAM + i) for index in indices)
+            streams = (generator(options.seed, index, stream=Stream.AUGMENTED_NOISE + i) for index in indices)
             grain = np.stack([rng.standard_normal(x.shape[1:], dtype=np.float32) for rng in streams])
             x = x + noise * torch.from_numpy(grain).to(x.device, x.dtype)
         results.append(x)
@@ -353,7 +350,7 @@ def vary_intensity(
 
 def _intensities(options: AugmentOptions, index: int) -> Matrices:
     """Draw gamma, contrast, brightness and noise of both images, (2, 4)."""
-    rng = generator(options.seed, index, stream=_INTENSITY_STREAM)
+    rng = generator(options.seed, index, stream=Stream.AUGMENTED_INTENSITIES)
     common, own = rng.standard_normal(3), rng.standard_normal((2, 3))
     spread = (options.gamma, options.contrast, options.brightness)
     numbers = (np.sqrt(options.shared) * common + np.sqrt(1 - options.shared) * own) * spread

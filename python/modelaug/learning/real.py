@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modelaug import _checks, _core
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.data.cohort import Cohort
 from modelaug.learning.augmentation import AugmentOptions, draw_maps, pull_by_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
@@ -21,9 +21,6 @@ from modelaug.learning.sampling import warp_images
 from modelaug.synthesis.residual import ResidualOptions, residual_nodes, residual_step
 
 __all__ = ["RealPairs", "alignment_loss"]
-
-_PAIR_STREAM: Final = 0xA0A  # of random numbers; no source of pairs uses it
-_DEFORMATION_STREAM: Final = 0xA0B  # and one more for the moving image
 
 
 class RealPairs:
@@ -63,7 +60,9 @@ class RealPairs:
 
     def subjects(self, index: int) -> tuple[int, int]:
         """Return the fixed and the moving subject of a pair."""
-        fixed, moving = generator(self.seed, index, stream=_PAIR_STREAM).choice(len(self.cohort), 2, replace=False)
+        fixed, moving = generator(self.seed, index, stream=Stream.REAL_SUBJECTS).choice(
+            len(self.cohort), 2, replace=False
+        )
         return int(fixed), int(moving)
 
     def batch(
@@ -114,7 +113,7 @@ class RealPairs:
         nodes = residual_nodes(options, grid, spacing)
         fields = np.empty((len(indices), len(grid), *grid), np.float32)
         for k, index in enumerate(indices):
-            rng = generator(self.seed, index, stream=_DEFORMATION_STREAM + image)
+            rng = generator(self.seed, index, stream=Stream.REAL_DEFORMATION + image)
             step = residual_step(options, rng.uniform(-1, 1, (len(grid), *nodes)), grid, spacing)
             fields[k] = _core.bspline_on_grid(step, grid, 1)
         return torch.from_numpy(fields)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import inverse_pose, pose_matrix
 from modelaug.models.appearance import AppearanceModel
@@ -26,7 +26,6 @@ Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 
 _ACCURACY = 0.01  # voxels; largest residual of the correspondence
-_RESIDUAL_STREAM = 1  # of random numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +156,7 @@ class GeometrySource:
             pose = np.clip(pose, -limit, limit)
         residual = None
         if self._nodes is not None:
-            optional = generator(self.seed, index, attempt, _RESIDUAL_STREAM)
+            optional = generator(self.seed, index, attempt, Stream.RESIDUAL)
             residual = optional.uniform(-1.0, 1.0, size=(2, len(self.model.grid), *self._nodes))
         return Coefficients(shape, pose, residual)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug._random import generator
+from modelaug._random import Stream, generator
 from modelaug.models.appearance import AppearanceModel
 from modelaug.models.texture import texture_engine
 from modelaug.synthesis.acquisition import Acquisition
@@ -22,10 +22,6 @@ from modelaug.transforms.warping import pull, pull_nearest
 __all__ = ["PairSynthesizer"]
 
 Image = npt.NDArray[np.float32]
-
-# Of random numbers; geometry.py has one of its own.
-_MIXING_STREAM = 2
-_ACQUISITION_STREAM = 3  # and 4 for the moving image
 
 
 def mean_weight(model: AppearanceModel, options: PairOptions) -> Image:
@@ -133,9 +129,11 @@ class PairSynthesizer(BatchedSource):
     def _render(self, texture: Image, displacement: Image, index: int, i: int, out: Image) -> None:
         self.model.render(texture, displacement, out)
         if self._acquire is not None:
-            out[:] = self._acquire(out, generator(self.seed, index, stream=_ACQUISITION_STREAM + i))
+            out[:] = self._acquire(out, generator(self.seed, index, stream=Stream.ACQUISITION + i))
 
     def _is_shared(self, index: int) -> bool:
         if self.options.texture != "mixed":
             return self.options.texture == "shared"
-        return bool(generator(self.seed, index, stream=_MIXING_STREAM).random() < self.options.shared_probability)
+        return bool(
+            generator(self.seed, index, stream=Stream.SHARED_TEXTURE).random() < self.options.shared_probability
+        )
