@@ -11,6 +11,8 @@ import modelaug
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
+from docstrings import described_elsewhere  # noqa: E402
+
 project = "modelaug"
 author = "The modelaug developers"
 copyright = "the modelaug developers, BSD-3-Clause"
@@ -39,6 +41,7 @@ nitpick_ignore_regex = [
 autosummary_generate = True
 autosummary_ignore_module_all = False  # what is public is what `__all__` names
 autosummary_imported_members = True
+autosummary_context = {"elsewhere": described_elsewhere((HERE / "api" / "index.rst").read_text(encoding="utf-8"))}
 autodoc_typehints = "none"  # numpydoc's sections have types, shapes and units; annotations would only repeat them
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False

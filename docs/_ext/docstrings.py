@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import pydoc
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 from sphinx.util.nodes import make_refnode
 
-__all__ = ["escape_stars", "exists", "mark_arguments", "setup"]
+__all__ = ["described_elsewhere", "escape_stars", "exists", "mark_arguments", "setup"]
 
 _LITERAL = re.compile(r"(``.*?``)")
 _STAR = re.compile(r"(?<![\\*\w])\*(?=\w)(?!\w+\*)")
@@ -35,6 +36,19 @@ def exists(name: str) -> bool:
     return pydoc.locate(name) is not None or any(_has(module, name.split(".")) for module in modules)
 
 
+def described_elsewhere(reference: str) -> dict[str, str]:
+    """Return, of what a module of the reference offers but an earlier one describes already, where that is."""
+    first, repeated = {}, {}
+    for name in re.findall(r"^   (modelaug[\w.]*)$", reference, re.MULTILINE):
+        module = importlib.import_module(name)
+        for each in module.__all__:
+            value = getattr(module, each)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                place = first.setdefault(value, f"{name}.{each}")
+                repeated |= {f"{name}.{each}": place} if place != f"{name}.{each}" else {}
+    return repeated
+
+
 def _has(value: Any, names: list[str]) -> bool:
     for name in names:
         if not hasattr(value, name) and name not in getattr(value, "__annotations__", ()):
@@ -46,6 +60,9 @@ def _has(value: Any, names: list[str]) -> bool:
 def _arguments(name: str, value: Any) -> set[str]:
     """Return the arguments and fields of a function or a class, for a method those of its class, too."""
     found = set(getattr(value, "__annotations__", ()))
+    found |= (
+        {key for key, each in vars(value).items() if isinstance(each, property)} if inspect.isclass(value) else set()
+    )
     with contextlib.suppress(TypeError, ValueError):  # for it may be neither a function nor a class
         found |= set(inspect.signature(value).parameters)
     owner = pydoc.locate(name.rpartition(".")[0])
