@@ -200,7 +200,7 @@ def main() -> None:
         show(cohort.grid, setup, results)
         cases.append({"grid": cohort.grid, **results})
     torch.set_num_threads(threads)
-    report.write_json(arguments.json, {**asdict(setup), "threads": threads, "cases": cases}, ("lightning",))
+    report.write_json(arguments.json, {**asdict(setup), "threads": threads, "cases": cases})
 
 
 if __name__ == "__main__":

@@ -404,7 +404,7 @@ def main() -> None:
         steps = 3 if quick else 50
         found = [repeat(label, batch, subjects, steps, machine) for label, batch in studies.items()]
         figures["repeat"] = [row for rows in found for row in rows]
-    report.write_json(arguments.json, figures, ("lightning", "voxelmorph", "monai"))
+    report.write_json(arguments.json, figures, ("voxelmorph", "monai"))
 
 
 if __name__ == "__main__":

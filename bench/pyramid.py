@@ -205,7 +205,7 @@ def keep(path: Path | None, row: dict[str, Any]) -> None:
     """Add a row to those in the file, which is never half-written."""
     if path is not None:
         part = path.with_name(path.name + ".part")
-        report.write_json(part, {"rows": [*kept(path), row]}, ("lightning",))
+        report.write_json(part, {"rows": [*kept(path), row]})
         part.replace(path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")
 
 from modelaug import AppearanceModel, learning

@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")
 pytest.importorskip("PIL")
 

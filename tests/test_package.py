@@ -12,8 +12,8 @@ import modelaug
 
 EXTRAS = [
     "torch",
-    "lightning",
     "safetensors",
+    "tqdm",
     "nibabel",
     "SimpleITK",
     "matplotlib",
@@ -22,7 +22,7 @@ EXTRAS = [
     "dask",
     "distributed",
 ]
-NEEDS = {"learning": ["torch", "lightning", "safetensors"], "plots": ["matplotlib"]}
+NEEDS = {"learning": ["torch", "safetensors", "tqdm"], "plots": ["matplotlib"]}
 
 
 def _python(code: str) -> str:

@@ -7,7 +7,6 @@ The classical method needs nothing but the two images; a network has to be train
 
 import logging
 import tempfile
-import warnings
 
 import numpy as np
 
@@ -35,7 +34,6 @@ figure = plots.plot_registration(
 # A network that comes with weights, which know how shapes move but no anatomy, trained for seconds on pairs of a model
 # of the other twelve. For a real one, train it for some thousand steps.
 
-warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("modelaug").setLevel(logging.WARNING)
 pairs = PairSynthesizer(AppearanceModel.fit(hearts.subset(range(12))), seed=0)
 with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
 from tests.test_cli import fails, modelaug, succeeds

@@ -76,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def net(home: Path) -> Path:
     """Return the folder of a network that was trained by the command line."""
-    pytest.importorskip("lightning")
+    pytest.importorskip("safetensors")
     text = succeeds("train", home / "model.npz", "-o", home / "net", *TINY)
     assert "end-point error on held-out pairs" in text
     return home / "net"
@@ -439,7 +439,7 @@ class TestInfo:
 
 class TestDemo:
     def test_quick(self, tmp_path: Path) -> None:
-        pytest.importorskip("lightning")
+        pytest.importorskip("safetensors")
         pytest.importorskip("matplotlib")
         result = modelaug("demo", "--quick", "--steps", "1", "-o", tmp_path / "demo", "--threads", "1")
         assert result.exit_code == 0, result.output

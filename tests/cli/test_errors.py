@@ -20,7 +20,7 @@ from tests.test_cli import COMMANDS, fails, modelaug
 from modelaug.cli import app
 from tests.examples import heart_model, hearts
 
-TRAINING = ("torch", "lightning", "safetensors")
+TRAINING = ("torch", "safetensors", "tqdm")
 
 # What each command takes a file as, FILE standing for it and OUT for where results go.
 READERS = {

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
 import SimpleITK as sitk

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 
 from typer.testing import CliRunner
 

@@ -13,7 +13,7 @@ import scipy
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
 import SimpleITK as sitk

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("typer")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
 from tests.test_cli import fails, succeeds

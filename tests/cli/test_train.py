@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 
 import torch
 from typer.testing import CliRunner

@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 
 from modelaug import Cohort, learning, phantoms
 from modelaug.comparison import CompareOptions, compare, methods, preset_options

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")
 
 from modelaug import Cohort, ModelFileError, phantoms

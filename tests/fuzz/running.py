@@ -153,8 +153,6 @@ def work(valid: Path, answers: IO[str]) -> None:
             __import__(module)
     lines = [line.rstrip("\n").partition(" ") for line in sys.stdin]
     if any(KINDS[name].needs_torch for _, _, name in lines):
-        import lightning.pytorch  # noqa: F401
-
         import modelaug.learning  # noqa: F401
     _limit_memory()
     print("ready", file=answers, flush=True)

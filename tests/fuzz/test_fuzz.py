@@ -13,7 +13,7 @@ from tests.fuzz.kinds import KINDS, Kind, make
 from tests.fuzz.mutations import damaged
 from tests.fuzz.running import damage, prepare, run, table, try_one
 
-OPTIONAL = ("SimpleITK", "nibabel", "PIL", "tifffile", "pydicom", "torch", "lightning", "matplotlib")
+OPTIONAL = ("SimpleITK", "nibabel", "PIL", "tifffile", "pydicom", "torch", "safetensors", "matplotlib")
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in OPTIONAL), reason="needs all optional dependencies"
 )

@@ -38,8 +38,8 @@ def network(path):
 
 def checkpoint(path):
     import torch
-    from modelaug.learning.recorder import Checkpoints
-    Checkpoints(None).save_checkpoint({"weights": torch.zeros(10_000)}, path)
+    from modelaug.learning.checkpoints import write_checkpoint
+    write_checkpoint(path, {"weights": torch.zeros(10_000)})
 
 def figure(path):
     from modelaug import plots
@@ -83,7 +83,7 @@ def told(folder: Path, limit: int, *wanted: str) -> dict[str, str]:
 
 
 def test_whatever_is_written_is_named(tmp_path: Path) -> None:
-    for name in ("torch", "lightning", "matplotlib", "SimpleITK", "PIL"):
+    for name in ("torch", "safetensors", "matplotlib", "SimpleITK", "PIL"):
         pytest.importorskip(name)
     found = told(tmp_path, 2000)
     assert len(found) == 28

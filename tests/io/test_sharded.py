@@ -131,7 +131,7 @@ def test_hostile_shards(folder: Path, change: Callable[[Arrays], Any]) -> None:
 
 
 def test_training_on_files(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
+    pytest.importorskip("safetensors")
     from modelaug import learning
     from modelaug.learning.options import HELD_OUT
 

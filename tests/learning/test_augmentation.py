@@ -25,13 +25,12 @@ from modelaug.learning import (
     AugmentOptions,
     FlowNetS,
     TrainOptions,
-    draw_maps,
     estimate_flow,
     multiscale_epe,
     scale_intensity,
     transform_pairs,
-    vary_intensity,
 )
+from modelaug.learning.augmentation import draw_maps, vary_intensity
 from modelaug.learning.network import network_input
 from tests.learning.runs import ONE, SHORT, WIDTH, rows, run
 from tests.learning.toys import Translations

@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 import torch
 
 from modelaug import warp
-from modelaug.learning import AffineRanges, AugmentOptions, draw_maps, scale_intensity, transform_pairs, vary_intensity
-from modelaug.learning.augmentation import pull_by_maps
+from modelaug.learning import AffineRanges, AugmentOptions, scale_intensity, transform_pairs
+from modelaug.learning.augmentation import draw_maps, pull_by_maps, vary_intensity
 from modelaug.learning.intensity import GREY_MEAN
 
 STRONG = AugmentOptions(common=AffineRanges(0.1, 30, 0.2), relative=AffineRanges(0.05, 5, 0.1), flips=0.5)

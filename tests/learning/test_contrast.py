@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from modelaug.learning import AffineRanges, AugmentOptions, scale_intensity, vary_intensity
+from modelaug.learning import AffineRanges, AugmentOptions, scale_intensity
+from modelaug.learning.augmentation import vary_intensity
 
 MEAN = 0.431  # subtracted by scale_intensity
 NOTHING = AugmentOptions(common=AffineRanges(), relative=AffineRanges(), gamma=0, contrast=0, brightness=0, noise=0)

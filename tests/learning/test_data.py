@@ -42,7 +42,7 @@ def check_pair(item: dict[str, torch.Tensor], pair: Pair) -> None:
 
 
 def workers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "modelaug-pairs"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("modelaug-pairs")]
 
 
 def test_dataset_is_the_source() -> None:

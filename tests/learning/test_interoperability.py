@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 pytest.importorskip("safetensors")
 
 import torch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning")
+pytest.importorskip("safetensors")
 
 from modelaug.io.files.locks import LOCK
 from modelaug.io.files.writing import FolderLostError

@@ -157,7 +157,7 @@ MUTANTS: Final = (
     Mutant(
         "a resumed run draws its pairs from the first on",
         "learning/_loop.py",
-        "first=self._first_pair(),\n",
+        "first=self._first_pair(step),\n",
         "first=0,\n",
         ("learning/test_training.py::test_resuming_after_a_failure_is_exact",),
     ),
@@ -179,7 +179,7 @@ MUTANTS: Final = (
         "biases decay",
         "learning/_loop.py",
         '{"params": biases}]',
-        '{"params": biases, "weight_decay": decay}]',
+        '{"params": biases, "weight_decay": options.weight_decay}]',
         ("learning/test_training.py::test_decay_of_weights_not_of_biases",),
     ),
     Mutant(
@@ -192,14 +192,14 @@ MUTANTS: Final = (
     Mutant(
         "the last weights are kept in place of the average",
         "learning/_loop.py",
-        "recorder.network.load_state_dict(module.kept.state_dict())",
-        "recorder.network.load_state_dict(module.network.state_dict())",
+        "network.load_state_dict(training.kept.state_dict())",
+        "network.load_state_dict(training.network.state_dict())",
         ("learning/test_averaging.py::test_the_moving_average_is_what_a_loop_says",),
     ),
     Mutant(
         "real pairs are the same in every step",
         "learning/_loop.py",
-        "first = (self.trainer.global_step * self.processes.count + self.processes.rank) * count",
+        "first = (step * self.processes.count + self.processes.rank) * count",
         "first = self.processes.rank * count",
         ("learning/test_real.py::test_real_pairs_teach_where_no_truth_is_known",),
     ),
@@ -213,8 +213,8 @@ MUTANTS: Final = (
     Mutant(
         "the rate of learning does not fall in time",
         "learning/_loop.py",
-        '"interval": "step"',
-        '"interval": "epoch"',
+        'group["lr"] = options.rate(step - 1)',
+        'group["lr"] = options.rate(0)',
         ("learning/test_schedule.py::test_every_step_has_its_own_rate",),
     ),
     Mutant(

@@ -49,8 +49,8 @@ _EXPECTED: Final = (ModelFileError, ValueError, TypeError, OSError, ArithmeticEr
 _INTERRUPTED: Final = 130
 _EXTRAS: Final = {
     "torch": "train",
-    "lightning": "train",
     "safetensors": "train",
+    "tqdm": "train",
     "matplotlib": "plot",
     "jinja2": "plot",
     "PIL": "plot",

@@ -1,23 +1,23 @@
 """Learning to register: pairs as training data, FlowNet-S, its loss, its training, and registration of new images.
 
-Needs torch, lightning and safetensors, installed by ``pip install modelaug[train]``.
+Needs torch, safetensors and tqdm, installed by ``pip install modelaug[train]``.
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
-if absent := [name for name in ("torch", "lightning", "safetensors") if find_spec(name) is None]:
+if absent := [name for name in ("torch", "safetensors", "tqdm") if find_spec(name) is None]:
     raise ModuleNotFoundError(
         f"modelaug.learning needs {', '.join(absent)}; run: pip install 'modelaug[train]'", name=absent[0]
     )
 
+from modelaug.learning import augmentation
 from modelaug.learning.augmentation import (
     AffineRanges,
     AugmentOptions,
-    draw_maps,
     transform_pairs,
-    vary_intensity,
 )
 from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, multiscale_epe, to_flownet
@@ -55,7 +55,6 @@ __all__ = [
     "TrainOptions",
     "adapt_channels",
     "diffusion",
-    "draw_maps",
     "end_point_error",
     "estimate_flow",
     "fold_penalty",
@@ -80,5 +79,10 @@ __all__ = [
     "torchio_subject",
     "train",
     "transform_pairs",
-    "vary_intensity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("draw_maps", "vary_intensity"):  # public in version 0.1
+        return getattr(augmentation, name)
+    raise AttributeError(f"module 'modelaug.learning' has no attribute {name!r}")

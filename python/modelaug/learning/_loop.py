@@ -1,34 +1,36 @@
-"""The training loop on Lightning: what it computes."""
+"""The training loop: what it computes, step by step."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
-import warnings
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, cast
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from modelaug import _checks
 from modelaug.io.files.reading import refusing
 from modelaug.learning.augmentation import draw_maps, pull_by_maps, transform_pairs, vary_intensity
+from modelaug.learning.checkpoints import UNUSABLE, read_checkpoint, write_checkpoint
 from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.losses import average_cells, end_point_error, fold_penalty, multiscale_error, soft_dice
 from modelaug.learning.network import RegistrationNetwork, SeenImages, network_input
-from modelaug.learning.options import HELD_OUT
+from modelaug.learning.options import HELD_OUT, TrainOptions
 from modelaug.learning.real import RealPairs, alignment_loss, memberships
-from modelaug.learning.recorder import UNUSABLE, Checkpoints, Recorder
+from modelaug.learning.recorder import Recorder
 from modelaug.learning.registration import estimate_flow
+from modelaug.learning.run import Run
 from modelaug.learning.sampling import warp_images
+from modelaug.learning.storage import write_card
 from modelaug.synthesis import PairSource
 
 __all__ = ["fit"]
@@ -57,20 +59,21 @@ class _Known:
     members: tuple[Tensor, ...] | None
 
 
-class _Training(pl.LightningModule):
-    """One step: images in, loss out; Adam with the published schedule; pairs drawn as they are needed."""
+class _Training(nn.Module):
+    """What the steps need and change: the network, the average of its weights, and the loss of a step's pairs."""
 
-    def __init__(self, source: PairSource, recorder: Recorder, real: RealPairs | None, threads: int) -> None:
+    def __init__(self, source: PairSource, run: Run, real: RealPairs | None, threads: int) -> None:
         super().__init__()
-        self.source, self.real = source, real
-        self.network = network = recorder.network.train()
-        self.options = options = recorder.options
-        self.processes = recorder.processes
-        self.threads = threads
+        self.source, self.real, self.threads = source, real, threads
+        self.network, self.options, self.processes = run.network.train(), run.options, run.processes
         # A part of the module, so that checkpoints hold it too.
-        self.average = None if options.ema is None else _moving_average(network, options.ema)
+        self.average = None if run.options.ema is None else _moving_average(run.network, run.options.ema)
         self._held_out: list[dict[str, Tensor]] = []
-        self._looked = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
 
     @property
     def kept(self) -> RegistrationNetwork:
@@ -81,35 +84,32 @@ class _Training(pl.LightningModule):
         averaged.seen = self.network.seen
         return averaged
 
-    def train_dataloader(self) -> PairStream:
-        """Return the pairs of the steps that are left."""
-        device = self.trainer.strategy.root_device.type
-        return PairStream(
+    def batches(self, step: int) -> Generator[dict[str, Tensor], None, None]:
+        """Yield the pairs of the steps that are left after so many, on the device, without what they do not need."""
+        names = (*_INPUTS, *_LABELS) if self.options.loss.overlap > 0 else _INPUTS
+        device = self.device
+        stream = PairStream(
             self.source,
             self.options.batch_size,
-            first=self._first_pair(),
+            first=self._first_pair(step),
             stride=self.processes.count * self.options.batch_size,
-            batches=self.options.steps - self.trainer.global_step,
+            batches=self.options.steps - step,
             threads=self.threads,
             # On the CPU drawing and training take turns, each with all threads: if they shared the cores, those of the
             # one would stand idle while it waits for the other.
-            queue=0 if device == "cpu" else 2,
-            pin_memory=device == "cuda",
+            queue=0 if device.type == "cpu" else 2,
+            pin_memory=device.type == "cuda",
         )
+        for k, batch in enumerate(stream):
+            if k == 0:
+                self._look(tuple(batch["flow"].shape[2:]))
+            if not set(names) <= set(batch):
+                raise ValueError("overlap is positive but pairs of source have no labels; pass LossOptions(overlap=0)")
+            yield {name: batch[name].to(device, non_blocking=True) for name in names}
 
-    def _first_pair(self) -> int:
-        """Return the index of the first pair of the step to come."""
-        batch = self.trainer.global_step * self.processes.count + self.processes.rank
-        return int(batch) * self.options.batch_size
-
-    def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Leave behind what the step does not need."""
-        if not self._looked:
-            self._look(tuple(batch["flow"].shape[2:]))
-        names = (*_INPUTS, *_LABELS) if self.options.loss.overlap > 0 else _INPUTS
-        if not set(names) <= set(batch):
-            raise ValueError("overlap is positive but pairs of source have no labels; pass LossOptions(overlap=0)")
-        return {name: batch[name] for name in names}
+    def _first_pair(self, step: int) -> int:
+        """Return the index of the first pair of a step in this process."""
+        return (step * self.processes.count + self.processes.rank) * self.options.batch_size
 
     def _look(self, grid: tuple[int, ...]) -> None:
         """Note at the first batch what the network is trained on, or refuse it."""
@@ -121,14 +121,18 @@ class _Training(pl.LightningModule):
             )
         spacing = getattr(self.source, "spacing", None)
         self.network.seen = SeenImages(grid, None if spacing is None else tuple(spacing))
-        self._looked = True
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss, and the error in voxels at the finest scale."""
-        pairs = self._known_pairs(batch)
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """Return the loss of a step, and the error in voxels at the finest scale."""
+        kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.options.precision)
+        with contextlib.nullcontext() if kind is None else torch.autocast(self.device.type, kind, cache_enabled=False):
+            return self._loss(batch, step)
+
+    def _loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        pairs = self._known_pairs(batch, step)
         fixed, moving = pairs.images
         if self.real is not None:
-            images, members = self._real_pairs()
+            images, members = self._real_pairs(step)
             # One pass for all pairs.
             fixed, moving = (torch.cat(each) for each in zip(pairs.images, images, strict=True))
         outputs = self.network.displacements(fixed, moving)
@@ -141,9 +145,9 @@ class _Training(pl.LightningModule):
             side = self.network.scales[0]
             share = average_cells(pairs.weight[:, None], side)[:, 0]
             error = end_point_error(outputs[0][:count].float(), average_cells(pairs.flow, side), share)
-        return {"loss": loss, "epe": error}
+        return loss, error
 
-    def _known_pairs(self, batch: dict[str, Tensor]) -> _Known:
+    def _known_pairs(self, batch: dict[str, Tensor], step: int) -> _Known:
         """Return the pairs of the source as the network sees them, moved and recoloured if they are to be."""
         image1, image2, flow, weight = (batch[name] for name in _INPUTS)
         members = None
@@ -153,7 +157,7 @@ class _Training(pl.LightningModule):
             members = tuple(memberships(each, ids[ids != 0]) for each in labels)
         change, augment = None, self.options.augment
         if augment is not None:
-            first = self._first_pair()
+            first = self._first_pair(step)
             indices = range(first, first + len(flow))
             if augment.moves:
                 maps = draw_maps(augment, indices, flow.shape[2:])
@@ -163,11 +167,11 @@ class _Training(pl.LightningModule):
             change = partial(vary_intensity, options=augment, indices=indices)
         return _Known(network_input(image1, image2, self.network, change), flow, weight, members)
 
-    def _real_pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _real_pairs(self, step: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return images and memberships of the step's pairs of real subjects, varied as the others are."""
         assert self.real is not None
         count, augment, change = self.options.real.pairs, self.options.augment, None
-        first = (self.trainer.global_step * self.processes.count + self.processes.rank) * count
+        first = (step * self.processes.count + self.processes.rank) * count
         indices = range(first, first + count)
         if augment is not None:
             augment = replace(augment, seed=augment.seed + 1)  # else pair i would move as pair i of the source does
@@ -197,29 +201,6 @@ class _Training(pl.LightningModule):
             if pairs.members is not None:
                 loss = loss + options.overlap * soft_dice(pairs.members[0], warp_images(pairs.members[1], displacement))
         return loss
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient: Lightning's own clipping refuses fused optimizers under mixed precision."""
-        if self.options.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_clip)
-
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """Take the step, and the weights after it into the average."""
-        super().optimizer_step(*arguments, **options)
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return Adam without decay of biases, and the rate's schedule."""
-        biases = [p for name, p in self.network.named_parameters() if name.endswith("bias")]
-        weights = [p for name, p in self.network.named_parameters() if not name.endswith("bias")]
-        rate, decay = self.options.learning_rate, self.options.weight_decay
-        assert rate is not None  # `train` has put in the network's
-        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": decay}, {"params": biases}]
-        # A fused optimizer would unscale the gradients of half precision itself, after they are clipped.
-        optimizer = torch.optim.Adam(groups, lr=rate, fused=self.options.precision != "16-mixed")
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.options.rate(step) / rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validate(self) -> tuple[float, float]:
         """Return the end-point error in pixels on the held-out pairs, and that of no displacement at all."""
@@ -252,82 +233,111 @@ def _moving_average(network: RegistrationNetwork, decay: float) -> AveragedModel
     return model.requires_grad_(False)
 
 
-def fit(source: PairSource, recorder: Recorder, *, real: RealPairs | None, threads: int) -> None:
-    """Run the loop to its end, from the checkpoint in the recorder's folder if there is one.
+def _optimizer(network: RegistrationNetwork, options: TrainOptions) -> torch.optim.Adam:
+    """Return Adam without decay of biases."""
+    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
+    weights = [p for name, p in network.named_parameters() if not name.endswith("bias")]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": options.weight_decay}, {"params": biases}]
+    # A fused optimizer would unscale the gradients of half precision itself, after they are clipped.
+    return torch.optim.Adam(groups, fused=options.precision != "16-mixed")
+
+
+def fit(source: PairSource, run: Run, *, real: RealPairs | None, threads: int, progress: bool) -> None:
+    """Train to the end, from the checkpoint in the run's folder if there is one, and finish the network's card.
 
     Raises
     ------
-    KeyboardInterrupt
-        If the user interrupts.
     SystemExit
         If the process is asked to end, after the checkpoint is written.
     """
-    checkpoint = recorder.folder / "last.ckpt"
-    interrupt, before = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    network, device, before = run.network, run.processes.device(), torch.get_num_threads()
+    recorder = Recorder(run, device, progress=progress)
     try:
-        with _quiet():
-            trainer = _trainer(recorder)
-            if trainer.strategy.root_device.type == "cpu":
-                torch.set_num_threads(threads)
-                recorder.network.to(memory_format=recorder.network.memory_format)  # type: ignore[call-overload]
-            module = _Training(source, recorder, real, threads)
-            with _taking_up(checkpoint, recorder):
-                trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
-            recorder.network.load_state_dict(module.kept.state_dict())
-    except SIGTERMException:
-        raise SystemExit(128 + signal.SIGTERM) from None
-    except SystemExit as error:
-        # Lightning turns an interrupt into an exit and ignores all that follow.
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, interrupt)
-        raise KeyboardInterrupt from None
+        if device.type == "cpu":
+            torch.set_num_threads(threads)
+            network.to(memory_format=network.memory_format)  # type: ignore[call-overload]
+        training = _Training(source, run, real, threads).to(device)
+        _take_steps(training, run, recorder)
+        network.load_state_dict(training.kept.state_dict())
     finally:
+        recorder.close()
         torch.set_num_threads(before)
+        network.to("cpu")
+    if run.processes.rank == 0:
+        write_card(network, run.folder, recorder.card(finished=True))
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+
+
+def _take_steps(training: _Training, run: Run, recorder: Recorder) -> None:
+    options, processes, checkpoint = run.options, run.processes, run.folder / "last.ckpt"
+    optimizer = _optimizer(training.network, options)
+    scaler = torch.amp.GradScaler(training.device.type, enabled=options.precision == "16-mixed")
+    states: dict[str, Any] = {"weights": training, "optimizer": optimizer, "scaler": scaler, "record": recorder}
+    first = _taken_up(checkpoint, run, states) if checkpoint.exists() else 0
+    recorder.begin(first)
+    step_of = training if processes.count == 1 else _distributed(training)
+    with _noting_sigterm() as noted, contextlib.closing(training.batches(first)) as batches:
+        for step, batch in enumerate(batches, start=first + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = options.rate(step - 1)
+            loss, error = step_of(batch, step - 1)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            if options.gradient_clip is not None:
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(training.network.parameters(), options.gradient_clip)
+            scaler.step(optimizer)
+            scaler.update()
+            if training.average is not None:
+                training.average.update_parameters(training.network)
+            recorder.add(loss, error)
+            validating = step % options.validate_every == 0 or step == options.steps
+            recording = validating or step % options.log_every == 0
+            ending = processes.any(bool(noted), training.device)
+            saving = ending or step % options.checkpoint_every == 0
+            if recording or saving:
+                recorder.settle(step)
+            if recording:
+                recorder.record(step, training.kept, training.validate if validating else None)
+            if saving and processes.rank == 0:
+                write_checkpoint(
+                    checkpoint, {"step": step, **{name: each.state_dict() for name, each in states.items()}}
+                )
+            if ending:
+                processes.wait()  # for the checkpoint
+                raise SystemExit(128 + signal.SIGTERM)
+
+
+def _taken_up(path: Path, run: Run, states: Mapping[str, Any]) -> int:
+    """Put the states of a checkpoint where they belong, and return its number of steps."""
+    checkpoint = read_checkpoint(path)
+    run.check_same(checkpoint["record"])
+    with refusing(path, *UNUSABLE):  # over parts that do not fit torch raises nearly anything
+        for name, each in states.items():
+            each.load_state_dict(checkpoint[name])
+        return _checks.integer("step", checkpoint["step"], minimum=0, maximum=run.options.steps)
+
+
+def _distributed(training: _Training) -> DistributedDataParallel:
+    return DistributedDataParallel(training, [training.device] if training.device.type == "cuda" else None)
 
 
 @contextlib.contextmanager
-def _taking_up(checkpoint: Path, recorder: Recorder) -> Iterator[None]:
-    """Refuse a checkpoint whose parts do not fit, over which torch and Lightning raise nearly anything."""
+def _noting_sigterm() -> Iterator[list[int]]:
+    """Note that the process is asked to end, and go on; in the main thread, the only one that may handle signals."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        noted.append(signum)
+        if callable(before):
+            before(signum, frame)
+
+    signal.signal(signal.SIGTERM, note)
     try:
-        yield
-    except Exception:
-        if not recorder.resuming:
-            raise
-        with refusing(checkpoint, *UNUSABLE):
-            raise
-
-
-def _trainer(recorder: Recorder) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="auto",
-        devices=recorder.processes.local,
-        num_nodes=recorder.processes.machines,
-        strategy="ddp" if recorder.processes.count > 1 else "auto",
-        precision="32-true" if recorder.options.precision == "32" else recorder.options.precision,
-        max_steps=recorder.options.steps,
-        max_epochs=-1,
-        callbacks=[recorder],
-        plugins=[Checkpoints(recorder)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=recorder.folder,
-    )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's tips and notices from the user, but not its errors."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield noted
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +30,7 @@ _NAMES: Final = {
     "labels1": "labels_fixed",
     "labels2": "labels_moving",
 }
-_STOPPED: Final = "source raised StopIteration; draw must return a pair for every index"
+_THREAD: Final = "modelaug-pairs"
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
@@ -148,7 +148,7 @@ class PairStream:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         # Lazily: some callers only try whether an object can be iterated, and nothing should be drawn for that.
-        yield from _Prefetcher(self) if self.queue else _now(self)
+        yield from _drawn_ahead(self) if self.queue else map(self._draw, self._numbers())
 
     def _numbers(self) -> Iterable[int]:
         return itertools.count() if self.batches is None else range(self.batches)
@@ -156,73 +156,23 @@ class PairStream:
     def _draw(self, k: int) -> dict[str, Tensor]:
         start = self.first + k * self.stride
         indices = range(start, start + self.batch_size)
-        return draw_batch(self.source, indices, threads=self.threads, pin_memory=self.pin_memory)
-
-
-def _now(stream: PairStream) -> Iterator[dict[str, Tensor]]:
-    for k in stream._numbers():
         try:
-            batch = stream._draw(k)
-        except StopIteration as error:
-            raise RuntimeError(_STOPPED) from error
-        yield batch
+            return draw_batch(self.source, indices, threads=self.threads, pin_memory=self.pin_memory)
+        except StopIteration as error:  # which would end the iteration quietly
+            raise RuntimeError("source raised StopIteration; draw must return a pair for every index") from error
 
 
-class _Prefetcher(Iterator[dict[str, Tensor]]):
-    """One iteration over a stream, with its thread; ends the thread when it is closed, collected, or Python exits."""
-
-    def __init__(self, stream: PairStream) -> None:
-        # Unlike conditions and semaphores, these queues may be used in a finalizer, whenever the collector runs it.
-        self._slots: SimpleQueue[None] = SimpleQueue()
-        self._ready: SimpleQueue[dict[str, Tensor] | BaseException | None] = SimpleQueue()
-        for _ in range(stream.queue):
-            self._slots.put(None)
-        stop = threading.Event()
-        worker = threading.Thread(
-            target=_produce, args=(stream, self._slots, self._ready, stop), name="modelaug-pairs", daemon=True
-        )
-        self._close = weakref.finalize(self, _end, worker, self._slots, stop)
-        worker.start()
-
-    def __next__(self) -> dict[str, Tensor]:
-        item = self._ready.get()
-        if isinstance(item, dict):
-            self._slots.put(None)
-            return item
-        self._close()
-        if item is None:
-            raise StopIteration
-        try:
-            if isinstance(item, StopIteration):
-                raise RuntimeError(_STOPPED) from item
-            raise item
-        finally:
-            del item  # else the exception's traceback and this frame would keep each other alive
-
-
-def _produce(
-    stream: PairStream,
-    slots: SimpleQueue[None],
-    ready: SimpleQueue[dict[str, Tensor] | BaseException | None],
-    stop: threading.Event,
-) -> None:
+def _drawn_ahead(stream: PairStream) -> Iterator[dict[str, Tensor]]:
+    """Yield the batches of a stream, drawn by a thread that ends when this is closed or collected, or Python exits."""
+    pool, numbers = ThreadPoolExecutor(1, _THREAD), iter(stream._numbers())
+    drawn = deque(pool.submit(stream._draw, k) for k in itertools.islice(numbers, stream.queue))
     try:
-        for k in stream._numbers():
-            slots.get()
-            if stop.is_set():
-                return
-            ready.put(stream._draw(k))
-        ready.put(None)
-    except BaseException as error:  # handed to the consumer, which raises it
-        ready.put(error)
-
-
-def _end(worker: threading.Thread, slots: SimpleQueue[None], stop: threading.Event) -> None:
-    stop.set()
-    slots.put(None)
-    # The garbage collector may run this in the worker itself, which cannot wait for its own end.
-    if worker is not threading.current_thread():
-        worker.join()
+        while drawn:
+            drawn.extend(pool.submit(stream._draw, k) for k in itertools.islice(numbers, 1))
+            yield drawn.popleft().result()
+    finally:
+        # The garbage collector may run this in the thread itself, which cannot wait for its own end.
+        pool.shutdown(wait=not threading.current_thread().name.startswith(_THREAD), cancel_futures=True)
 
 
 def draw_batch(

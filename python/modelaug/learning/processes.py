@@ -20,14 +20,19 @@ class Processes:
     ----------
     rank, count
         Its number from 0 on, and how many there are on all machines; `rank` 0 writes files and messages.
-    local, machines
-        Processes on this machine, and machines.
+    local
+        Processes on this machine.
     """
 
     rank: int = 0
     count: int = 1
     local: int = 1
-    machines: int = 1
+
+    def device(self) -> torch.device:
+        """Return where this process trains: on its GPU, or on the CPU."""
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if self.count == 1 and torch.backends.mps.is_available() else "cpu")
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Return whether the flag is set in any process; all have to ask."""
@@ -70,5 +75,4 @@ def connect() -> Processes:
         rank=int(os.environ["RANK"]),
         count=count,
         local=int(os.environ["LOCAL_WORLD_SIZE"]),
-        machines=int(os.environ["GROUP_WORLD_SIZE"]),
     )

@@ -15,12 +15,13 @@ from modelaug.data.cohort import Cohort
 from modelaug.io.files.locks import hold_folder
 from modelaug.io.files.provenance import as_json
 from modelaug.io.files.writing import remove_leftovers
+from modelaug.learning._loop import fit
 from modelaug.learning.network import RegistrationNetwork
 from modelaug.learning.options import HELD_OUT, TrainOptions
 from modelaug.learning.processes import connect
 from modelaug.learning.real import RealPairs
 from modelaug.learning.run import Run
-from modelaug.learning.storage import read_card, write_card
+from modelaug.learning.storage import read_card
 from modelaug.synthesis import PairSource
 
 __all__ = ["train"]
@@ -127,25 +128,11 @@ def train(
         processes.wait()
         if not _finished(run):
             processes.wait()  # until all have looked, nobody writes
-            _fit(source, run, real=pairs, threads=count, progress=progress)
+            if options.seed is not None and not (folder / "last.ckpt").exists():
+                network.initialize(options.seed)
+            fit(source, run, real=pairs, threads=count, progress=progress)
             processes.wait()
     return folder / "net.safetensors"
-
-
-def _fit(source: PairSource, run: Run, *, real: RealPairs | None, threads: int, progress: bool) -> None:
-    """Train from the beginning or a checkpoint on, and finish the card."""
-    # Lightning takes seconds to import and only training needs it.
-    from modelaug.learning._loop import fit
-    from modelaug.learning.recorder import Recorder
-
-    network = run.network
-    if run.options.seed is not None and not (run.folder / "last.ckpt").exists():
-        network.initialize(run.options.seed)
-    recorder = Recorder(run, progress=progress)
-    fit(source, recorder, real=real, threads=threads)
-    if run.processes.rank == 0:
-        write_card(network, run.folder, recorder.card(finished=True))
-    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _finished(run: Run) -> bool:

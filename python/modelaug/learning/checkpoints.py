@@ -1,0 +1,92 @@
+"""Checkpoints of a training run: written whole or not at all, and read without unpickling."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.provenance import as_json
+from modelaug.io.files.reading import check_format, refusing
+from modelaug.learning.storage import read_torch
+
+__all__ = ["COLUMNS", "SUMS", "UNUSABLE", "read_checkpoint", "write_checkpoint"]
+
+_FORMAT: Final = "modelaug checkpoint"
+_VERSION: Final = 1
+UNUSABLE: Final = ("is no checkpoint of a training run", "remove it to start anew")
+"""What is wrong with a checkpoint, and the remedy."""
+
+COLUMNS: Final = ("step", "loss", "epe", "learning_rate", "seconds_per_step", "validation_epe")
+"""Of the log."""
+
+SUMS: Final = ("loss", "epe", "steps", "seconds")
+"""What is summed up for the next line of the log."""
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint.
+
+    Parameters
+    ----------
+    path
+        The file.
+    state
+        ``step``, the number of steps done; ``weights``, ``optimizer`` and ``scaler``, states as torch gives them; and
+        ``record``, the recorder's.
+    """
+    data = io.BytesIO()
+    # Not into the file: what a full disk makes of that, torch does not tell.
+    torch.save({"format": _FORMAT, "version": _VERSION, **state}, data)
+    write_atomically(path, lambda file: file.write(data.getbuffer()))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what `write_checkpoint` was given.
+
+    Raises
+    ------
+    ModelFileError
+        If the file holds anything else, a run cannot go on from it, or it was written by a newer version.
+    """
+    with refusing(path, *UNUSABLE):
+        checkpoint = read_torch(path)
+        if isinstance(checkpoint, dict) and "pytorch-lightning_version" in checkpoint:
+            checkpoint = _from_lightning(checkpoint)
+        otherwise = "; ".join(UNUSABLE)
+        checkpoint = check_format(path, checkpoint, format=_FORMAT, version=_VERSION, otherwise=otherwise)
+        _check_record(checkpoint["record"])
+        broken = next((name for name, each in checkpoint["weights"].items() if not each.isfinite().all()), None)
+        if broken is not None:
+            raise ValueError(f"it holds values that are not finite in {broken}")
+        return checkpoint
+
+
+def _from_lightning(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checkpoint of a run that version 0.1 began, whose loop was Lightning's."""
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "step": old["global_step"],
+        "weights": old["state_dict"],
+        "optimizer": old["optimizer_states"][0],
+        "scaler": old.get("MixedPrecision", {}),
+        "record": old["callbacks"]["Recorder"],
+    }
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Raise nearly anything unless a recorder's state is such that a run can go on from it."""
+    as_json("record", {name: record.get(name) for name in ("architecture", "options", "processes", "source", "real")})
+    figures = [record["metrics"], *record["rows"]]
+    figures += [{name: record["sums"][name] for name in SUMS}]
+    figures += [{name: record["clock"][name] for name in ("seconds", "steps")}]
+    if not all(isinstance(value, (int, float)) for each in figures for value in each.values()):
+        raise TypeError("its figures are no numbers")
+    alien = {name for row in record["rows"] for name in row} - set(COLUMNS)
+    if alien:
+        raise ValueError(f"its log has columns {sorted(alien)}")
