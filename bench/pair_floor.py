@@ -15,8 +15,8 @@ import numpy as np
 from floor import Machine
 
 from modelaug import AppearanceModel
-from modelaug.models.texture import FieldLattice
 from modelaug.synthesis.geometry import Geometry
+from modelaug.transforms.lattices import MultiscaleLattice
 
 EXPONENTIAL = 10  # multiply-adds
 NEWTON_STEPS = 1  # evaluations of the map at each voxel: neighbours start so near that curvature vouches for the rest
@@ -62,7 +62,7 @@ def textures(model: AppearanceModel) -> Work:
     images = len(model.texture_coefficients) if patches else len(model.texture.variances)
     each = float(model.channels * voxels)
     if options.engine != "basis":
-        cells = FieldLattice(model.grid, model.spacing, options.levels).cells[-1]
+        cells = MultiscaleLattice(model.grid, model.spacing, options.levels).cells[-1]
         each += on_grid(model.grid, [n + 3 for n in cells]) + (EXPONENTIAL * voxels if patches else 0)
     return Work(2 * images * each, images * model.channels * voxels * FLOAT_BYTES)
 

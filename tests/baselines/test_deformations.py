@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.interpolate import CubicSpline
 
 import modelaug
-from modelaug.baselines.deformations import Deformations, RandomLattice, smooth_fields
-from tests.properties.strategies import generator, grids, seeds
-
-Array = npt.NDArray[np.float64]
-
-
-def upsampled(values: Array, grid: tuple[int, ...]) -> Array:
-    """Return natural cubic splines through values at equal distances, axis by axis, by scipy."""
-    for axis, length in enumerate(grid):
-        nodes = np.linspace(0.0, 1.0, values.shape[axis])
-        spline = CubicSpline(nodes, values, axis=axis, bc_type="natural")
-        values = spline(np.linspace(0.0, 1.0, length) if length > 1 else [0.0])
-    return values
-
-
-@given(grids(), seeds, st.integers(2, 6))
-def test_fields_are_natural_cubic_splines_through_the_numbers(grid: tuple[int, ...], seed: int, points: int) -> None:
-    lattice = RandomLattice(grid, points)
-    numbers = lattice.numbers(generator(seed), 2)
-    assert numbers.shape == (2, *(points if n > 1 else 2 for n in grid))
-    for field, values in zip(smooth_fields(lattice, numbers), numbers, strict=True):
-        np.testing.assert_allclose(field, upsampled(values, grid), atol=3e-5)
+from modelaug.baselines.deformations import Deformations
+from modelaug.transforms.lattices import InterpolatingLattice
+from tests.properties.strategies import grids, seeds
 
 
 @given(grids(), seeds, st.integers(1, 2), st.floats(0.0, 0.3))
 def test_maps_do_not_fold_and_the_flow_is_their_correspondence(
     grid: tuple[int, ...], seed: int, steps: int, strain: float
 ) -> None:
-    lattices = [RandomLattice(grid, 3 + k) for k in range(steps)]
+    lattices = [InterpolatingLattice(grid, 3 + k) for k in range(steps)]
     parts = [(lattice, strain * (np.array(grid) - 1.0) / (lattice.points[0] + 1)) for lattice in lattices]
     drawn = Deformations(grid, parts, seed=seed, max_attempts=5).draw(0)
     fixed, moving = drawn.maps
@@ -60,7 +39,7 @@ def test_maps_do_not_fold_and_the_flow_is_their_correspondence(
 
 def test_displacements_have_the_deviation_asked_for_at_the_nodes() -> None:
     grid, sd = (17, 25), np.array([0.5, 1.0])
-    source = Deformations(grid, [(RandomLattice(grid, 3), sd)], seed=0, max_attempts=5)
+    source = Deformations(grid, [(InterpolatingLattice(grid, 3), sd)], seed=0, max_attempts=5)
     drawn = [source.draw(i) for i in range(300)]
     assert all(pair.info["attempts"] == 1 for pair in drawn)
     nodes = np.stack([u[:, ::8, ::12] for pair in drawn for u in pair.displacements])
@@ -72,7 +51,7 @@ def test_displacements_have_the_deviation_asked_for_at_the_nodes() -> None:
 
 def test_a_rejected_draw_is_made_anew_and_leaves_the_others_alone() -> None:
     grid = (24, 24)
-    parts = [(RandomLattice(grid, 4), np.full(2, 1.6))]
+    parts = [(InterpolatingLattice(grid, 4), np.full(2, 1.6))]
     patient, hasty = (Deformations(grid, parts, seed=5, max_attempts=n) for n in (200, 1))
     drawn = [patient.draw(i) for i in range(20)]
     attempts = [pair.info["attempts"] for pair in drawn]
@@ -87,7 +66,7 @@ def test_a_rejected_draw_is_made_anew_and_leaves_the_others_alone() -> None:
 @pytest.mark.parametrize("sd", [50.0, 1e6])
 def test_what_always_folds_is_shrunk(sd: float) -> None:
     grid = (20, 13)
-    source = Deformations(grid, [(RandomLattice(grid, 5), np.full(2, sd))], seed=0, max_attempts=2)
+    source = Deformations(grid, [(InterpolatingLattice(grid, 5), np.full(2, sd))], seed=0, max_attempts=2)
     pair = source.draw(0)
     assert pair.info["attempts"] == 2
     assert 0.0 <= pair.info["shrink"] < 0.5

@@ -1,25 +1,22 @@
 """Engines that draw textures: their covariance is what they say, and the patchwork stays within its subjects."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from modelaug import AppearanceModel, PairSynthesizer, TextureOptions, _core
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.texture import (
     BasisEngine,
-    FieldLattice,
     FieldsEngine,
     PatchworkEngine,
     TextureEngine,
     in_blocks,
     texture_engine,
 )
+from modelaug.transforms.lattices import MultiscaleLattice
 from tests.examples import plane, plane_model
 
 Array = npt.NDArray[np.float64]
@@ -61,46 +58,6 @@ def _linear_map(engine: TextureEngine, zero: list[Array]) -> Array:
 
 def _zero(engine: TextureEngine) -> list[Array]:
     return [np.zeros_like(part) for part in engine.numbers(np.random.default_rng(0))]
-
-
-grids = st.one_of(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(1, 5)] * 3))
-
-
-@given(grid=grids, levels=st.integers(1, 4))
-def test_a_field_has_the_covariance_it_says(grid: tuple[int, ...], levels: int) -> None:
-    lattice = FieldLattice(grid, np.linspace(1.0, 2.0, len(grid)), levels)
-    shapes = [part.shape[1:] for part in lattice.numbers(np.random.default_rng(0), 1)]
-    sizes = [math.prod(shape) for shape in shapes]
-    rows = []
-    # Fields of one number each, 32 at a time, each in a channel of its own.
-    for units in np.split(np.eye(sum(sizes)), range(32, sum(sizes), 32)):
-        parts = np.split(units, np.cumsum(sizes)[:-1], axis=1)
-        numbers = [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
-        count = len(units)
-        channels = np.multiply.outer(np.eye(count), np.ones(grid)).astype(np.float32)
-        wide = np.tile(np.array([-1e6, 1e6], np.float32), (count, 1))
-        fields = _core.render_fields(
-            in_blocks(channels), lattice.inverse_deviation, wide, 0 * channels[0], lattice.coefficients(numbers), 1
-        )
-        rows.append(fields.reshape(count, -1).astype(np.float64))
-    matrix = np.concatenate(rows).T
-    np.testing.assert_allclose(matrix @ matrix.T, lattice.covariance(), atol=2e-6)
-    np.testing.assert_allclose(np.diag(lattice.covariance()), 1.0, atol=1e-6)
-
-
-def test_levels_end_where_they_say() -> None:
-    # On a line of 129 voxels of 1 mm, level l knows nothing of voxels 128 / 2^(l - 1) mm away.
-    for levels in (2, 3, 4):
-        lattice = FieldLattice((129, 1), np.ones(2), levels)
-        before = FieldLattice((129, 1), np.ones(2), levels - 1)
-        scale = np.sqrt(levels / (levels - 1))
-        deviations = [1 / part.inverse_deviation.astype(np.float64).ravel() for part in (lattice, before)]
-        raw = [w.covariance() * d[:, None] * d for w, d in zip((lattice, before), deviations, strict=True)]
-        added = raw[0] * scale**2 - raw[1]
-        reach = 128 / 2 ** (levels - 1)
-        distance = np.abs(np.subtract.outer(np.arange(129), np.arange(129)))
-        assert np.abs(added[distance >= reach]).max() < 1e-6
-        assert added[distance <= reach / 8].min() > 0.2
 
 
 @pytest.mark.parametrize("grid", [(7, 9), (1, 8), (3, 4, 5)])
@@ -195,7 +152,7 @@ def test_a_sharp_patchwork_is_made_of_subjects() -> None:
 
 @pytest.mark.parametrize("engine", ["basis", "fields", "patchwork"])
 def test_threads_change_no_bit_of_a_texture(engine: str) -> None:
-    lattice = FieldLattice((23, 19), np.ones(2), 3)
+    lattice = MultiscaleLattice((23, 19), np.ones(2), 3)
     rng = np.random.default_rng(1)
     images = rng.normal(size=(4, 2, 23, 19)).astype(np.float32)
     coefficients = lattice.coefficients(lattice.numbers(rng, 4))
@@ -255,9 +212,3 @@ def test_pairs_of_every_engine_survive_a_file(engine: str, tmp_path: object) -> 
 def test_bad_options_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         TextureOptions(**arguments)
-
-
-def test_levels_finer_than_the_grid_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^levels is 9, finer than the grid"):
-        FieldLattice((64, 64, 64), np.ones(3), 9)
-    assert len(FieldLattice((64, 64, 64), np.ones(3), 4).cells) == 3

@@ -325,17 +325,17 @@ MUTANTS: Final = (
     ),
     Mutant(
         "fields correlate twice as far as documented",
-        "models/texture.py",
+        "transforms/lattices.py",
         "step = float(np.linalg.norm(extent)) / 8",
         "step = float(np.linalg.norm(extent)) / 4",
-        ("models/test_texture.py",),
+        ("transforms/test_lattices.py",),
     ),
     Mutant(
         "fields are not divided by their deviation",
-        "models/texture.py",
+        "transforms/lattices.py",
         "self.inverse_deviation = (1 / np.sqrt(total)).astype(np.float32)",
         "self.inverse_deviation = np.ones(self.grid, np.float32)",
-        ("models/test_texture.py::test_a_field_has_the_covariance_it_says",),
+        ("transforms/test_lattices.py::test_a_field_has_the_covariance_it_says",),
     ),
     Mutant(
         "gain and bias of the patchwork divided by n",

@@ -149,10 +149,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "splines clamped at their ends, not natural",
-        "baselines/deformations.py",
+        "transforms/lattices.py",
         "system[0, :3] = system[-1, -3:] = [1.0, -2.0, 1.0]",
         "system[0, :3] = system[-1, -3:] = [-1.0, 0.0, 1.0]",
-        ("baselines/test_deformations.py::test_fields_are_natural_cubic_splines_through_the_numbers",),
+        ("transforms/test_lattices.py::test_fields_are_natural_cubic_splines_through_the_numbers",),
     ),
     Mutant(
         "attempts at a deformation are the same",

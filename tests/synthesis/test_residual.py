@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelaug import PairOptions, PairSynthesizer, ResidualOptions
 from modelaug._random import generator as samples
-from modelaug.synthesis.residual import residual_nodes, residual_step
+from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap
 from tests.examples import one_line, plane_model, volume_model
 from tests.properties.strategies import generator, grids, seeds
@@ -27,11 +27,11 @@ def test_no_draw_folds_or_goes_farther_than_its_amplitude(
     narrowest = ((np.array(grid) - 1) * spacing).min()
     distance = rng.uniform(0.2, 1.0) * narrowest
     options = ResidualOptions(amplitude=0.4 * share * distance, spacing=distance)
-    nodes = residual_nodes(options, grid, spacing)
-    numbers = rng.uniform(-1, 1, size=(len(grid), *nodes))
+    lattice = ResidualLattice(options, grid, spacing)
+    numbers = lattice.numbers(rng, len(grid))
     if kind == "corners":
         numbers = np.sign(numbers)
-    step = residual_step(options, numbers, grid, spacing)
+    step = lattice.coefficients(numbers)
     chi = LandmarkMap((step,), np.eye(len(grid), len(grid) + 1), grid, np.zeros(1))
     assert chi.is_one_to_one()
     moved = chi.displacement() * spacing.reshape(-1, *(1 for _ in grid))
@@ -39,8 +39,9 @@ def test_no_draw_folds_or_goes_farther_than_its_amplitude(
 
 
 def test_control_points_are_at_least_a_spacing_apart() -> None:
-    assert residual_nodes(ResidualOptions(1.0, 10.0), (101, 58, 1), np.array([1.0, 0.5, 3.0])) == (13, 5, 4)
-    assert residual_nodes(ResidualOptions(1.0, 10.0), (3, 9), np.array([4.0, 4.0])) == (4, 6)
+    options = ResidualOptions(1.0, 10.0)
+    assert ResidualLattice(options, (101, 58, 1), np.array([1.0, 0.5, 3.0])).nodes == (13, 5, 4)
+    assert ResidualLattice(options, (3, 9), np.array([4.0, 4.0])).nodes == (4, 6)
 
 
 @pytest.mark.parametrize("model", [plane_model, volume_model], ids=["plane", "space"])
@@ -54,7 +55,7 @@ def test_images_are_deformed_before_the_model_moves_them(model: Any) -> None:
     deformed = PairSynthesizer(fitted, seed=2, options=PairOptions(residual=options))
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 1, size=(40, d)) * (np.array(grid) - 1)
-    nodes = residual_nodes(options, grid, mm)
+    nodes = ResidualLattice(options, grid, mm).nodes
     # At the first attempt nothing but the residual's own numbers may differ.
     index = next(
         i for i in range(50) if plain.geometry(i).info["attempts"] == deformed.geometry(i).info["attempts"] == 1

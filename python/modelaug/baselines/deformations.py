@@ -12,55 +12,15 @@ import numpy.typing as npt
 from modelaug import _core
 from modelaug._random import generator
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
+from modelaug.transforms.lattices import InterpolatingLattice
 
-__all__ = ["Deformations", "PairOfMaps", "RandomLattice", "smooth_fields"]
+__all__ = ["Deformations", "PairOfMaps"]
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 
 _ACCURACY: Final = 0.01  # voxels; largest residual of the correspondence
 _SMALLEST: Final = 1e-3  # factor at which draws that fold become the identity
-
-
-class RandomLattice:
-    """Independent normal numbers on a coarse lattice, from corner to corner of a grid, and a cubic spline through them.
-
-    The spline is the natural one along every axis: its second derivative is 0 at the border. An axis of one voxel has
-    two nodes that are the same voxel.
-
-    Parameters
-    ----------
-    grid
-        Shape of the domain.
-    points
-        Nodes along every axis, at least 2.
-
-    Attributes
-    ----------
-    points : tuple of int
-        Nodes along each axis.
-    """
-
-    def __init__(self, grid: tuple[int, ...], points: int) -> None:
-        self.grid = grid
-        self.points = tuple(points if length > 1 else 2 for length in grid)
-        self._solutions = [_natural_spline(count) for count in self.points]
-
-    def numbers(self, rng: np.random.Generator, count: int) -> Array:
-        """Draw the numbers of `count` fields, (count, *points)."""
-        return rng.standard_normal((count, *self.points))
-
-    def control_points(self, values: Array) -> Array:
-        """Return the B-spline control points (count, *points + 2) that interpolate values (count, *points)."""
-        for axis, solution in enumerate(self._solutions):
-            # Not a BLAS product, whose rounding may depend on the number of its threads.
-            values = np.moveaxis(np.einsum("np,p...->n...", solution, np.moveaxis(values, axis + 1, 0)), 0, axis + 1)
-        return np.ascontiguousarray(values)
-
-
-def smooth_fields(lattice: RandomLattice, numbers: Array) -> Field:
-    """Return the fields (count, *grid) whose values at the nodes are `numbers` (count, *points)."""
-    return _core.bspline_on_grid(lattice.control_points(numbers), lattice.grid, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +74,12 @@ class Deformations:
     """
 
     def __init__(
-        self, grid: tuple[int, ...], deviations: Sequence[tuple[RandomLattice, Array]], *, seed: int, max_attempts: int
+        self,
+        grid: tuple[int, ...],
+        deviations: Sequence[tuple[InterpolatingLattice, Array]],
+        *,
+        seed: int,
+        max_attempts: int,
     ) -> None:
         self._grid = grid
         moves = np.array(grid) > 1
@@ -135,7 +100,7 @@ class Deformations:
         for attempt in range(self._max_attempts):
             rng = generator(self._seed, index, attempt)
             steps = [
-                tuple(lattice.control_points(sd * lattice.numbers(rng, d)) for lattice, sd in self._steps)
+                tuple(lattice.coefficients(sd * lattice.numbers(rng, d)) for lattice, sd in self._steps)
                 for _ in range(2)
             ]
             yield attempt + 1, 1.0, steps
@@ -157,16 +122,3 @@ class Deformations:
         inside, outside = _core.find_inside(flow, 1)
         info |= {"residual": float((residual * inside).max()), "outside": outside, "folds": folds}
         return PairOfMaps((fixed, moving), displacements, flow, inside, info)
-
-
-def _natural_spline(points: int) -> Array:
-    """Return what makes of values at nodes the control points of the natural cubic spline, (points + 2, points).
-
-    A uniform cubic B-spline has the value (c[i] + 4 c[i + 1] + c[i + 2]) / 6 at node i, and the second derivative
-    c[i] - 2 c[i + 1] + c[i + 2].
-    """
-    system = np.zeros((points + 2, points + 2))
-    for i in range(points):
-        system[i + 1, i : i + 3] = np.array([1.0, 4.0, 1.0]) / 6
-    system[0, :3] = system[-1, -3:] = [1.0, -2.0, 1.0]
-    return np.asarray(np.linalg.inv(system)[:, 1:-1], dtype=np.float64)

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from modelaug import _checks, _core
+from modelaug import _checks
 from modelaug._random import Stream, generator
-from modelaug.baselines.deformations import Deformations, RandomLattice
+from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
-from modelaug.models.texture import FieldLattice
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
+from modelaug.transforms.lattices import InterpolatingLattice, MultiscaleLattice
 from modelaug.transforms.warping import pull, pull_nearest
 
 __all__ = ["LabelShapes", "LabelShapesOptions"]
@@ -131,14 +131,14 @@ class LabelShapes(BatchedSource):
         self.options = _checks.options(options, LabelShapesOptions)
         chosen, grid = self.options, cohort.grid
         length = np.array(grid) - 1.0
-        lattices = [(RandomLattice(grid, n), chosen.strain * length / (n - 1)) for n in chosen.points]
+        lattices = [(InterpolatingLattice(grid, n), chosen.strain * length / (n - 1)) for n in chosen.points]
         self._deformations = Deformations(grid, lattices, seed=self.seed, max_attempts=chosen.max_attempts)
         self._labels = cohort.labels
         found, positions = np.unique(cohort.labels, return_inverse=True)
         self._ids = found.tolist()
         # Labels as rows of a table of intensities; those of the regions come behind.
         self._rows = positions.reshape(cohort.labels.shape).astype(np.uint32)
-        self._fields = FieldLattice(grid, cohort.spacing, _REGION_LEVELS) if chosen.regions > 0 else None
+        self._fields = MultiscaleLattice(grid, cohort.spacing, _REGION_LEVELS) if chosen.regions > 0 else None
         self._channels = cohort.images.shape[1]
         acquisition = chosen.acquisition
         self._acquire = None if acquisition is None else Acquisition(acquisition, grid, cohort.spacing, UNIT_RANGE)
@@ -191,8 +191,7 @@ class LabelShapes(BatchedSource):
         """Return the rows (*grid) of the intensities' table, the background's replaced by those of random regions."""
         if self._fields is None or 0 not in self._ids:
             return rows
-        nodes = self._fields.coefficients(self._fields.numbers(rng, self.options.regions)).astype(np.float64)
-        regions = np.argmax(_core.bspline_on_grid(nodes, self._fields.grid, 1), axis=0)
+        regions = np.argmax(self._fields.on_grid(self._fields.numbers(rng, self.options.regions)), axis=0)
         return np.where(rows == self._ids.index(0), (len(self._ids) + regions).astype(np.uint32), rows)
 
     def _paint(

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug._random import Stream, generator
-from modelaug.baselines.deformations import Deformations, RandomLattice, smooth_fields
+from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
+from modelaug.transforms.lattices import InterpolatingLattice
 from modelaug.transforms.warping import pull, pull_nearest
 
 __all__ = ["RandomDeformations", "RandomOptions"]
@@ -109,9 +110,9 @@ class RandomDeformations(BatchedSource):
         chosen, grid = self.options, cohort.grid
         sd = np.array(grid) * (10 / 256) if chosen.sd is None else np.full(len(grid), chosen.sd)
         self._deformations = Deformations(
-            grid, [(RandomLattice(grid, chosen.points), sd)], seed=self.seed, max_attempts=chosen.max_attempts
+            grid, [(InterpolatingLattice(grid, chosen.points), sd)], seed=self.seed, max_attempts=chosen.max_attempts
         )
-        self._brightness = RandomLattice(grid, chosen.brightness_points)
+        self._brightness = InterpolatingLattice(grid, chosen.brightness_points)
         flat = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
         self._low, self._high = flat.min(axis=1), flat.max(axis=1)
         self._weights = SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
@@ -159,7 +160,7 @@ class RandomDeformations(BatchedSource):
     def _brighten(self, image: Image, rng: np.random.Generator) -> None:
         """Change the brightness of an image (c, *grid) smoothly, in place; its numbers are drawn always."""
         options = self.options
-        factor, offset = smooth_fields(self._brightness, self._brightness.numbers(rng, 2))
+        factor, offset = self._brightness.on_grid(self._brightness.numbers(rng, 2))
         if options.brightness > 0:
             factor = np.exp(np.float32(options.brightness) * factor)
         for channel, low, high in zip(image, self._low, self._high, strict=True):

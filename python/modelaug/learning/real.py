@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from modelaug import _checks, _core
+from modelaug import _checks
 from modelaug._random import Stream, generator
 from modelaug.data.cohort import Cohort
 from modelaug.learning.augmentation import AugmentOptions, draw_maps, pull_by_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
 from modelaug.learning.options import RealOptions
 from modelaug.learning.sampling import warp_images
-from modelaug.synthesis.residual import ResidualOptions, residual_nodes, residual_step
+from modelaug.synthesis.residual import ResidualLattice, ResidualOptions
 
 __all__ = ["RealPairs", "alignment_loss"]
 
@@ -109,13 +109,12 @@ class RealPairs:
 
     def _deformations(self, indices: Sequence[int], image: int, options: ResidualOptions) -> Tensor:
         """Return the displacements (b, d, *grid) in voxels of the pairs' fixed (0) or moving (1) images."""
-        grid, spacing = self.cohort.grid, np.asarray(self.cohort.spacing)
-        nodes = residual_nodes(options, grid, spacing)
+        grid = self.cohort.grid
+        lattice = ResidualLattice(options, grid, np.asarray(self.cohort.spacing))
         fields = np.empty((len(indices), len(grid), *grid), np.float32)
         for k, index in enumerate(indices):
             rng = generator(self.seed, index, stream=Stream.REAL_DEFORMATION + image)
-            step = residual_step(options, rng.uniform(-1, 1, (len(grid), *nodes)), grid, spacing)
-            fields[k] = _core.bspline_on_grid(step, grid, 1)
+            fields[k] = lattice.on_grid(lattice.numbers(rng, len(grid)))
         return torch.from_numpy(fields)
 
     def digest(self) -> str:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks, _core
+from modelaug import _core
+from modelaug.transforms.lattices import MultiscaleLattice
 
 if TYPE_CHECKING:
     from modelaug.locality.gaussian import GaussianModel
@@ -33,15 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BasisEngine",
-    "FieldLattice",
     "FieldsEngine",
     "PatchworkEngine",
     "TextureEngine",
     "in_blocks",
     "texture_engine",
 ]
-
-_FEW_NODES = 100_000  # control points of a field that are always allowed
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
@@ -64,89 +62,8 @@ def texture_engine(model: AppearanceModel) -> TextureEngine:
     options = model.texture_options
     if options.engine == "basis":
         return BasisEngine(model)
-    lattice = FieldLattice(model.grid, model.spacing, options.levels)
+    lattice = MultiscaleLattice(model.grid, model.spacing, options.levels)
     return FieldsEngine(model, lattice) if options.engine == "fields" else PatchworkEngine(model, lattice)
-
-
-class FieldLattice:
-    """Smooth random fields of unit variance with correlations at several scales.
-
-    A field is a cubic B-spline: independent standard normal numbers as control points of lattices with halved spacing,
-    one per level, and a single number for the first, global level; every level adds the same average variance, and the
-    sum is divided by its standard deviation at each voxel. The covariance is therefore known in closed form
-    (`covariance`), positive definite, and beyond the first level's constant part exactly 0 at distances of more than
-    half the largest one along any axis.
-
-    Parameters
-    ----------
-    grid
-        Shape of the fields, 2 or 3 axes.
-    spacing : ndarray, (d,)
-        Millimetres per voxel.
-    levels
-        Number of levels l. Level l > 1 correlates nothing at distances, along an axis, of ``diagonal / 2^(l - 1)`` and
-        more: four times the spacing of its control points.
-
-    Attributes
-    ----------
-    cells : list of tuple of int
-        Cells of the lattice along each axis, for levels 2 and on; at least one entry.
-    inverse_deviation : ndarray, (*grid), float32
-    """
-
-    def __init__(self, grid: tuple[int, ...], spacing: Array, levels: int) -> None:
-        self.grid = _checks.grid_shape("grid", grid)
-        self.levels = _checks.integer("levels", levels, minimum=1, maximum=12)
-        extent = (np.array(self.grid) - 1) * spacing
-        step = float(np.linalg.norm(extent)) / 8
-        # Where an axis is shorter than a cell, one cell covers it; each level has twice the cells of the one before.
-        coarsest = tuple(max(1, round(length / step)) if length > 0 else 1 for length in extent.tolist())
-        self.cells = [coarsest]
-        for _ in range(3, self.levels + 1):
-            self.cells.append(tuple(2 * n if g > 1 else 1 for n, g in zip(self.cells[-1], self.grid, strict=True)))
-            if math.prod(n + 3 for n in self.cells[-1]) > max(2 * math.prod(self.grid), _FEW_NODES):
-                raise ValueError(
-                    f"levels is {levels}, finer than the grid {self.grid}; pass {len(self.cells)} or fewer"
-                )
-        local = range(len(self.cells)) if self.levels > 1 else range(0)
-        self._axes = [[_basis_matrix(g, n) for g, n in zip(self.grid, self.cells[i], strict=True)] for i in local]
-        variances = [math.prod(float((b**2).sum(axis=1).mean()) for b in axes) for axes in self._axes]
-        self._amplitudes = [1 / math.sqrt(self.levels * variance) for variance in variances]
-        self._global = 1 / math.sqrt(self.levels)
-        total = np.full(self.grid, self._global**2)
-        for amplitude, axes in zip(self._amplitudes, self._axes, strict=True):
-            total += amplitude**2 * _outer([(b**2).sum(axis=1) for b in axes])
-        self.inverse_deviation = (1 / np.sqrt(total)).astype(np.float32)
-
-    def numbers(self, rng: np.random.Generator, count: int) -> list[Array]:
-        """Draw the numbers of `count` fields: one array per level, (count, *nodes)."""
-        shapes = [tuple(n + 3 for n in self.cells[i]) for i in range(len(self._axes))]
-        return [rng.standard_normal(count), *(rng.standard_normal((count, *shape)) for shape in shapes)]
-
-    def coefficients(self, numbers: list[Array]) -> Image:
-        """Return control points (count, *nodes) on the finest lattice for the numbers of all levels."""
-        # A spline whose control points are all equal is constant.
-        total: Array = (self._global * numbers[0]).reshape(-1, *(1 for _ in self.grid))
-        for level, (amplitude, normals) in enumerate(zip(self._amplitudes, numbers[1:], strict=True)):
-            if level > 0:
-                for axis, length in enumerate(self.grid):
-                    total = _refined(total, axis + 1) if length > 1 else total
-            total = total + amplitude * normals
-        if not self._amplitudes:
-            total = np.broadcast_to(total, (len(total), *(n + 3 for n in self.cells[0])))
-        return np.ascontiguousarray(total, dtype=np.float32)
-
-    def covariance(self) -> Array:
-        """Return the covariance of a field between all pairs of voxels, (voxels, voxels); for small grids only."""
-        voxels = math.prod(self.grid)
-        total = np.full((voxels, voxels), self._global**2)
-        for amplitude, axes in zip(self._amplitudes, self._axes, strict=True):
-            part: Array = np.ones((1, 1))
-            for b in axes:
-                part = np.asarray(np.kron(part, b @ b.T), dtype=np.float64)
-            total += amplitude**2 * part
-        scale = self.inverse_deviation.astype(np.float64).ravel()
-        return np.asarray(total * scale[:, None] * scale)
 
 
 class BasisEngine:
@@ -171,7 +88,7 @@ class BasisEngine:
 class FieldsEngine:
     """mean + sum over modes of sqrt(variance) * mode * field."""
 
-    def __init__(self, model: AppearanceModel, lattice: FieldLattice) -> None:
+    def __init__(self, model: AppearanceModel, lattice: MultiscaleLattice) -> None:
         mean, modes = _planes(model.texture, model)
         shape = (model.channels, *model.grid)
         self.lattice = lattice
@@ -195,7 +112,7 @@ class FieldsEngine:
 class PatchworkEngine:
     """The subjects' own textures, each in a share of the softmax of its field."""
 
-    def __init__(self, model: AppearanceModel, lattice: FieldLattice) -> None:
+    def __init__(self, model: AppearanceModel, lattice: MultiscaleLattice) -> None:
         self.lattice = lattice
         self._sharpness = model.texture_options.sharpness
         self._ranges = model.intensities
@@ -260,32 +177,3 @@ def _subjects(model: AppearanceModel) -> Image:
             for coefficients in model.texture_coefficients
         ]
     )
-
-
-def _basis_matrix(voxels: int, cells: int) -> Array:
-    """Return the values of the cells + 3 cubic B-splines at all voxels of an axis, (voxels, cells + 3)."""
-    matrix = np.zeros((voxels, cells + 3))
-    positions = np.arange(voxels) * (cells / max(voxels - 1, 1))
-    first = np.minimum(positions.astype(int), cells - 1)
-    t = positions - first
-    weights = (
-        np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (1 - t) ** 3 - 6 * (1 - t) ** 2 + 4, t**3], axis=1) / 6
-    )
-    np.put_along_axis(matrix, first[:, None] + np.arange(4), weights, axis=1)
-    return matrix
-
-
-def _outer(factors: list[Array]) -> Array:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = product[..., None] * factor
-    return product
-
-
-def _refined(lattice: Array, axis: int) -> Array:
-    """Return the control points of the same spline with twice the cells along an axis (two-scale relation)."""
-    coarse = np.moveaxis(lattice, axis, 0)
-    fine = np.empty((2 * len(coarse) - 3, *coarse.shape[1:]))
-    fine[0::2] = 0.5 * (coarse[:-1] + coarse[1:])
-    fine[1::2] = 0.125 * (coarse[:-2] + 6 * coarse[1:-1] + coarse[2:])
-    return np.moveaxis(fine, 0, axis)

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks, _core
-from modelaug.models.texture import FieldLattice
+from modelaug import _checks
+from modelaug.transforms.lattices import MultiscaleLattice
 
 __all__ = ["UNIT_RANGE", "Acquisition", "AcquisitionOptions"]
 
@@ -56,7 +56,7 @@ class Acquisition:
         self, options: AcquisitionOptions, grid: tuple[int, ...], spacing: npt.NDArray[np.float64], ranges: Image
     ) -> None:
         self._options = options
-        self._lattice = FieldLattice(grid, spacing, 2)
+        self._lattice = MultiscaleLattice(grid, spacing, 2)
         low, high = (ranges[:, k].reshape(-1, *(1 for _ in grid)) for k in range(2))
         self._low, self._span = low, high - low
         self._scale = np.where(self._span > 0, self._span, 1.0).astype(np.float32)
@@ -72,8 +72,7 @@ class Acquisition:
         if options.contrast > 0:
             x = np.float32(0.5) + np.float32(contrast) * (x - np.float32(0.5))
         if options.bias > 0:
-            nodes = self._lattice.coefficients(numbers).astype(np.float64)
-            field = _core.bspline_on_grid(nodes, self._lattice.grid, 1)[0] * self._lattice.inverse_deviation
+            field = self._lattice.on_grid(numbers)[0] * self._lattice.inverse_deviation
             x = x * np.exp(np.float32(options.bias) * field)
         if options.noise > 0:
             x = x + np.float32(options.noise) * rng.standard_normal(x.shape, dtype=np.float32)

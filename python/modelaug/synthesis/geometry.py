@@ -16,7 +16,7 @@ from modelaug.models.alignment import inverse_pose, pose_matrix
 from modelaug.models.appearance import AppearanceModel
 from modelaug.models.crossings import count_crossings
 from modelaug.synthesis.options import PairOptions
-from modelaug.synthesis.residual import residual_nodes, residual_step
+from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
 from modelaug.transforms.splines import SplineOptions
 
@@ -96,7 +96,7 @@ class GeometrySource:
     model: AppearanceModel
     seed: int
     options: PairOptions
-    _nodes: tuple[int, ...] | None = field(init=False, default=None)
+    _residual: ResidualLattice | None = field(init=False, default=None)
     _spline: SplineOptions = field(init=False)
     _upper: Array = field(init=False)
     _identity: Array = field(init=False)
@@ -111,7 +111,7 @@ class GeometrySource:
         self._millimetres = np.append(spacing, 1.0) / spacing[:, None]
         residual = self.options.residual
         if residual is not None:
-            self._nodes = residual_nodes(residual, self.model.grid, self.model.spacing)
+            self._residual = ResidualLattice(residual, self.model.grid, self.model.spacing)
 
     def draw(self, index: int, out: Field | None = None) -> Geometry:
         """Return the first valid geometry for `index`, its flow in `out` if that is given."""
@@ -155,9 +155,9 @@ class GeometrySource:
             limit = self.options.pose_limit * np.sqrt(self.model.pose.variances)
             pose = np.clip(pose, -limit, limit)
         residual = None
-        if self._nodes is not None:
+        if self._residual is not None:
             optional = generator(self.seed, index, attempt, Stream.RESIDUAL)
-            residual = optional.uniform(-1.0, 1.0, size=(2, len(self.model.grid), *self._nodes))
+            residual = np.stack([self._residual.numbers(optional, len(self.model.grid)) for _ in range(2)])
         return Coefficients(shape, pose, residual)
 
     def _geometry(
@@ -212,8 +212,8 @@ class GeometrySource:
         """Return the landmarks of image `i` and the map that renders it: residual deformation, shape, pose."""
         model, options = self.model, self.options
         before: tuple[Array, ...] = ()
-        if coefficients.residual is not None and options.residual is not None:
-            before = (residual_step(options.residual, coefficients.residual[i], model.grid, model.spacing),)
+        if coefficients.residual is not None and self._residual is not None:
+            before = (self._residual.coefficients(coefficients.residual[i]),)
         # A render map pulls the mean frame onto an image: from drawn landmarks to the mean ones.
         chi = fit_map(
             drawn,

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.transforms.lattices import Lattice
 
-__all__ = ["ResidualOptions", "residual_nodes", "residual_step"]
+__all__ = ["ResidualLattice", "ResidualOptions"]
 
 Array = npt.NDArray[np.float64]
 
@@ -47,8 +48,13 @@ class ResidualOptions:
             )
 
 
-def residual_nodes(options: ResidualOptions, grid: tuple[int, ...], spacing: Array) -> tuple[int, ...]:
-    """Return the shape of the lattice on a grid with `spacing` (d,) mm per voxel.
+class ResidualLattice(Lattice):
+    """Displacements by residual options on a grid with `spacing` (d,) mm per voxel, a field for each component.
+
+    Attributes
+    ----------
+    nodes : tuple of int
+        Shape of the lattice.
 
     Raises
     ------
@@ -56,24 +62,32 @@ def residual_nodes(options: ResidualOptions, grid: tuple[int, ...], spacing: Arr
         If the image is so small that its only cell is narrower than the amplitude allows, or so large that the lattice
         would have more than 2^24 control points.
     """
-    extent = (np.array(grid) - 1) * spacing
-    with np.errstate(over="ignore"):
-        cells = np.maximum(np.floor(extent / options.spacing), 1)
-        if np.prod(cells + 3) > _MOST_NODES:
+
+    def __init__(self, options: ResidualOptions, grid: tuple[int, ...], spacing: Array) -> None:
+        super().__init__(grid)
+        extent = (np.array(grid) - 1) * spacing
+        with np.errstate(over="ignore"):
+            cells = np.maximum(np.floor(extent / options.spacing), 1)
+            if np.prod(cells + 3) > _MOST_NODES:
+                raise ValueError(
+                    f"spacing is {options.spacing:g} mm, too small for an image of {extent.max():g} mm; pass a larger "
+                    "one"
+                )
+        cells = cells.astype(int)
+        narrowest = float(np.min((extent / cells)[extent > 0], initial=np.inf))
+        if options.amplitude > _INJECTIVE * narrowest:
             raise ValueError(
-                f"spacing is {options.spacing:g} mm, too small for an image of {extent.max():g} mm; pass a larger one"
+                f"amplitude is {options.amplitude:g} mm, too large for an image of {narrowest:g} mm; pass at most "
+                f"{_INJECTIVE * narrowest:g} mm"
             )
-    cells = cells.astype(int)
-    narrowest = float(np.min((extent / cells)[extent > 0], initial=np.inf))
-    if options.amplitude > _INJECTIVE * narrowest:
-        raise ValueError(
-            f"amplitude is {options.amplitude:g} mm, too large for an image of {narrowest:g} mm; pass at most "
-            f"{_INJECTIVE * narrowest:g} mm"
-        )
-    return tuple((cells + 3).tolist())
+        self.nodes = tuple((cells + 3).tolist())
+        reach = np.where(np.array(grid) > 1, options.amplitude / spacing, 0.0)
+        self._reach = reach.reshape(-1, *(1 for _ in grid))
 
+    def numbers(self, rng: np.random.Generator, count: int) -> Array:
+        """Draw the numbers of `count` fields, uniform between -1 and 1, (count, *nodes)."""
+        return rng.uniform(-1.0, 1.0, size=(count, *self.nodes))
 
-def residual_step(options: ResidualOptions, numbers: Array, grid: tuple[int, ...], spacing: Array) -> Array:
-    """Return control points (d, *nodes) in voxels for numbers (d, *nodes) between -1 and 1."""
-    reach = np.where(np.array(grid) > 1, options.amplitude / spacing, 0.0)
-    return numbers * reach.reshape(-1, *(1 for _ in grid))
+    def coefficients(self, numbers: Array) -> Array:
+        """Return control points (d, *nodes) in voxels for numbers (d, *nodes)."""
+        return numbers * self._reach

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.transforms.lattices import basis_matrix
 
 __all__ = [
     "ANGLES",
@@ -99,12 +100,10 @@ class Frame:
 
         White noise on a lattice of that spacing, weighted by cubic B-splines. The lattice does not depend on the grid.
         """
-        nodes = math.ceil(self.extent / scale) + 3
-        field: Array = rng.standard_normal((nodes,) * len(self.grid))
+        cells = math.ceil(self.extent / scale)
+        field: Array = rng.standard_normal((cells + 3,) * len(self.grid))
         for axis, positions in enumerate(self.axes):
-            offset = np.abs((positions / scale)[:, None] - (np.arange(nodes) - 1))
-            near = 2 / 3 - offset**2 + offset**3 / 2
-            weights = np.where(offset < 1, near, np.clip(2 - offset, 0, None) ** 3 / 6)
+            weights = basis_matrix(positions / scale, cells)
             field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
         # 151/315 is the integral of the squared cubic B-spline: the mean variance along one axis.
         field /= (151 / 315) ** (len(self.grid) / 2)
