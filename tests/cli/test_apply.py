@@ -13,12 +13,11 @@ pytest.importorskip("rich")
 pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
-from tests.test_cli import fails, modelaug, succeeds
-from tests.test_cli_register import FAST, TURN, Case, a_network, blobs, case
-
 from modelaug import warp
 from modelaug.io import Geometry, read_field, read_image, read_landmarks, write_field, write_image, write_landmarks
 from modelaug.io.images import read_labels
+from tests.cli.test_cli import fails, modelaug, succeeds
+from tests.cli.test_register import FAST, TURN, Case, a_network, blobs, case
 
 __all__ = ["case"]
 

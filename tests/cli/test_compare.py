@@ -13,9 +13,8 @@ pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")
 
-from tests.test_cli import fails, modelaug, succeeds
-
 from modelaug import Cohort, phantoms
+from tests.cli.test_cli import fails, modelaug, succeeds
 
 
 @pytest.fixture

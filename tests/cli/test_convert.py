@@ -14,12 +14,11 @@ pytest.importorskip("rich")
 pytest.importorskip("SimpleITK")
 pytest.importorskip("PIL")
 
-from tests.test_cli import fails, succeeds
-
 from modelaug import Cohort, io
 from modelaug.data.preparation import PreparationOptions
 from modelaug.io.cohorts.descriptions import CohortDescription, read_description, write_description
 from modelaug.io.cohorts.folders import write_cohort_folder
+from tests.cli.test_cli import fails, succeeds
 from tests.examples import hearts, philox, plane, rotation, volume
 
 

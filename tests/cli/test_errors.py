@@ -15,9 +15,8 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from tests.test_cli import COMMANDS, fails, modelaug
-
 from modelaug.cli import app
+from tests.cli.test_cli import COMMANDS, fails, modelaug
 from tests.examples import heart_model, hearts
 
 TRAINING = ("torch", "safetensors", "tqdm")

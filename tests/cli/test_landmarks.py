@@ -10,10 +10,9 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from tests.test_cli import fails, modelaug, succeeds
-
 from modelaug import Cohort, phantoms
 from modelaug.correspondence import hearts, landmarks_from_labels
+from tests.cli.test_cli import fails, modelaug, succeeds
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,10 @@ pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 pytest.importorskip("PIL")
 
-from tests.test_cli import modelaug, succeeds
-from tests.test_cli_register import FAST, a_network, blobs
-
 from modelaug import warp
 from modelaug.io import Geometry, read_field, read_image, read_landmarks, write_image, write_landmarks
+from tests.cli.test_cli import modelaug, succeeds
+from tests.cli.test_register import FAST, a_network, blobs
 from tests.io.dicoms import AXIAL, write_dicom
 
 PLACED = Geometry([2.0, 0.5], [30.0, -4.0], [[0.0, 1.0], [-1.0, 0.0]])

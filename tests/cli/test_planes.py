@@ -13,10 +13,10 @@ pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
 import SimpleITK as sitk
-from tests.test_cli import succeeds
 
 from modelaug import learning, phantoms, warp
 from modelaug.io import Geometry, read_field, read_image, write_image
+from tests.cli.test_cli import succeeds
 
 HEARTS = phantoms.heart(2, shape=(56, 48))
 

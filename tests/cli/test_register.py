@@ -18,7 +18,6 @@ pytest.importorskip("SimpleITK")
 
 import SimpleITK as sitk
 import torch
-from tests.test_cli import fails, succeeds
 
 from modelaug import learning, warp, warp_points
 from modelaug.evaluation import dice, hausdorff_distance
@@ -33,6 +32,7 @@ from modelaug.io import (
 )
 from modelaug.io.images import read_labels
 from modelaug.registration.affine import register_affine
+from tests.cli.test_cli import fails, succeeds
 
 FAST = ("--threads", "1", "--device", "cpu")
 TURN = {2: [[0.8, -0.6], [0.6, 0.8]], 3: [[0.6, 0.0, 0.8], [0.0, 1.0, 0.0], [-0.8, 0.0, 0.6]]}

@@ -11,10 +11,9 @@ pytest.importorskip("typer")
 pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
-from tests.test_cli import fails, succeeds
-from tests.test_cli_register import FAST, a_network, blobs
-
 from modelaug.io import Geometry, read_image, write_image
+from tests.cli.test_cli import fails, succeeds
+from tests.cli.test_register import FAST, a_network, blobs
 
 GRID = (34, 38)
 

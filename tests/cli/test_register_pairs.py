@@ -15,8 +15,6 @@ pytest.importorskip("rich")
 pytest.importorskip("safetensors")
 pytest.importorskip("SimpleITK")
 
-from tests.test_cli import fails, modelaug, succeeds
-from tests.test_cli_register import FAST, a_network, blobs
 from typer.testing import CliRunner
 
 from modelaug import learning, phantoms, warp, warp_points
@@ -24,6 +22,8 @@ from modelaug.cli import _registered_folder, app
 from modelaug.evaluation import dice, hausdorff_distance
 from modelaug.io import Geometry, read_field, read_landmarks, write_image, write_landmarks
 from modelaug.io.images import read_labels
+from tests.cli.test_cli import fails, modelaug, succeeds
+from tests.cli.test_register import FAST, a_network, blobs
 
 HEARTS = phantoms.heart(3, shape=(48, 52))
 TABLE = """fixed,moving,labels_fixed,labels_moving,points_fixed,name

@@ -16,12 +16,12 @@ pytest.importorskip("rich")
 pytest.importorskip("torch")
 
 import torch
-from tests.test_cli_register import blobs
 
 from modelaug import warp
 from modelaug.cli._pictures import Pair, Picture, as_picture, leads_inside, led_into
 from modelaug.cli._registration import choose_device, parse_grid
 from modelaug.io import Geometry
+from tests.cli.test_register import blobs
 
 
 def a_geometry(d: int, rng: np.random.Generator, direction: npt.NDArray[np.float64] | None = None) -> Geometry:

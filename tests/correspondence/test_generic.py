@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.test_cli import fails, modelaug
 
 from modelaug import Cohort
 from modelaug.correspondence import generic_recipe, landmarks_from_labels
+from tests.cli.test_cli import fails, modelaug
 from tests.correspondence.test_landmarks import small_heart
 from tests.examples import one_line, philox
 

@@ -17,7 +17,8 @@ import distributed as dask
 
 from modelaug import ModelFileError, PairOptions, PairSynthesizer, __version__
 from modelaug.io import read_manifest, write_shards
-from modelaug.io.shards.writing import ShardPlan, describe_synthesizer, distributed
+from modelaug.io.shards import distributed
+from modelaug.io.shards.writing import ShardPlan, describe_synthesizer
 from tests.examples import heart_model, one_line, plane_model
 from tests.processes import start
 
@@ -105,7 +106,7 @@ def test_killed_clients(cluster: dask.LocalCluster, model: Path, tmp_path: Path)
     """The command is killed while workers write for it; what they still write is what the next command expects."""
     pytest.importorskip("typer")
     pytest.importorskip("rich")
-    from tests.test_cli import succeeds
+    from tests.cli.test_cli import succeeds
 
     size = {"count": 400, "shard_size": 4}
     command = ["sample", model, "-n", 400, "--shard-size", 4, "-o", tmp_path / "a", "--seed", 4]

@@ -15,9 +15,8 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from tests.test_cli import succeeds
-
 from modelaug.io import read_manifest, verify_shards
+from tests.cli.test_cli import succeeds
 from tests.examples import heart_model, philox
 from tests.processes import start
 
