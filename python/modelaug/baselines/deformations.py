@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from modelaug import _core
 from modelaug._random import generator
+from modelaug.synthesis.attempts import attempts
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
 from modelaug.transforms.lattices import InterpolatingLattice
 
@@ -18,9 +20,9 @@ __all__ = ["Deformations", "PairOfMaps"]
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
+Steps = list[tuple[Array, ...]]
 
 _ACCURACY: Final = 0.01  # voxels; largest residual of the correspondence
-_SMALLEST: Final = 1e-3  # factor at which draws that fold become the identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,27 +91,21 @@ class Deformations:
 
     def draw(self, index: int, out: Field | None = None) -> PairOfMaps:
         """Return the first valid pair of maps for `index`, its flow in `out` if that is given."""
-        for attempts, shrink, steps in self._attempts(index):
-            pair = self._pair(steps, {"attempts": attempts, "shrink": shrink}, out)
+        draws = attempts(functools.partial(self._steps_of, index), _shrunk, self._max_attempts)
+        for steps, attempt, shrink in draws:
+            pair = self._pair(steps, {"attempts": attempt, "shrink": shrink}, out)
             if pair is not None:
                 return pair
         raise RuntimeError("the identity is said to fold; this is a defect")
 
-    def _attempts(self, index: int) -> Iterator[tuple[int, float, list[tuple[Array, ...]]]]:
+    def _steps_of(self, index: int, attempt: int) -> Steps:
+        rng = generator(self._seed, index, attempt)
         d = len(self._grid)
-        for attempt in range(self._max_attempts):
-            rng = generator(self._seed, index, attempt)
-            steps = [
-                tuple(lattice.coefficients(sd * lattice.numbers(rng, d)) for lattice, sd in self._steps)
-                for _ in range(2)
-            ]
-            yield attempt + 1, 1.0, steps
-        shrink = 1.0
-        while shrink > 0.0:
-            shrink = shrink / 2 if shrink > _SMALLEST else 0.0
-            yield self._max_attempts, shrink, [tuple(shrink * step for step in chain) for chain in steps]
+        return [
+            tuple(lattice.coefficients(sd * lattice.numbers(rng, d)) for lattice, sd in self._steps) for _ in range(2)
+        ]
 
-    def _pair(self, steps: list[tuple[Array, ...]], info: dict[str, Any], out: Field | None) -> PairOfMaps | None:
+    def _pair(self, steps: Steps, info: dict[str, Any], out: Field | None) -> PairOfMaps | None:
         """Return the pair of maps, or None if it is not valid."""
         fixed, moving = (LandmarkMap(chain, self._identity, self._grid, np.zeros(0)) for chain in steps)
         displacements = (fixed.displacement(), moving.displacement())
@@ -122,3 +118,7 @@ class Deformations:
         inside, outside = _core.find_inside(flow, 1)
         info |= {"residual": float((residual * inside).max()), "outside": outside, "folds": folds}
         return PairOfMaps((fixed, moving), displacements, flow, inside, info)
+
+
+def _shrunk(steps: Steps, factor: float) -> Steps:
+    return [tuple(factor * step for step in chain) for chain in steps]

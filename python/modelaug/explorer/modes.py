@@ -31,12 +31,12 @@ class _ChosenGeometry(GeometrySource):
 
     chosen: Array = field(default_factory=lambda: np.zeros(0))
 
-    def _attempts(self, index: int) -> Iterator[tuple[Coefficients, np.random.Generator, int, float]]:
+    def _attempts(self, index: int) -> Iterator[tuple[Coefficients, int, float]]:
         pose = np.zeros((2, len(self.model.pose.variances)))
         shape = np.stack([np.zeros_like(self.chosen), self.chosen])
         for step in range(_STEPS + 1):
             shrink = 1 - step / _STEPS
-            yield Coefficients(shrink * shape, pose, None), generator(self.seed, index), step + 1, shrink
+            yield Coefficients(shrink * shape, pose, None, generator(self.seed, index)), step + 1, shrink
 
 
 class ModePairs:

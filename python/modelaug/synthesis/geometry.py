@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import inverse_pose, pose_matrix
 from modelaug.models.appearance import AppearanceModel
 from modelaug.models.crossings import count_crossings
+from modelaug.synthesis.attempts import attempts
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
@@ -78,11 +80,20 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """What a geometry is made of: a row for the fixed and one for the moving image each."""
+    """What a geometry is made of: a row for the fixed and one for the moving image each.
+
+    Behind `numbers` lie those of the textures.
+    """
 
     shape: Array
     pose: Array
     residual: Array | None
+    numbers: np.random.Generator
+
+    def shrunk(self, factor: float) -> Coefficients:
+        """Return all coefficients multiplied with a factor; the numbers of the textures stay."""
+        residual = None if self.residual is None else factor * self.residual
+        return Coefficients(factor * self.shape, factor * self.pose, residual, self.numbers)
 
 
 class _Invalid(Exception):
@@ -116,34 +127,25 @@ class GeometrySource:
     def draw(self, index: int, out: Field | None = None) -> Geometry:
         """Return the first valid geometry for `index`, its flow in `out` if that is given."""
         rejected: list[str] = []
-        for coefficients, numbers, attempts, shrink in self._attempts(index):
+        for coefficients, attempt, shrink in self._attempts(index):
             info = {
                 "shape": coefficients.shape,
                 "pose": coefficients.pose,
-                "attempts": attempts,
-                "rejected": rejected[: attempts - 1] if shrink == 1.0 else rejected[:attempts],
+                "attempts": attempt,
+                "rejected": rejected[: attempt - 1] if shrink == 1.0 else rejected[:attempt],
                 "shrink": shrink,
             }
             try:
-                return self._geometry(coefficients, info, numbers, out)
+                return self._geometry(coefficients, info, out)
             except _Invalid as reason:
                 rejected.append(str(reason))
         raise RuntimeError(f"the model's mean pose cannot be rendered ({rejected[-1]}); fit the model again")
 
-    def _attempts(self, index: int) -> Iterator[tuple[Coefficients, np.random.Generator, int, float]]:
-        """Yield coefficients to try, with the number of the attempt and the shrinkage; in the end, the mean itself."""
-        for attempt in range(self.options.max_attempts):
-            numbers = generator(self.seed, index, attempt)
-            drawn = self._numbers(numbers, index, attempt)
-            yield drawn, numbers, attempt + 1, 1.0
-        shrink = 1.0
-        while shrink > 0.0:
-            shrink = shrink / 2 if shrink > 1e-3 else 0.0
-            residual = None if drawn.residual is None else shrink * drawn.residual
-            shrunk = Coefficients(shrink * drawn.shape, shrink * drawn.pose, residual)
-            yield shrunk, numbers, self.options.max_attempts, shrink
+    def _attempts(self, index: int) -> Iterator[tuple[Coefficients, int, float]]:
+        return attempts(functools.partial(self._coefficients, index), Coefficients.shrunk, self.options.max_attempts)
 
-    def _numbers(self, numbers: np.random.Generator, index: int, attempt: int) -> Coefficients:
+    def _coefficients(self, index: int, attempt: int) -> Coefficients:
+        numbers = generator(self.seed, index, attempt)
         # Always all of them and in this order, before the textures', so that no option changes what another number is.
         shape, pose = (
             numbers.standard_normal((2, len(part.variances))) * np.sqrt(part.variances)
@@ -158,11 +160,9 @@ class GeometrySource:
         if self._residual is not None:
             optional = generator(self.seed, index, attempt, Stream.RESIDUAL)
             residual = np.stack([self._residual.numbers(optional, len(self.model.grid)) for _ in range(2)])
-        return Coefficients(shape, pose, residual)
+        return Coefficients(shape, pose, residual, numbers)
 
-    def _geometry(
-        self, coefficients: Coefficients, info: dict[str, Any], numbers: np.random.Generator, out: Field | None
-    ) -> Geometry:
+    def _geometry(self, coefficients: Coefficients, info: dict[str, Any], out: Field | None) -> Geometry:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
@@ -181,7 +181,13 @@ class GeometrySource:
             **facts,
         }
         return Geometry(
-            (landmarks_fixed, landmarks_moving), (fixed, moving), displacements, flow, inside, info, numbers
+            (landmarks_fixed, landmarks_moving),
+            (fixed, moving),
+            displacements,
+            flow,
+            inside,
+            info,
+            coefficients.numbers,
         )
 
     def _pose(self, coefficients: Coefficients, i: int) -> tuple[Array, Array]:
