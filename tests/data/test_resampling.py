@@ -97,3 +97,18 @@ def test_the_same_grid_is_the_same_cohort_and_images_are_copied() -> None:
 def test_bad_input(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 4])
+def test_labels_of_a_coarser_cohort_stay_with_its_landmarks(ratio: int) -> None:
+    # Where the size is halved, centres lie halfway between voxels.
+    rows, columns = np.indices((60, 64))
+    places = [np.array([28.0 + i, 30.0 + j]) for i, j in np.ndindex(4, 4)]
+    labels = np.stack([np.hypot(rows - i, columns - j) < 9.3 for i, j in places]).astype(np.int32)
+    coarse = resize_cohort(
+        Cohort(labels[:, None].astype(np.float32), np.stack(places)[:, None], labels=labels),
+        (60 // ratio, 64 // ratio),
+    )
+    assert coarse.labels is not None
+    centroids = np.stack([np.argwhere(each).mean(axis=0) for each in coarse.labels])
+    np.testing.assert_allclose((centroids - coarse.landmarks[:, 0]).mean(axis=0), 0, atol=0.1)

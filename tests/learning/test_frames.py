@@ -17,6 +17,7 @@ import torch
 
 from modelaug import io, phantoms, warp
 from modelaug.data.resampling import resize_field, resize_image
+from modelaug.io.formats.itk import itk_image
 from modelaug.learning import PyramidNetwork, SeenImages, register
 from modelaug.learning.frames import Frame, overlay
 from tests.learning.test_network import OneShift
@@ -140,8 +141,7 @@ def test_images_of_other_grids_are_registered_in_space_as_itk_sees_it(d: int, tm
     io.write_field(path, u, geometry=fixed_geometry, moving=moving_geometry)
     transform = sitk.DisplacementFieldTransform(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkVectorFloat64))
     images = [
-        io.geometry.itk_image(image, where, vector=False)
-        for image, where in ((fixed, fixed_geometry), (moving, moving_geometry))
+        itk_image(image, where, vector=False) for image, where in ((fixed, fixed_geometry), (moving, moving_geometry))
     ]
     resampled = sitk.GetArrayFromImage(sitk.Resample(images[1], images[0], transform, sitk.sitkLinear, -99.0))
     warped = warp(moving, u, border="constant", fill=-99.0)

@@ -52,15 +52,15 @@ MUTANTS: Final = (
     Mutant(
         "the frame's first voxel half a voxel off",
         "learning/frames.py",
-        "return (np.array(self.own) - 1 - (np.array(self.grid) - 1) * self.ratio) / 2",
+        "return first_voxel(self.own, self.grid, self.ratio)",
         "return (np.array(self.own) - np.array(self.grid) * self.ratio) / 2",
         ("learning/test_frames.py::test_a_frame_of_another_spacing_shows_what_lies_at_its_voxels",),
     ),
     Mutant(
         "the frame sees without smoothing against aliasing",
         "learning/frames.py",
-        "        smooth = smoothed(image, self.ratio)\n",
-        "        smooth = image\n",
+        "source = image if ratio is None else smoothed(image, ratio)",
+        "source = image",
         ("learning/test_frames.py::test_stripes_finer_than_the_frame_are_smoothed_away",),
     ),
     Mutant(

@@ -56,6 +56,19 @@ class Geometry:
         """What a step along each of ITK's index axes (x, y[, z]) is in space, as columns in mm."""
         return self.direction * self.spacing[::-1]
 
+    def moved(self, voxels: npt.NDArray[Any], spacing: npt.ArrayLike | None = None) -> Geometry:
+        """Return the geometry of a grid with the same axes that begins elsewhere.
+
+        Parameters
+        ----------
+        voxels : ndarray, (d,)
+            Where its first voxel lies in this one, in array-axis order.
+        spacing : array_like, (d,), optional
+            Of the new grid; the same by default.
+        """
+        offset = self.direction @ (self.spacing * voxels)[::-1]
+        return Geometry(self.spacing if spacing is None else spacing, self.origin + offset, self.direction)
+
     def to_space(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return where voxels (m, d), in array-axis order, lie in space, (m, d) in (x, y[, z]) order and mm."""
         return np.asarray(self.origin + np.asarray(points, dtype=np.float64)[:, ::-1] @ self.matrix.T)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-import scipy  # whose submodules are imported when they are used: ndimage takes long
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import Turn
+from modelaug.data.resampling import resample
 from modelaug.data.scans import Scan
 
 __all__ = ["PreparationOptions", "crop", "prepare", "reorient", "resample", "scale_intensities", "take_slice"]
@@ -166,80 +165,6 @@ def _slice_of_label(scan: Scan, axis: int, label: int) -> int:
     return int(counts.argmax())
 
 
-def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
-    """Return a scan with voxels of another size that cover the same extent, to within half a voxel at each end.
-
-    Images are interpolated linearly, along axes that become coarser after Gaussian smoothing with a standard deviation
-    of sqrt(ratio^2 - 1) / 2 voxels against aliasing; labels take the nearest voxel, and halfway between two in turn the
-    one before and the one after, so that structures do not move on average.
-
-    Parameters
-    ----------
-    scan
-        In 2D or 3D.
-    spacing
-        Millimetres: a number for all axes, or one per axis.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the spacing is not positive.
-    """
-    old = scan.geometry.spacing
-    new = _checks.spacing("spacing", spacing, len(old))
-    ratio = new / old
-    if (ratio == 1).all():
-        return scan
-    step = {"step": "resample", "from": old.tolist(), "to": new.tolist()}
-    geometry = scan.geometry
-    if np.allclose(ratio, 1.0, rtol=1e-4):  # files keep spacings in single precision
-        return scan.after(step, geometry=Geometry(new, geometry.origin, geometry.direction))
-    # Centres of both grids coincide, so what is lost or gained at the ends is the same.
-    grid = tuple(max(1, round(n / r)) for n, r in zip(scan.grid, ratio, strict=True))
-    start = (np.array(scan.grid) - 1 - (np.array(grid) - 1) * ratio) / 2
-    image = np.empty((len(scan.image), *grid), np.float32)
-    for target, channel in zip(image, scan.image, strict=True):
-        smooth = smooth_for(channel, ratio)
-        # A matrix, not its diagonal, about which older releases of scipy warn.
-        scipy.ndimage.affine_transform(
-            smooth, np.diag(ratio), offset=start, output_shape=grid, output=target, order=1, mode="nearest"
-        )
-    labels = None
-    if scan.labels is not None:
-        axes = zip(scan.grid, grid, start, ratio, strict=True)
-        labels = scan.labels[np.ix_(*(_nearest(n, first + r * np.arange(k)) for n, k, first, r in axes))]
-    return scan.after(
-        step,
-        image=image,
-        labels=labels,
-        landmarks=None if scan.landmarks is None else (scan.landmarks - start) / ratio,
-        geometry=Geometry(new, _moved_origin(geometry, start), geometry.direction),
-    )
-
-
-def smooth_for(image: npt.NDArray[np.float32], ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return an image (*grid) smoothed against aliasing by steps of `ratio` voxels along each axis, see `resample`."""
-    deviations = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
-    return np.asarray(scipy.ndimage.gaussian_filter(image, deviations, mode="nearest"))
-
-
-def _nearest(count: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return which of `count` voxels is nearest to each position; halfway, the one before and the one after in turn.
-
-    To always take the same one would move labels against the image, by half a voxel where the size doubles.
-    """
-    index = np.floor(at + 0.5)
-    before = np.floor(at)
-    halfway = np.abs(at - before - 0.5) < 1e-6
-    index[halfway] = before[halfway] + np.arange(halfway.sum()) % 2
-    return np.clip(index, 0, count - 1).astype(np.intp)
-
-
-def _moved_origin(geometry: Geometry, voxels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the position of what lies at `voxels`, in array-axis order, from the first voxel."""
-    return np.asarray(geometry.origin + geometry.direction @ (geometry.spacing * voxels)[::-1])
-
-
 def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
     """Return the part of a scan of a given shape around a centre, filled up where it reaches beyond the image.
 
@@ -287,13 +212,12 @@ def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
     if scan.labels is not None:
         labels = np.zeros(new, scan.labels.dtype)
         labels[target] = scan.labels[tuple(inside)]
-    geometry = scan.geometry
     return scan.after(
         {"step": "crop", "start": start.tolist(), "shape": new.tolist(), "center": center},
         image=image,
         labels=labels,
         landmarks=None if scan.landmarks is None else scan.landmarks - start,
-        geometry=Geometry(geometry.spacing, _moved_origin(geometry, start), geometry.direction),
+        geometry=scan.geometry.moved(start),
     )
 
 

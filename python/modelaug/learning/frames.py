@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import smooth_for
-from modelaug.data.resampling import resize_field, resize_image
+from modelaug.data.resampling import first_voxel, resize_field, resize_image, smoothed
 from modelaug.learning.network import SeenImages
 from modelaug.transforms.warping import warp
 
-__all__ = ["Frame", "overlay"]
+__all__ = ["Frame", "overlay", "pulled"]
 
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
@@ -73,7 +73,7 @@ class Frame:
     @property
     def _start(self) -> npt.NDArray[np.float64]:
         """Voxel of the image at which the frame's first voxel lies."""
-        return (np.array(self.own) - 1 - (np.array(self.grid) - 1) * self.ratio) / 2
+        return first_voxel(self.own, self.grid, self.ratio)
 
     def see(self, image: Image) -> Image:
         """Return an image (c, *own) as the network sees it, (c, *grid), filled up with its smallest values.
@@ -82,10 +82,7 @@ class Frame:
         """
         if self._same_extent:
             return resize_image(image, self.grid)
-        smooth = smoothed(image, self.ratio)
-        offsets = self._offsets(self.grid, self._start, self.ratio)
-        seen = [warp(each, offsets, border="constant", fill=float(each.min()), threads=1) for each in smooth]
-        return np.stack(seen)
+        return pulled(image, self._offsets(self.grid, self._start, self.ratio), self.ratio)
 
     def bring_back(self, displacement: Field) -> Field:
         """Return a displacement (d, *grid) in the frame's voxels on the image's grid, in its voxels, (d, *own).
@@ -107,9 +104,17 @@ class Frame:
         return start.reshape(each) + (step - 1).reshape(each) * index
 
 
-def smoothed(image: Image, ratio: npt.NDArray[np.float64]) -> Image:
-    """Return channels (c, *grid) smoothed against aliasing by steps of `ratio` voxels along each axis."""
-    return np.stack([smooth_for(each, ratio) for each in image])
+def pulled(
+    image: Image, displacement: npt.NDArray[Any], ratio: npt.NDArray[np.float64] | None, threads: int = 1
+) -> Image:
+    """Return channels (c, *own) pulled by a displacement (d, *grid), filled up with their smallest values, (c, *grid).
+
+    They are smoothed first against aliasing by steps of `ratio` voxels along each axis, unless it is None.
+    """
+    source = image if ratio is None else smoothed(image, ratio)
+    return np.stack(
+        [warp(each, displacement, border="constant", fill=float(each.min()), threads=threads) for each in source]
+    )
 
 
 def overlay(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry, voxels_apart
-from modelaug.learning.frames import Frame, overlay, smoothed
+from modelaug.learning.frames import Frame, overlay, pulled
 from modelaug.learning.network import RegistrationNetwork, network_input
 from modelaug.registration._images import image_channels
 from modelaug.registration.refinement import refine as refine_displacement
@@ -101,7 +101,7 @@ def register(
     shape = None if grid is None else _checks.grid_shape("grid", grid, axes=d)
     start = _start(target, source, geometry, moving_geometry, initial)
     if start is not None:
-        source = _pulled(source, *start, threads)
+        source = _shown(source, *start, threads)
     frame = Frame.of(own, network.seen, shape, geometry)
     network.check_grid(frame.grid)
     images = frame.see(target), frame.see(source)
@@ -161,18 +161,15 @@ def _coincide(fixed: Image, moving: Image, geometry: Geometry | None, moving_geo
     return voxels_apart(fixed.shape[1:], geometry, moving_geometry) < 1e-3
 
 
-def _pulled(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None, threads: int) -> Image:
+def _shown(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None, threads: int) -> Image:
     """Return an image on the fixed grid, smoothed first where the fixed image has the larger voxels."""
-    source = image if steps is None else smoothed(image, steps)
-    pulled = np.stack(
-        [warp(each, displacement, border="constant", fill=float(each.min()), threads=threads) for each in source]
-    )
-    flat = pulled.reshape(len(pulled), -1)
+    shown = pulled(image, displacement, steps, threads)
+    flat = shown.reshape(len(shown), -1)
     if (flat.min(axis=1) == flat.max(axis=1)).all():
         raise ValueError(
             "moving shows nothing where fixed lies; register them affinely first, or check their origins and directions"
         )
-    return pulled
+    return shown
 
 
 def _after(first: npt.NDArray[Any], second: Field, threads: int) -> Field:
