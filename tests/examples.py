@@ -190,13 +190,6 @@ def same_models(a: AppearanceModel, b: AppearanceModel) -> None:
         assert getattr(a, name) == getattr(b, name), name
 
 
-def inside_polygon(polygon: Array, points: Array) -> npt.NDArray[np.bool_]:
-    """Return which points (..., 2) a polygon winds around, by the sum of the angles it is seen under."""
-    offsets = polygon - points[..., None, :]
-    angles = np.unwrap(np.arctan2(offsets[..., 0], offsets[..., 1])[..., [*range(len(polygon)), 0]], axis=-1)
-    return np.abs(angles[..., -1] - angles[..., 0]) > np.pi
-
-
 def dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
     """Return the overlap of two masks."""
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))

@@ -135,7 +135,7 @@ def test_rays_that_start_outside() -> None:
     contour, _ = structure_contour(labels, (1,), ONES, ContourOptions())
     for angle in range(0, 360, 30):
         where = Ray(angle).locate(Scene(labels, ONES), (1,), contour)
-        assert np.linalg.norm(contour.at(contour.nearest(where)) - where) < 1e-9
+        assert np.linalg.norm(contour.at(contour.nearest(where)[0]) - where) < 1e-9
     # Straight to the left it crosses both sides; the outer one counts.
     assert Ray(270).locate(Scene(labels, ONES), (1,), contour) == pytest.approx((30, 10), abs=0.6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from modelaug.correspondence.contours import (
     ContourOptions,
     isolines,
     label_values,
-    polygon_area,
     structure_contour,
 )
-from tests.examples import inside_polygon, one_line, philox
+from modelaug.transforms.polylines import polygon_area
+from tests.examples import one_line, philox
+from tests.reference.polylines import inside_polygon
 
 ONES = np.ones(2)
 
@@ -199,7 +201,7 @@ def test_positions_on_a_polygon(seed: int, count: int) -> None:
     # Against the nearest of many points; of the farthest in a direction; and of the last on a ray.
     point = rng.normal(size=2) * 4
     nearest = np.linalg.norm(fine - point, axis=1).min()
-    assert np.linalg.norm(contour.at(contour.nearest(point)) - point) == pytest.approx(nearest, abs=1e-3)
+    assert np.linalg.norm(contour.at(contour.nearest(point)[0]) - point) == pytest.approx(nearest, abs=1e-3)
     direction = rng.normal(size=2)
     direction /= np.linalg.norm(direction)
     height = float(contour.at(contour.extreme(direction, 0.0)) @ direction)
@@ -219,10 +221,10 @@ def test_extreme_of_a_flat_end_is_its_middle() -> None:
         np.testing.assert_allclose(rolled.at(rolled.extreme((-1, 0), 0.5)), [0, 5], atol=1e-12)
 
 
-def test_between_leaves_the_end_out_and_goes_round_once() -> None:
+def test_equal_arcs_leave_the_end_out_and_goes_round_once() -> None:
     square = Contour(np.array([[0.0, 0.0], [0.0, 4.0], [4.0, 4.0], [4.0, 0.0]]))
-    np.testing.assert_allclose(square.between(14, 2, 4), [[2, 0], [1, 0], [0, 0], [0, 1]])
-    np.testing.assert_allclose(square.between(2, 2, 4), [[0, 2], [2, 4], [4, 2], [2, 0]])
+    np.testing.assert_allclose(square.equal_arcs(4, 14, 2), [[2, 0], [1, 0], [0, 0], [0, 1]])
+    np.testing.assert_allclose(square.equal_arcs(4, 2, 2), [[0, 2], [2, 4], [4, 2], [2, 0]])
 
 
 @pytest.mark.parametrize(
@@ -263,3 +265,11 @@ def test_outlines_grow_in_millimetres(grow: float) -> None:
     )
     np.testing.assert_allclose(after.min(axis=0), before.min(axis=0) - grow, atol=1e-9)
     np.testing.assert_allclose(after.max(axis=0), before.max(axis=0) + grow, atol=1e-9)
+
+
+def test_without_contourpy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "contourpy", None)
+    with pytest.raises(ModuleNotFoundError, match=r"need contourpy; run: pip install 'modelaug\[io\]'$") as caught:
+        structure_contour(ellipse((40, 40), (19, 20), (10, 10)), (1,), ONES, ContourOptions())
+    assert caught.value.name == "contourpy"
+    one_line(caught.value)

@@ -13,7 +13,6 @@ from modelaug.datasets.phantoms._drawing import (
     Canvas,
     Frame,
     RadialCurve,
-    along,
     bounded_normal,
     bump,
     coverage,
@@ -68,13 +67,6 @@ def test_radial_curve_wraps_around() -> None:
     np.testing.assert_allclose(curve.at(angles), 10 + np.cos(3 * angles), atol=1e-4)
     points = curve.points(angles)
     np.testing.assert_allclose(curve.level([points[:, 0], points[:, 1]]), 0, atol=1e-9)
-
-
-def test_along_spaces_points_evenly() -> None:
-    angles = np.linspace(0, math.pi, 2000) ** 2 / math.pi  # uneven on purpose
-    points = along(np.stack([np.sin(angles), np.cos(angles)], axis=1), 10)
-    np.testing.assert_allclose(points[0], [0, 1], atol=1e-12)
-    np.testing.assert_allclose(np.arctan2(points[:, 0], points[:, 1]), np.arange(10) * math.pi / 10, atol=1e-5)
 
 
 def test_ellipse_paints_its_area_only_where_it_lies() -> None:

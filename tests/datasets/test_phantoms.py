@@ -12,6 +12,7 @@ import scipy.ndimage
 
 from modelaug.data.cohort import Cohort
 from modelaug.datasets import phantoms
+from tests.reference.polylines import inside_polygon
 
 Array = npt.NDArray[Any]
 Generator = tuple[Callable[..., Cohort], tuple[int, ...]]
@@ -78,15 +79,6 @@ def boundary_distance(labels: Array, values: Iterable[int], points: Array) -> Ar
         inside, 0.5 - scipy.ndimage.distance_transform_edt(inside), scipy.ndimage.distance_transform_edt(~inside) - 0.5
     )
     return np.abs(scipy.ndimage.map_coordinates(signed, points.T, order=1))
-
-
-def inside_polygon(points: Array, polygon: Array) -> Array:
-    """Even-odd rule for points (m, 2) and a closed polygon (k, 2)."""
-    a, b = polygon, np.roll(polygon, -1, axis=0)
-    spans = (a[:, 0] > points[:, None, 0]) != (b[:, 0] > points[:, None, 0])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = a[:, 1] + (points[:, None, 0] - a[:, 0]) / (b[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
-    return (spans & (points[:, None, 1] < crossing)).sum(axis=1) % 2 == 1
 
 
 def count_crossings(first: Array, second: Array) -> int:
@@ -220,8 +212,8 @@ class TestAgreement:
 class TestHeartContours:
     def test_contours_never_cross(self, contours: list[tuple[Array, ...]]) -> None:
         for epicardium, endocardium, right in contours:
-            assert inside_polygon(endocardium, epicardium).all()
-            assert not inside_polygon(right, epicardium).any()
+            assert inside_polygon(epicardium, endocardium).all()
+            assert not inside_polygon(epicardium, right).any()
             assert count_crossings(epicardium, endocardium) == 0
             assert count_crossings(epicardium, right) == 0
             for contour in (epicardium, endocardium, right):

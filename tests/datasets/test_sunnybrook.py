@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from modelaug import ModelFileError
 from modelaug.data.preparation import PreparationOptions
@@ -236,31 +233,6 @@ def test_bad_arguments(tmp_path: Path, arguments: dict, error: type[Exception], 
     with pytest.raises(error, match=message) as caught:
         sunnybrook.read(project(tmp_path), **arguments)
     one_line(caught.value)
-
-
-def slow_inside(polygon: npt.NDArray[np.float64], row: int, column: int) -> bool:
-    """Return whether a point is inside by the total angle through which the outline turns about it."""
-    away = polygon - [row, column]
-    turn = np.arctan2(away[:, 0], away[:, 1])
-    steps = (np.diff(np.append(turn, turn[0])) + np.pi) % (2 * np.pi) - np.pi
-    return bool(round(steps.sum() / (2 * np.pi)) % 2)
-
-
-# Vertices at odd multiples of 1/16 and coordinates that differ by little keep pixel centres off the edges, mostly.
-@given(
-    polygon=hnp.arrays(np.int64, st.tuples(st.integers(3, 9), st.just(2)), elements=st.integers(-20, 180)),
-    grid=st.tuples(st.integers(1, 9), st.integers(1, 11)),
-)
-def test_inside_agrees_with_the_winding_of_the_outline(polygon: npt.NDArray[np.int64], grid: tuple[int, int]) -> None:
-    points = (2 * polygon + 1) / 32 + [0.003, 0.00071]
-    found = sunnybrook.inside(points, grid)
-    assert found.shape == grid
-    start, edge = points, np.roll(points, -1, axis=0) - points
-    for row, column in np.ndindex(grid):
-        away = [row, column] - start
-        length = np.maximum(np.hypot(*edge.T), 1e-12)
-        if np.abs((edge[:, 0] * away[:, 1] - edge[:, 1] * away[:, 0]) / length).min() > 1e-9:
-            assert found[row, column] == slow_inside(points, row, column)
 
 
 def test_contours_count_from_one(tmp_path: Path) -> None:

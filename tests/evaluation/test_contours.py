@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from modelaug.evaluation import contour_distance, contours, landmark_error
+from modelaug.evaluation import contour_distance, landmark_error
+from modelaug.transforms import polylines
 from tests.examples import directions, one_line, philox
 
 Array = npt.NDArray[np.float64]
@@ -78,7 +79,7 @@ def test_agrees_with_a_loop_over_segments(d: int, closed: bool, monkeypatch: pyt
         whole = contour_distance(x, y, closed=closed)
         assert whole == pytest.approx(loop(x, y, closed), rel=1e-12, abs=1e-12)
         with monkeypatch.context() as patched:
-            patched.setattr(contours, "_BLOCK", 40)
+            patched.setattr(polylines, "_BLOCK", 40)
             assert contour_distance(x, y, closed=closed) == whole
 
 

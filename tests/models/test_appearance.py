@@ -33,7 +33,6 @@ from tests.examples import (
     fields_model,
     heart_model,
     hearts,
-    inside_polygon,
     one_line,
     philox,
     plane,
@@ -43,6 +42,7 @@ from tests.examples import (
     volume,
     volume_model,
 )
+from tests.reference.polylines import inside_polygon
 
 EXAMPLES: list[Any] = [
     (plane, plane_model),

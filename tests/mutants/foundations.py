@@ -375,8 +375,8 @@ MUTANTS: Final = (
     Mutant(
         "the last edge of a closed contour is not drawn",
         "synthesis/weights.py",
-        "_dense(np.vstack([points, points[:1]])) if closed else points",
-        "_dense(points) if closed else points",
+        "Polyline(points, closed).subdivided(0.5)",
+        "Polyline(points).subdivided(0.5)",
         ("synthesis/test_weights.py",),
     ),
     Mutant(
@@ -425,8 +425,8 @@ MUTANTS: Final = (
     Mutant(
         "the way round a closed contour leaves out its last edge",
         "locality/distances.py",
-        "whole = along[-1] + np.linalg.norm(x[-1] - x[0])",
-        "whole = along[-1]",
+        "np.minimum(one_way, stops[-1] - one_way)",
+        "np.minimum(one_way, along[-1] - one_way)",
         ("locality/test_distances.py",),
     ),
     Mutant(

@@ -73,7 +73,7 @@ MUTANTS: Final = (
     Mutant(
         "one direction of the distance of contours",
         "evaluation/contours.py",
-        "        _distances(samples[1], polylines[0]),\n",
+        "        first.nearest(_sample(second, step))[1],\n",
         "",
         ("evaluation/test_contours.py",),
     ),
@@ -191,7 +191,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "areas have the other sign",
-        "correspondence/contours.py",
+        "transforms/polylines.py",
         "return 0.5 * float(np.sum(columns * np.roll(rows, -1) - np.roll(columns, -1) * rows))",
         "return -0.5 * float(np.sum(columns * np.roll(rows, -1) - np.roll(columns, -1) * rows))",
         ("correspondence/test_contours.py::test_ellipse_is_found_between_the_pixels",),

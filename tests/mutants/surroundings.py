@@ -234,8 +234,8 @@ MUTANTS: Final = (
     Mutant(
         "Sunnybrook: the cavity is painted over by the wall",
         "datasets/sunnybrook.py",
-        "        labels[inside(self.inner, self.image.shape)] = 3\n",
-        "        labels[inside(self.inner, self.image.shape) & (labels == 0)] = 3\n",
+        "        labels[inside_polygon(self.inner, self.image.shape)] = 3\n",
+        "        labels[inside_polygon(self.inner, self.image.shape) & (labels == 0)] = 3\n",
         ("datasets/test_sunnybrook.py::test_layouts",),
     ),
     Mutant(

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from modelaug import LandmarkObject
 from modelaug.synthesis.weights import landmark_spacing, weight_map
-from tests.examples import Array, directions, hearts, inside_polygon, philox
+from tests.examples import Array, directions, hearts, philox
+from tests.reference.polylines import inside_polygon
 
 ONE = np.ones(2)
 

@@ -61,6 +61,7 @@ _EXTRAS: Final = {
     "tifffile": "io",
     "imagecodecs": "io",
     "tomli": "io",
+    "contourpy": "io",
     "dask": "distributed",
     "distributed": "distributed",
 }

@@ -1,6 +1,6 @@
 """From label maps to landmarks in correspondence, and what is wrong with a correspondence; in the plane.
 
-Needs nothing beyond numpy and scipy; reading recipes from files needs ``tomli`` on Python 3.10.
+Needs contourpy for outlines, and on Python 3.10 tomli for recipes in files, installed by ``pip install modelaug[io]``.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class Contact:
                 f"is {distances.min():.1f} mm from {_named(self.other)}; raise farthest if that is a contact"
             )
         touches = distances <= limit
-        count, steps = len(touches), np.diff(contour.stops)
+        count, steps = len(touches), contour.steps
         for first, length in _runs(~touches):
             between = (first - 1 + np.arange(length + 1)) % count
             if steps[between].sum() <= 2 * self.reach:
@@ -298,7 +298,7 @@ class Nearest:
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the nearest point."""
         assert contour is not None
-        return contour.at(contour.nearest(scene.anchor(self.to)))
+        return contour.at(contour.nearest(scene.anchor(self.to))[0])
 
 
 @dataclass(frozen=True)

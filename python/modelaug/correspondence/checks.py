@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.correspondence.contours import Array, polygon_area
+from modelaug.correspondence.contours import Array
 from modelaug.data.cohort import LandmarkObject
 from modelaug.models.alignment import procrustes
+from modelaug.transforms.polylines import polygon_area
 
 __all__ = ["check_correspondence"]
 

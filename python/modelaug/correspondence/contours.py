@@ -1,13 +1,13 @@
 """Contours of structures in a label map, between the pixels, and positions along them.
 
-The isoline is that of W. E. Lorensen and H. E. Cline: Marching cubes. Computer Graphics 21(4), 1987, in the plane;
-where two corners of a cell that face each other are inside, the cell's mean decides whether they are connected.
+Outlines need contourpy, installed by ``pip install modelaug[io]``. Its isolines are those of W. E. Lorensen and
+H. E. Cline: Marching cubes. Computer Graphics 21(4), 1987, in the plane; where two corners of a cell that face each
+other are inside, the cell's mean decides whether they are connected.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug.transforms.polylines import Polyline, polygon_area
 
 __all__ = [
     "Contour",
@@ -22,7 +23,6 @@ __all__ = [
     "isolines",
     "label_maps",
     "label_values",
-    "polygon_area",
     "structure_contour",
     "structure_mask",
 ]
@@ -32,6 +32,7 @@ Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer[Any]]
 
 _LEAST: Final = 9  # pixels below which a structure has no outline worth the name
+_ROUNDING: Final = 1e-9  # voxels
 _STRAY: Final = 0.1  # size of a second piece, as a share of the largest, that is worth a warning
 
 
@@ -94,43 +95,10 @@ def label_maps(labels: npt.ArrayLike) -> Labels:
 
 
 @dataclass(frozen=True, eq=False)
-class Contour:
-    """A closed polygon, and positions on it as arc length from its first vertex.
+class Contour(Polyline):
+    """A closed polygon in mm, (row, column), that runs clockwise as seen on a screen where rows point down."""
 
-    Attributes
-    ----------
-    points : ndarray, (p, 2), float64
-        Vertices in mm, (row, column), clockwise as seen on a screen where rows point down; the last is joined to the
-        first.
-    """
-
-    points: Array
-
-    @cached_property
-    def stops(self) -> Array:
-        """Return the arc length in mm at each vertex, and at the first again: (p + 1,)."""
-        steps = np.linalg.norm(np.roll(self.points, -1, axis=0) - self.points, axis=1)
-        return np.concatenate([[0.0], np.cumsum(steps)])
-
-    @property
-    def length(self) -> float:
-        """Return the perimeter in mm."""
-        return float(self.stops[-1])
-
-    def at(self, positions: npt.ArrayLike) -> Array:
-        """Return the points (..., 2) at arc lengths; beyond the perimeter it goes round again."""
-        wanted = np.mod(np.asarray(positions, dtype=np.float64), self.length)
-        closed = np.vstack([self.points, self.points[:1]])
-        return np.stack([np.interp(wanted, self.stops, coordinate) for coordinate in closed.T], axis=-1)
-
-    def nearest(self, point: npt.ArrayLike) -> float:
-        """Return the position of the point of the contour that is nearest to `point` (2,)."""
-        along = np.roll(self.points, -1, axis=0) - self.points
-        offsets = np.asarray(point, dtype=np.float64) - self.points
-        squares = (along**2).sum(axis=1)
-        share = np.clip((offsets * along).sum(axis=1) / np.where(squares > 0, squares, 1), 0, 1)
-        k = int(np.argmin(((offsets - share[:, None] * along) ** 2).sum(axis=1)))
-        return float(self.stops[k] + share[k] * np.sqrt(squares[k]))
+    closed: bool = True
 
     def extreme(self, direction: npt.ArrayLike, tolerance: float) -> float:
         """Return the position farthest in a direction (2,): the middle of all that is at most `tolerance` (mm) behind.
@@ -165,14 +133,6 @@ class Contour:
         if reached[k] > 0:
             return float(self.stops[k] + share[k] * (self.stops[k + 1] - self.stops[k]))
         return float(self.stops[int(np.argmin(np.abs(np.arctan2(aside, ahead))))])
-
-    def between(self, start: float, end: float, count: int) -> Array:
-        """Return `count` points (count, 2) at equal arc length from `start` clockwise to `end`, which is left out.
-
-        Where both are equal, it goes round once.
-        """
-        whole = (end - start) % self.length or self.length
-        return self.at(start + whole * np.arange(count) / count)
 
 
 def structure_mask(labels: Labels, values: tuple[int, ...]) -> Mask:
@@ -261,12 +221,6 @@ def _grown(mask: Mask, distance: float, spacing: Array) -> Mask:
     return np.asarray(scipy.ndimage.distance_transform_edt(mask, sampling=spacing) > -distance)
 
 
-def polygon_area(loop: Array) -> float:
-    """Return the area of a polygon, negative if it runs counter-clockwise on a screen where rows point down."""
-    rows, columns = loop.T
-    return 0.5 * float(np.sum(columns * np.roll(rows, -1) - np.roll(columns, -1) * rows))
-
-
 def isolines(field: Array, level: float) -> list[Array]:
     """Return the closed lines where a field passes a level, interpolated linearly along the grid's edges.
 
@@ -282,43 +236,16 @@ def isolines(field: Array, level: float) -> list[Array]:
         Polygons in voxels, (row, column), with what is above the level on their right as seen on a screen where rows
         point down: outlines run clockwise, holes counter-clockwise.
     """
-    h, w = field.shape
-    inside = field > level
-    # A cell's corners and edges, clockwise from its top left; edge k leads from corner k to the next. Horizontal edges
-    # have the number of their left end, vertical ones that of their upper end, behind those.
-    corners = [inside[:-1, :-1], inside[:-1, 1:], inside[1:, 1:], inside[1:, :-1]]
-    numbers = np.arange(h * w).reshape(h, w)
-    edges = [numbers[:-1, :-1], numbers[:-1, 1:] + h * w, numbers[1:, :-1], numbers[:-1, :-1] + h * w]
-    mean = (field[:-1, :-1] + field[:-1, 1:] + field[1:, 1:] + field[1:, :-1]) / 4
-    enters = [~corners[k] & corners[(k + 1) % 4] for k in range(4)]
-    follower: dict[int, int] = {}
-    for k in range(4):
-        leaves = corners[k] & ~corners[(k + 1) % 4]
-        # Where two ways are open, the nearer one cuts off the corner outside, the farther one the corner inside.
-        saddle = leaves & enters[(k + 1) % 4] & enters[(k + 3) % 4]
-        taken = np.zeros_like(leaves)
-        for step in (1, 2, 3):
-            target = (k + step) % 4
-            here = leaves & enters[target] & ~taken & ~(saddle & (mean <= level) & (step == 1))
-            taken |= here
-            follower.update(zip(edges[k][here].tolist(), edges[target][here].tolist(), strict=True))
+    try:
+        import contourpy
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "outlines of label maps need contourpy; run: pip install 'modelaug[io]'", name="contourpy"
+        ) from error
     loops = []
-    while follower:
-        start, now = follower.popitem()
-        loop = [start]
-        while now != start:
-            loop.append(now)
-            now = follower.pop(now)
-        loops.append(_crossings(field, level, np.array(loop)))
+    for line in contourpy.contour_generator(z=field).lines(level):
+        loop = np.asarray(line)[:-1, ::-1]  # of (column, row), the first again at the end
+        # Both coordinates come interpolated, that of the edge as well; points on edges from a corner may coincide.
+        loop = np.where(np.abs(loop - np.rint(loop)) < _ROUNDING, np.rint(loop), loop)
+        loops.append(loop[(loop != np.roll(loop, 1, axis=0)).any(axis=1)])
     return loops
-
-
-def _crossings(field: Array, level: float, edges: npt.NDArray[np.int64]) -> Array:
-    """Return where numbered edges pass the level (p, 2), without those that repeat the one before."""
-    vertical, begin = np.divmod(edges, field.size)
-    rows, columns = np.divmod(begin, field.shape[1])
-    first = field[rows, columns]
-    second = field[rows + vertical, columns + 1 - vertical]
-    share = (level - first) / (second - first)
-    points = np.stack([rows + share * vertical, columns + share * (1 - vertical)], axis=1)
-    return np.asarray(points[(points != np.roll(points, 1, axis=0)).any(axis=1)])

@@ -169,7 +169,7 @@ def _trace(scene: Scene, each: ObjectRecipe) -> _Trace:
         points = np.array([anchor.locate(scene, each.labels, contour) for anchor in each.anchors])
         positions = np.zeros(len(points))
         if contour is not None:
-            positions = np.array([contour.nearest(point) for point in points])
+            positions, _ = contour.nearest(points)
             points = contour.at(positions)
         trace = _Trace(contour, points, positions, remarks)
         if contour is not None:
@@ -210,7 +210,7 @@ def _place(trace: _Trace, counts: tuple[int, ...], each: ObjectRecipe) -> Array:
     if trace.contour is None:
         return trace.points
     ends = np.roll(trace.positions, -1)
-    pieces = [trace.contour.between(trace.positions[k], ends[k], count) for k, count in enumerate(counts)]
+    pieces = [trace.contour.equal_arcs(count, trace.positions[k], ends[k]) for k, count in enumerate(counts)]
     if each.kind == "open":
         pieces.append(trace.points[-1:])
     return np.concatenate(pieces)

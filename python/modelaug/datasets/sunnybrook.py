@@ -25,6 +25,7 @@ from modelaug.data.scans import Scan
 from modelaug.datasets import _files
 from modelaug.io.files.reading import ModelFileError, read_text, refusing
 from modelaug.io.formats.dicom import read_dicom
+from modelaug.transforms.polylines import inside_polygon, polygon_area
 
 __all__ = ["LABELS", "PREPARATION", "read", "read_contour"]
 
@@ -250,14 +251,13 @@ class _Drawn:
     @property
     def area(self) -> float:
         """Of the cavity, in pixels."""
-        rows, columns = self.inner.T
-        return float(abs(np.dot(rows, np.roll(columns, -1)) - np.dot(columns, np.roll(rows, -1)))) / 2
+        return abs(polygon_area(self.inner))
 
     def scan(self, name: str, phase: str) -> Scan:
         labels = np.zeros(self.image.shape, np.int32)
         if self.outer is not None:
-            labels[inside(self.outer, self.image.shape)] = 2
-        labels[inside(self.inner, self.image.shape)] = 3
+            labels[inside_polygon(self.outer, self.image.shape)] = 2
+        labels[inside_polygon(self.inner, self.image.shape)] = 3
         group = name.removeprefix("SC-").rpartition("-")[0]
         step = {"step": "read", "from": "Sunnybrook", "file": f"{self.path.parent.name}/{self.path.name}"}
         return Scan(
@@ -318,19 +318,3 @@ def _of_phase(drawn: list[_Drawn], phase: str) -> list[_Drawn]:
         elif len(here) > 1:
             found.append(next(each for each in here if each not in outlined[-1:]))
     return found
-
-
-def inside(polygon: Points, grid: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return which pixels of a grid (rows, columns) have their centre inside a closed polygon (m, 2).
-
-    Even-odd rule: along a row, each edge that crosses it turns outside into inside, or back, from there on.
-    """
-    start, end = polygon, np.roll(polygon, -1, axis=0)
-    rows = np.arange(grid[0])[:, None]
-    crosses = (start[:, 0] <= rows) != (end[:, 0] <= rows)
-    row, edge = np.nonzero(crosses)
-    part = (row - start[edge, 0]) / (end[edge, 0] - start[edge, 0])
-    column = np.ceil(start[edge, 1] + part * (end[edge, 1] - start[edge, 1])).astype(np.intp)
-    turns = np.zeros((grid[0], grid[1] + 1), np.intp)
-    np.add.at(turns, (row, np.clip(column, 0, grid[1])), 1)
-    return np.asarray(turns.cumsum(axis=1)[:, :-1] % 2 == 1)

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.transforms.polylines import Polyline
 
 __all__ = ["contour_distance", "landmark_error"]
 
 Array = npt.NDArray[np.float64]
 
 _SAMPLES_PER_VOXEL = 4
-_BLOCK = 1 << 14  # distances at a time, so that they stay in the cache
 
 
 def contour_distance(
@@ -62,11 +62,10 @@ def contour_distance(
         )
     scale = _checks.spacing("spacing", spacing, d)
     step = float(scale.min()) / _SAMPLES_PER_VOXEL
-    polylines = [np.vstack([points, points[:1]]) * scale if closed else points * scale for points in contours]
-    samples = [_sample(polyline, step) for polyline in polylines]
+    first, second = (Polyline(points * scale, closed) for points in contours)
     distances = [
-        _distances(samples[0], polylines[1]),
-        _distances(samples[1], polylines[0]),
+        second.nearest(_sample(first, step))[1],
+        first.nearest(_sample(second, step))[1],
     ]
     return float(np.concatenate(distances).mean())
 
@@ -106,40 +105,8 @@ def landmark_error(a: npt.ArrayLike, b: npt.ArrayLike, spacing: npt.ArrayLike | 
     return float(np.linalg.norm((first - second) * scale, axis=1).mean())
 
 
-def _sample(polyline: Array, step: float) -> Array:
-    """Return points (p, d) at equal arc length along a polyline, at most `step` apart."""
-    lengths = np.linalg.norm(np.diff(polyline, axis=0), axis=1)
-    ends = np.concatenate([[0.0], np.cumsum(lengths)])
-    count = 1 + int(np.ceil(ends[-1] / step))
+def _sample(line: Polyline, step: float) -> Array:
+    """Return points (p, d) at equal arc length along a line, at most `step` apart."""
+    count = 1 + int(np.ceil(line.length / step))
     # Cell centres, so that every sample stands for the same length, whether the contour is closed or not.
-    at = (np.arange(count) + 0.5) / count * ends[-1]
-    return np.stack([np.interp(at, ends, coordinate) for coordinate in polyline.T], axis=1)
-
-
-def _distances(points: Array, polyline: Array) -> Array:
-    """Return the distance of each point (p, d) to a polyline."""
-    starts, along = polyline[:-1], np.diff(polyline, axis=0)
-    if len(starts) == 0:
-        return np.asarray(np.linalg.norm(points - polyline[0], axis=1))
-    lengths = (along**2).sum(axis=1)
-    # A segment without length is its start: the share is 0 / 1.
-    directions = along / np.where(lengths > 0, lengths, 1)[:, None]
-    rows = max(1, _BLOCK // len(starts))
-    nearest = [_squares(points[i : i + rows], starts, along, directions) for i in range(0, len(points), rows)]
-    return np.asarray(np.sqrt(np.concatenate(nearest)))
-
-
-def _squares(points: Array, starts: Array, along: Array, directions: Array) -> Array:
-    """Return the squared distance of each point (p, d) to the nearest segment (s, d)."""
-    # Coordinate by coordinate, each a matrix (p, s): NumPy is slow along a last axis of 2 or 3.
-    offsets = [points[:, k, None] - starts[:, k] for k in range(points.shape[1])]
-    share = offsets[0] * directions[:, 0]
-    for offset, direction in zip(offsets[1:], directions.T[1:], strict=True):
-        share += offset * direction
-    np.clip(share, 0, 1, out=share)
-    total = np.zeros_like(share)
-    for offset, extent in zip(offsets, along.T, strict=True):
-        offset -= share * extent
-        offset *= offset
-        total += offset
-    return np.asarray(total.min(axis=1))
+    return line.at((np.arange(count) + 0.5) / count * line.length)

@@ -17,6 +17,7 @@ from modelaug.plots.flow import flow_radius, flow_to_rgb
 from modelaug.plots.jacobian import determinant_limit, determinant_to_rgb
 from modelaug.synthesis import Pair
 from modelaug.transforms.fields import jacobian_determinant
+from modelaug.transforms.polylines import Polyline
 from modelaug.transforms.warping import pull
 
 __all__ = ["PANELS", "Pictures", "contours", "grey_limits", "grid_lines", "pictures"]
@@ -131,11 +132,7 @@ def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float,
 
 def contours(landmarks: Line, objects: Sequence[LandmarkObject]) -> list[Line]:
     """Return the line through each object's landmarks, closed ones back to their start; just the points if no order."""
-    lines = []
-    for each in objects:
-        points = landmarks[list(each.indices)]
-        lines.append(np.vstack([points, points[:1]]) if each.kind == "closed" else points)
-    return lines
+    return [Polyline(landmarks[list(each.indices)], each.kind == "closed").vertices for each in objects]
 
 
 def grid_lines(displacement: npt.NDArray[np.floating[Any]], *, cells: int = 20) -> list[Line]:

@@ -14,6 +14,7 @@ import scipy
 
 from modelaug import _checks
 from modelaug.data.cohort import LandmarkObject
+from modelaug.transforms.polylines import Polyline
 
 __all__ = [
     "check_distances",
@@ -66,14 +67,13 @@ def contour_distances(points: npt.ArrayLike, *, closed: bool) -> Array:
     ndarray, (m, m), float64
     """
     x = _checks.finite("points", points, ndim=2, dtype=np.float64)
-    steps = np.linalg.norm(np.diff(x, axis=0), axis=1)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
+    stops = Polyline(x, closed).stops
+    along = stops[: len(x)]
     one_way = np.abs(along[:, None] - along)
     if not closed:
         return np.asarray(one_way)
     # Summed like this, no way round is negative by rounding, even where the ends coincide.
-    whole = along[-1] + np.linalg.norm(x[-1] - x[0])
-    return np.asarray(np.minimum(one_way, whole - one_way))
+    return np.asarray(np.minimum(one_way, stops[-1] - one_way))
 
 
 def multi_object_distances(
@@ -263,15 +263,10 @@ def thresholds(distances: npt.ArrayLike, levels: int) -> Array:
     return np.asarray(largest * 0.5 ** np.arange(count))
 
 
-def _length(x: Array, *, closed: bool) -> float:
-    rounds = np.concatenate([x, x[:1]]) if closed else x
-    return float(np.linalg.norm(np.diff(rounds, axis=0), axis=1).sum())
-
-
 def _longest(x: Array, objects: Sequence[LandmarkObject]) -> float:
     """Return the length of the longest contour, or the greatest width of an object if none is a contour."""
-    contours = [_length(x[list(o.indices)], closed=o.kind == "closed") for o in objects if o.kind != "points"]
-    return max(contours or [float(euclidean_distances(x[list(o.indices)]).max()) for o in objects])
+    contours = [Polyline(x[list(o.indices)], o.kind == "closed").steps.sum() for o in objects if o.kind != "points"]
+    return float(max(contours or [euclidean_distances(x[list(o.indices)]).max() for o in objects]))
 
 
 def _check_objects(objects: Sequence[LandmarkObject], m: int) -> None:

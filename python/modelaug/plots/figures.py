@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from modelaug.data.cohort import LandmarkObject
 from modelaug.io.files.archives import write_atomically
+from modelaug.transforms.polylines import Polyline
 
 __all__ = [
     "OBJECT_COLORS",
@@ -202,7 +203,7 @@ def draw_landmarks(
         points = landmarks[list(landmark_object.indices)]
         own = color or OBJECT_COLORS[k % len(OBJECT_COLORS)]
         if landmark_object.kind != "points":
-            curve = np.vstack([points, points[:1]]) if landmark_object.kind == "closed" else points
+            curve = Polyline(points, landmark_object.kind == "closed").vertices
             ax.plot(curve[:, 1], curve[:, 0], line_style, color=own, linewidth=line_width)
         if dots or landmark_object.kind == "points":
             size = 1.1 if landmark_object.kind != "points" else 2.0

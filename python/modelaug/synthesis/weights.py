@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.transforms.polylines import Polyline, inside_polygon
 
 __all__ = ["SubjectWeights", "landmark_spacing", "weight_map"]
 
@@ -55,39 +55,13 @@ def weight_map(
     for landmark_object in objects:
         points = landmarks[list(landmark_object.indices)]
         closed = landmark_object.kind == "closed" and len(grid) == 2
-        if landmark_object.kind == "open":
-            points = _dense(points)
-        else:
-            mask |= _inside_polygon(points, grid) if closed else _inside_hull(points, grid)
-        _mark(mask, _dense(np.vstack([points, points[:1]])) if closed else points)
+        if landmark_object.kind != "open":
+            mask |= inside_polygon(points, grid) if closed else _inside_hull(points, grid)
+        if closed or landmark_object.kind == "open":
+            points = Polyline(points, closed).subdivided(0.5)
+        mask[tuple(np.clip(np.rint(points).astype(int), 0, np.array(grid) - 1).T)] = True
     distance: Array = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)
     return (0.5 + 0.5 * np.cos(np.pi * np.minimum(distance / width, 1.0))).astype(np.float32)
-
-
-def _mark(mask: Mask, points: Array) -> None:
-    nearest = np.clip(np.rint(points).astype(int), 0, np.array(mask.shape) - 1)
-    mask[tuple(nearest.T)] = True
-
-
-def _dense(curve: Array) -> Array:
-    """Return the polyline through `curve`, sampled at least twice a voxel."""
-    pieces: list[Array] = []
-    for start, end in itertools.pairwise(curve):
-        count = 1 + int(2 * np.abs(end - start).max())
-        pieces.append(start + np.arange(count)[:, None] / count * (end - start))
-    return np.vstack([*pieces, curve[-1:]])
-
-
-def _inside_polygon(polygon: Array, grid: tuple[int, ...]) -> Mask:
-    """Return the pixels inside a polygon by the even-odd rule."""
-    rows = np.arange(grid[0], dtype=np.float64)
-    columns = np.arange(grid[1], dtype=np.float64)
-    inside = np.zeros(grid, dtype=bool)
-    for (r0, c0), (r1, c1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        crossed = (rows >= min(r0, r1)) & (rows < max(r0, r1))
-        at = c0 + (rows[crossed] - r0) * (c1 - c0) / (r1 - r0) if crossed.any() else np.empty(0)
-        inside[crossed] ^= columns < at[:, None]
-    return inside
 
 
 def _inside_hull(points: Array, grid: tuple[int, ...]) -> Mask:

@@ -18,7 +18,6 @@ from modelaug.datasets.phantoms._drawing import (
     Canvas,
     Frame,
     RadialCurve,
-    along,
     bounded_normal,
     checked_shape,
     coverage,
@@ -28,6 +27,7 @@ from modelaug.datasets.phantoms._drawing import (
     subject_rng,
     turned,
 )
+from modelaug.transforms.polylines import Polyline
 
 __all__ = ["brain"]
 
@@ -91,7 +91,7 @@ class BrainAnatomy:
         """Return the landmarks (100, 2) in mm: the outline clockwise from its anterior pole, then the inner poles."""
         starts = self.rotation - math.pi / 2 + np.arange(4) * (math.pi / 2)
         quarters = [self.outline.points(np.linspace(start, start + math.pi / 2, 400)) for start in starts]
-        pieces = [along(quarter, OUTLINE) for quarter in quarters]
+        pieces = [Polyline(quarter).equal_arcs(OUTLINE) for quarter in quarters]
         turns = np.arange(POLES) * (2 * math.pi / POLES)
         for k, (curve, axis) in enumerate(zip(self.structures, self.axes, strict=True)):
             # Mirrored on the left, so that the second pole is the lateral one on both sides.

@@ -21,7 +21,6 @@ __all__ = [
     "Canvas",
     "Frame",
     "RadialCurve",
-    "along",
     "bounded_normal",
     "bump",
     "checked_shape",
@@ -174,14 +173,6 @@ class RadialCurve:
         """Return the distance to the curve along the radius at every point of a 2D `mesh`, negative inside."""
         radius, angle = polar(mesh, self.centre)
         return radius - self.at(angle)
-
-
-def along(path: Array, count: int) -> Array:
-    """Return `count` points at equal arc length along `path` (p, 2), its first point included and its last left out."""
-    length = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
-    wanted = length[-1] * np.arange(count) / count
-    points: Array = np.stack([np.interp(wanted, length, coordinate) for coordinate in path.T], axis=1)
-    return points
 
 
 class Canvas:

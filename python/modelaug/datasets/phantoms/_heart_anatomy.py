@@ -13,11 +13,11 @@ from modelaug.datasets.phantoms._drawing import (
     ANGLES,
     Array,
     RadialCurve,
-    along,
     bounded_normal,
     bump,
     fourier_noise,
 )
+from modelaug.transforms.polylines import Polyline
 
 __all__ = ["ENDOCARDIUM", "EPICARDIUM", "EXTENT", "RIGHT", "HeartAnatomy"]
 
@@ -115,7 +115,7 @@ class HeartAnatomy:
             (self.right_inner.points(septal[::-1]), RIGHT[0]),
             (free_wall, RIGHT[1]),
         ]
-        return np.concatenate([along(path, count) for path, count in pieces])
+        return np.concatenate([Polyline(path).equal_arcs(count) for path, count in pieces])
 
     def labels(self, mesh: Sequence[Array]) -> npt.NDArray[np.uint8]:
         """Return the label map (*grid) of the pixels at `mesh`."""
