@@ -105,7 +105,7 @@ class _Training(nn.Module):
                 self._look(tuple(batch["flow"].shape[2:]))
             if not set(names) <= set(batch):
                 raise ValueError("overlap is positive but pairs of source have no labels; pass LossOptions(overlap=0)")
-            yield {name: batch[name].to(device, non_blocking=True) for name in names}
+            yield {name: batch[name].to(device, non_blocking=device.type == "cuda") for name in names}
 
     def _first_pair(self, step: int) -> int:
         """Return the index of the first pair of a step in this process."""

@@ -8,7 +8,6 @@ import io
 import logging
 import math
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -54,7 +53,7 @@ class Recorder:
         self.network, self.options, self.folder, self.processes = run.network, run.options, run.folder, run.processes
         self._writes = self.processes.rank == 0
         self._progress = progress and self._writes
-        self._bar: tqdm[Any] | None = None
+        self._bar = tqdm(disable=True)
         self._rows: list[dict[str, float]] = []
         self._sums = dict(_NOTHING)
         self._metrics: dict[str, float] = {}
@@ -93,22 +92,20 @@ class Recorder:
         writer.writeheader()
         writer.writerows(self._rows)
         write_atomically(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
-        if self._progress and sys.stderr.isatty():
-            self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
+        hidden = None if self._progress else True  # None: unless on a terminal
+        self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True, disable=hidden)
         self._lap()
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def add(self, loss: Tensor, error: Tensor) -> None:
         """Take in what a step found."""
         for name, value in (("loss", loss), ("epe", error)):
             self._sums[name] = self._sums[name] + value.detach()
         self._sums["steps"] += 1
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
 
     def settle(self, step: int) -> None:
         """Take means over all processes, which all have to ask, and raise FloatingPointError if the loss diverged."""
@@ -170,7 +167,7 @@ class Recorder:
         values = f"loss {row['loss']:.4g}, EPE {row['epe']:.3f} px"
         if "validation_epe" in row:
             values += f", validation EPE {row['validation_epe']:.3f} px"
-        if self._bar is not None:
+        if not self._bar.disable:
             self._bar.set_postfix_str(values)
         elif self._progress:
             _LOG.info("step %d/%d: %s, %.3f s/step", row["step"], self.options.steps, values, row["seconds_per_step"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,20 +68,10 @@ class Run:
         ValueError
             If something differs.
         """
-        alien = next(
-            (name for name in ("architecture", "options") if not isinstance(noted.get(name, {}), Mapping)), None
-        )
-        if alien is not None:
-            raise ValueError(
-                legible(
-                    f"out is {self.folder}, which holds a run with {alien} {noted[alien]!r}; pass another folder, or "
-                    "resume=False (--restart) to overwrite it"
-                )
-            )
-        fields = dataclasses.fields(self.options)
-        defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
-        assumed = json.loads(json.dumps(defaults, default=dataclasses.asdict))
-        options = {**_flat(assumed), **_flat(_grouped(noted.get("options") or {}, self.options))}
+        for name in ("architecture", "options"):
+            if not isinstance(noted.get(name, {}), Mapping):
+                raise self._another(f"{name} {noted[name]!r}")
+        options = {**_flat(TrainOptions(1).as_json()), "steps": "unknown", **_flat(noted.get("options") or {})}
         others = {"processes": noted.get("processes", 1), "real": noted.get("real")}
         old = {**_architecture(noted.get("architecture") or {}), **options, **others}
         now = {"processes": self.processes.count, "real": self.real}
@@ -92,14 +80,13 @@ class Run:
             if name.startswith("real.") and old["real"] is None and new["real"] is None:
                 continue  # options of pairs that there are not
             if old.get(name, ...) != new.get(name, ...):
-                raise ValueError(
-                    legible(
-                        f"out is {self.folder}, which holds a run with {name} {old.get(name, 'unknown')!r}, not "
-                        f"{new.get(name)!r}; pass another folder, or resume=False (--restart) to overwrite it"
-                    )
-                )
+                raise self._another(f"{name} {old.get(name, 'unknown')!r}, not {new.get(name)!r}")
         if self.about is not None and noted.get("source") is not None:
             refuse_other(self.folder, noted["source"], self.about)
+
+    def _another(self, what: str) -> ValueError:
+        remedy = "pass another folder, or resume=False (--restart) to overwrite it"
+        return ValueError(legible(f"out is {self.folder}, which holds a run with {what}; {remedy}"))
 
 
 def _architecture(noted: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,18 +100,11 @@ def _architecture(noted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with those of the groups under names such as ``"loss.overlap"``."""
+    """Return options with those of the groups under names such as ``"loss.overlap"``, also where they once were."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
-        group = value if name in ("loss", "real") and isinstance(value, Mapping) else None
-        flat |= {name: value} if group is None else {f"{name}.{member}": each for member, each in group.items()}
+        if name in ("loss", "real") and isinstance(value, Mapping):
+            flat |= {f"{name}.{member}": each for member, each in value.items()}
+        else:
+            flat[f"loss.{name}" if name in ("scale_weights", "normalize") else name] = value
     return flat
-
-
-def _grouped(noted: Mapping[str, Any], now: TrainOptions) -> dict[str, Any]:
-    """Return noted options with those of the loss in their group, where they have not always been."""
-    options = dict(noted)
-    if "loss" not in options:
-        old = {name: options.pop(name) for name in ("scale_weights", "normalize") if name in options}
-        options["loss"] = {**json.loads(json.dumps(dataclasses.asdict(type(now.loss)()))), **old}
-    return options
