@@ -164,7 +164,7 @@ def test_tests_in_words_and_numbers(tmp_path: Path) -> None:
     assert lines.keys() == tests.keys()
     difference = f"{unclear['mean_difference']:+.3f}".replace("-", "−")
     assert lines["FlowNet-SAM vs FlowNet-SAM, shared"][0] == difference
-    assert lines["FlowNet-SAM vs FlowNet-SAM, shared"][3] == f"{unclear['paired_t']['p']:.2g}"
+    assert lines["FlowNet-SAM vs FlowNet-SAM, shared"][3] == f"{unclear['dyadic']['p']:.2g}"
     assert "Tested on 36 pairs, 12 subjects, 3 folds." in found.text
 
 

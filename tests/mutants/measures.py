@@ -145,7 +145,7 @@ MUTANTS: Final = (
         "evaluation/statistics.py",
         "(mean > 0) == bool(higher_is_better)",
         "(mean > 0) != bool(higher_is_better)",
-        ("evaluation/test_statistics.py::test_paired_t_is_that_of_scipy",),
+        ("evaluation/test_statistics.py::test_the_test_of_folds_is_that_of_scipy",),
     ),
     Mutant(
         "groups are not spread over the folds",

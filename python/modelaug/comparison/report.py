@@ -216,8 +216,8 @@ def _tests(table: Mapping[str, Any], best: str | None) -> Iterator[Section]:
         rows={name: [_test_cell(metric, key, test.get(key)) for key in columns] for name, test in tests.items()},
         note=(f"Tested on {sample}. " if sample else "")
         + "Test pairs share images, so they are no independent sample. Sentences and intervals go by the dyadic "
-        "t-test, which allows for that; the paired t-test does not and finds too much. The effect size is that of the "
-        "subjects. No p-value is adjusted for the number of tests.",
+        "t-test, which allows for that. The effect size is that of the subjects. No p-value is adjusted for the number "
+        "of tests.",
     )
 
 

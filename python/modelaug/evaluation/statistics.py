@@ -26,10 +26,7 @@ __all__ = ["TESTS", "compare_methods", "summarize"]
 Array = npt.NDArray[np.float64]
 
 TESTS: Final = {
-    "paired_t": "paired t",
     "dyadic": "dyadic t",
-    "subject_t": "subject t",
-    "subject_wilcoxon": "Wilcoxon",
     "fold_t": "fold t",
 }
 """What the tests of `compare_methods` are called in tables, by their keys."""
@@ -103,25 +100,22 @@ def compare_methods(
         ``"better"``
             ``"a"``, ``"b"`` or None: whom the mean favours, be it significant or not.
         ``"effect_size"``
-            Cohen's d_z of the subjects' effects: their mean by their standard deviation.
+            Cohen's d_z of the subjects' effects e_i: their mean by their standard deviation. They are the least squares
+            solution of d_ij = (e_i + e_j) / 2. (A subject's mean over its pairs will not do: half of it is other
+            subjects' effects, so the means are correlated.)
         ``"pairs"``, ``"subjects"``, ``"folds"``
             How many; folds are sets of pairs that have no subject in common with others.
-        ``"paired_t"``
-            The paired t-test over pairs, as if they were independent, which papers report. It finds far too much
-            where subjects matter.
         ``"dyadic"``
             t-test with a variance that allows for correlation between pairs with a common subject. The one to report.
-        ``"subject_t"``, ``"subject_wilcoxon"``
-            t-test and Wilcoxon's signed-rank test of the subjects' effects e_i, which are the least squares solution of
-            d_ij = (e_i + e_j) / 2. (A subject's mean over its pairs will not do: half of it is other subjects' effects,
-            so the means are correlated.) They find too little where subjects hardly matter.
+            (The paired t-test that papers report takes pairs for independent, and finds far too much where subjects
+            matter; ``scipy.stats.ttest_rel(a, b)`` is that.)
         ``"fold_t"``
             t-test of the means of the folds. It allows for whatever the pairs of a fold have in common, such as a
             network trained for them, which the others do not; but there are few folds.
 
-        A test is a dict of ``"p"``, two-sided, and ``"t"`` and ``"df"``, or ``"statistic"``. It is None where the pairs
-        do not allow for it: ``"dyadic"`` with 3 subjects in one fold, those of subjects with folds of 2, ``"fold_t"``
-        with one fold; or if what it tests has no spread but a mean other than 0. Without differences p is 1.
+        A test is a dict of ``"p"``, two-sided, ``"t"`` and ``"df"``. It is None where the pairs do not allow for it:
+        ``"dyadic"`` with 3 subjects in one fold, ``"fold_t"`` with one fold; or if what it tests has no spread but a
+        mean other than 0. Without differences p is 1. The effect size is None with folds of 2 subjects.
 
     Raises
     ------
@@ -161,10 +155,7 @@ def compare_methods(
         "pairs": n,
         "subjects": count,
         "folds": folds,
-        "paired_t": _t_test_of(differences, tiny),
         "dyadic": _t_test(mean, error, df, tiny),
-        "subject_t": None if effects is None else _t_test_of(effects, tiny),
-        "subject_wilcoxon": None if effects is None else _wilcoxon(effects, tiny),
         "fold_t": _t_test_of(fold_means, tiny) if folds > 1 else None,
     }
 
@@ -257,17 +248,9 @@ def _t_test(estimate: float, error: float, df: float, tiny: float) -> dict[str, 
 
 
 def _t_test_of(sample: Array, tiny: float) -> dict[str, float] | None:
-    """Return the t-test of a sample's mean against 0; of paired differences it is the paired t-test."""
+    """Return the t-test of a sample's mean against 0."""
     error = float(sample.std(ddof=1)) / np.sqrt(len(sample))
     return _t_test(float(sample.mean()), error, len(sample) - 1.0, tiny)
-
-
-def _wilcoxon(sample: Array, tiny: float) -> dict[str, float] | None:
-    rounded = np.where(np.abs(sample) <= tiny, 0, sample)
-    if not rounded.any():
-        return {"statistic": 0.0, "p": 1.0}
-    result = scipy.stats.wilcoxon(rounded)
-    return {"statistic": float(result.statistic), "p": float(result.pvalue)}
 
 
 def _interval(mean: float, error: float, df: float, level: float, tiny: float) -> list[float] | None:

@@ -112,8 +112,8 @@ def table_markdown(table: Mapping[str, Any], *, reference: str | None = None) ->
         columns = ["comparison", "difference", "95 % interval", "d_z", *(f"p, {title}" for title in TESTS.values())]
         parts.append(_grid(columns, [_test_line(name, test) for name, test in tests.items()]))
         parts.append(
-            "The paired t-test takes pairs for independent, though they share images; the others do not. Intervals are "
-            "those of the dyadic t-test. No p-value is adjusted for the number of tests."
+            "Both tests allow for pairs that share images; that of folds for networks that pairs share, too. Intervals "
+            "are those of the dyadic t-test. No p-value is adjusted for the number of tests."
         )
     return "\n\n".join(parts) + "\n"
 
@@ -201,7 +201,7 @@ def _spread(summary: Mapping[str, Any] | None) -> str:
 def _test_line(name: str, test: Mapping[str, Any]) -> list[str]:
     interval = test["confidence_interval"]
     ends = "" if interval is None else f"{_short(interval[0])} to {_short(interval[1])}"
-    probabilities = ["" if test[key] is None else f"{test[key]['p']:.2g}" for key in TESTS]
+    probabilities = ["" if test.get(key) is None else f"{test[key]['p']:.2g}" for key in TESTS]
     return [name, _short(test["mean_difference"]), ends, _short(test["effect_size"]), *probabilities]
 
 
