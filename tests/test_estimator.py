@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn")
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold, ParameterGrid
+
 import modelaug.estimator
 from modelaug import (
     AppearanceModel,
@@ -68,7 +74,7 @@ def test_score_ignores_how_a_subject_is_posed() -> None:
 class TestParameters:
     def test_are_those_of_the_constructor(self) -> None:
         names = [name for name in inspect.signature(Augmenter.__init__).parameters if name != "self"]
-        assert list(Augmenter().get_params(deep=False)) == names
+        assert list(Augmenter().get_params(deep=False)) == sorted(names)
         options = PairOptions()
         augmenter = Augmenter(pairs=options, seed=3)
         assert augmenter.get_params(deep=False)["pairs"] is options
@@ -104,7 +110,9 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"shapes": PCA}, "'shapes' is no parameter; pass one of shape"),
+            ({"shapes": PCA}, "'shapes' is no parameter; pass one of pairs"),
+            ({"seed": 3, "shapes": PCA}, "'shapes' is no parameter"),
+            ({"shape__": 1}, "'shape__' is no parameter"),
             ({"seed__levels": 1}, "'seed__levels' is no parameter"),
             ({"shape__level": 1}, "'shape__level' is no parameter; shape has levels"),
             ({"shape__levels": 0}, "levels is 0"),
@@ -162,22 +170,24 @@ class TestBadInput:
 
 
 class TestScikitLearn:
+    def test_is_an_estimator(self) -> None:
+        assert isinstance(Augmenter(), BaseEstimator)
+        with pytest.raises(NotFittedError):
+            Augmenter().draw(0)
+
     def test_clone(self) -> None:
-        base = pytest.importorskip("sklearn.base")
         augmenter = Augmenter(shape=PCA, pairs=PairOptions(residual=ResidualOptions(1, 8)), seed=3).fit(plane())
-        copy = base.clone(augmenter)
+        copy = clone(augmenter)
         assert copy.get_params() == augmenter.get_params()
         assert not hasattr(copy, "model_")
 
     def test_search_over_a_grid(self) -> None:
-        base = pytest.importorskip("sklearn.base")
-        selection = pytest.importorskip("sklearn.model_selection")
         cohort = plane()
-        grid = selection.ParameterGrid({"shape__levels": [1, 3], "shape__coverage": [0.5, 1.0]})
+        grid = ParameterGrid({"shape__levels": [1, 3], "shape__coverage": [0.5, 1.0]})
         scores = []
         for params in grid:
-            folds = selection.KFold(3).split(np.arange(len(cohort)))
-            augmenter = base.clone(Augmenter(threads=1)).set_params(**params)
+            folds = KFold(3).split(np.arange(len(cohort)))
+            augmenter = clone(Augmenter(threads=1)).set_params(**params)
             scores.append(np.mean([augmenter.fit(cohort.subset(a)).score(cohort.subset(b)) for a, b in folds]))
         best = grid[int(np.argmax(scores))]
         assert len(set(scores)) > 1

@@ -21,6 +21,7 @@ EXTRAS = [
     "rich",
     "dask",
     "distributed",
+    "sklearn",
 ]
 NEEDS = {"learning": ["torch", "safetensors", "tqdm"], "plots": ["matplotlib"]}
 
@@ -74,6 +75,20 @@ def test_optional_parts_are_imported_on_demand(name: str) -> None:
     for package in NEEDS[name]:
         pytest.importorskip(package)
     assert getattr(modelaug, name).__name__ == f"modelaug.{name}"
+
+
+def test_the_estimator_needs_scikit_learn() -> None:
+    assert _python("from modelaug import Augmenter; print(Augmenter(seed=2))").strip() == "Augmenter(seed=2)"
+    code = """
+import sys
+sys.modules["sklearn"] = None
+import modelaug
+try:
+    modelaug.Augmenter
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    assert _python(code).strip() == "modelaug.Augmenter needs scikit-learn; run: pip install 'modelaug[sklearn]'"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,19 +1,18 @@
 """Training pairs with dense ground-truth correspondences for image registration, learned from few images.
 
-The names here are the public interface; `learning`, `plots` and the command line need optional dependencies and are
-imported on demand only.
+The names here are the public interface; `learning`, `plots`, `Augmenter` and the command line need optional
+dependencies and are imported on demand only.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelaug import _moved, io, locality
 from modelaug._core import build_config
 from modelaug.data import Cohort, LandmarkObject
 from modelaug.datasets import phantoms
-from modelaug.estimator import Augmenter
 from modelaug.io.files.reading import ModelFileError
 from modelaug.models import (
     Alignment,
@@ -43,13 +42,15 @@ from modelaug.transforms import (
     warp_points,
 )
 
+if TYPE_CHECKING:
+    from modelaug.estimator import Augmenter as Augmenter
+
 __version__: str = build_config()["version"]
 
 __all__ = [
     "AcquisitionOptions",
     "Alignment",
     "AppearanceModel",
-    "Augmenter",
     "BSpline",
     "Cohort",
     "GaussianModel",
@@ -95,6 +96,8 @@ _moved.keep_old_paths()
 def __getattr__(name: str) -> Any:
     if name in _ON_DEMAND:
         return importlib.import_module(f"modelaug.{name}")
+    if name == "Augmenter":
+        return importlib.import_module("modelaug.estimator").Augmenter
     if name in _moved.PATHS:
         return importlib.import_module(f"modelaug.{_moved.PATHS[name]}")
     raise AttributeError(f"module 'modelaug' has no attribute {name!r}")

@@ -1,10 +1,21 @@
-"""Model and pairs in one object with the conventions of scikit-learn, which it does not need."""
+"""The model and its pairs as an estimator of scikit-learn.
+
+Needs scikit-learn, installed by ``pip install modelaug[sklearn]``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.utils.validation import check_is_fitted
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "modelaug.Augmenter needs scikit-learn; run: pip install 'modelaug[sklearn]'", name=error.name
+    ) from None
 
 from modelaug import _checks
 from modelaug.data.cohort import Cohort
@@ -22,16 +33,16 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "spline": SplineOptions,
     "pairs": PairOptions,
 }
+_UNFITTED: Final = "nothing is fitted; call fit(cohort) first"
 _LIMIT: Final = 3.0  # standard deviations; without it independent landmarks would score best
 
 
-class Augmenter:
-    """Learns an `AppearanceModel` and draws pairs from it: ``fit``, ``sample``, ``score``, ``set_params``.
+class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Learn an `AppearanceModel` and draw pairs from it: an estimator of scikit-learn.
 
-    It can be cloned, compared and searched over by what knows scikit-learn's estimators, ``sklearn.base.clone`` and
-    ``sklearn.model_selection.ParameterGrid`` for example. As there, arguments are kept as they are and checked by
-    `fit`; what was learned has a name that ends in an underscore. It is a `PairSource`, too; training from
-    ``synthesizer_`` instead saves copies.
+    ``sklearn.base.clone``, ``sklearn.model_selection.ParameterGrid`` and what else knows estimators can clone, compare
+    and search over it. As there, arguments are kept as they are and checked by `fit`, and what was learned has a name
+    that ends in an underscore. It is a `PairSource`, too; training from ``synthesizer_`` instead saves copies.
 
     Parameters
     ----------
@@ -99,12 +110,6 @@ class Augmenter:
         -------
         Augmenter
             This one.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter is of another kind or out of range, or the cohort cannot be learned from, see
-            `AppearanceModel.fit`.
         """
         _check_cohort(cohort)
         for name, kind in _KINDS.items():
@@ -121,25 +126,13 @@ class Augmenter:
         return self
 
     def draw(self, index: int) -> Pair:
-        """Return pair `index`, a pure function of the cohort, the parameters and the index.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If nothing is fitted, or `index` is not an integer from 0 to 2^64 - 1.
-        """
-        self._check_fitted()
+        """Return pair `index`, a pure function of the cohort, the parameters and the index."""
+        check_is_fitted(self, msg=_UNFITTED)
         return self.synthesizer_.draw(index)
 
     def sample(self, n: int = 1, *, first: int = 0) -> Pair:
-        """Return pairs `first` to ``first + n - 1``, stacked.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If nothing is fitted, `n` is not positive, or `first` is negative.
-        """
-        self._check_fitted()
+        """Return pairs `first` to ``first + n - 1``, stacked."""
+        check_is_fitted(self, msg=_UNFITTED)
         start = _checks.integer("first", first, minimum=0)
         indices = range(start, start + _checks.integer("n", n, minimum=1))
         return self.synthesizer_.batch(indices, threads=self.threads)
@@ -159,13 +152,8 @@ class Augmenter:
         float
             The negative `quality.generalization` of the landmarks, aligned like the training shapes, in voxels of the
             mean frame, by coefficients of at most three standard deviations.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If nothing is fitted, or the landmarks or the spacing are others.
         """
-        self._check_fitted()
+        check_is_fitted(self, msg=_UNFITTED)
         model = self.model_
         _check_cohort(cohort)
         if cohort.spacing.tolist() != model.spacing.tolist():
@@ -184,7 +172,7 @@ class Augmenter:
             Whether to return what is within options as well, such as ``shape__levels``; of options that are None, the
             defaults.
         """
-        found = {name: getattr(self, name) for name in _NAMES}
+        found: dict[str, Any] = super().get_params(deep=False)
         if deep:
             for name, kind in _KINDS.items():
                 found |= _members(name, kind() if found[name] is None else found[name])
@@ -193,45 +181,25 @@ class Augmenter:
     def set_params(self, **params: Any) -> Augmenter:
         """Set parameters by name, such as ``seed=1`` or ``shape__levels=2``; `fit` has to be called after.
 
+        Nothing is changed if there is no parameter of a name, or options do not take a value.
+
         Returns
         -------
         Augmenter
             This one.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there is no parameter of a name, or options do not take a value. Nothing is changed then.
         """
-        changed: dict[str, Any] = {}
-        nested: dict[str, dict[str, Any]] = {}
-        for name, value in params.items():
+        own = self.get_params(deep=False)
+        for name in params:
             head, _, rest = name.partition("__")
-            if head not in _NAMES or (rest and head not in _KINDS):
+            if name not in own and not (rest and head in _KINDS):
                 raise ValueError(f"{name!r} is no parameter; pass one of {', '.join(self.get_params())}")
-            if rest:
-                nested.setdefault(head, {})[rest] = value
-            else:
-                changed[name] = value
+        changed, nested = _by_head(params)
         for head, members in nested.items():
-            current, default = changed.get(head, getattr(self, head)), _KINDS[head]()
+            current, default = changed.get(head, own[head]), _KINDS[head]()
             options = _replaced(head, default if current is None else current, members)
             changed[head] = None if current is None and options == default else options
-        for name, value in changed.items():
-            setattr(self, name, value)
+        super().set_params(**changed)
         return self
-
-    def __repr__(self) -> str:
-        """Return the call that makes it, without what is None."""
-        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
-        return f"Augmenter({', '.join(f'{name}={value!r}' for name, value in given.items())})"
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "model_"):
-            raise ValueError("nothing is fitted; call fit(cohort) first")
-
-
-_NAMES: Final = (*_KINDS, "seed", "threads")
 
 
 def _check_cohort(cohort: Cohort) -> None:
@@ -239,8 +207,21 @@ def _check_cohort(cohort: Cohort) -> None:
         raise TypeError(f"cohort is a {type(cohort).__name__}; pass a Cohort")
 
 
+def _by_head(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return parameters without two underscores in their names, and the others by what is before these."""
+    plain: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in params.items():
+        head, _, rest = name.partition("__")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            plain[name] = value
+    return plain, nested
+
+
 def _members(name: str, options: Any) -> dict[str, Any]:
-    """Return what is within options, and within options within them, by names joined by two underscores."""
+    """Return what is within options, and options within them, by names joined by two underscores."""
     found: dict[str, Any] = {}
     for each in fields(options):
         value = getattr(options, each.name)
@@ -254,17 +235,11 @@ def _replaced(name: str, options: Any, members: Mapping[str, Any]) -> Any:
     """Return options with other values of some members, named as by `_members`."""
     if not is_dataclass(options) or isinstance(options, type):
         raise TypeError(f"{name} is {options!r}; set it to options before what is within them")
+    plain, nested = _by_head(members)
     known = [each.name for each in fields(options)]
-    plain: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
-    for member, value in members.items():
-        head, _, rest = member.partition("__")
-        if head not in known:
-            raise ValueError(f"'{name}__{member}' is no parameter; {name} has {', '.join(known)}")
-        if rest:
-            nested.setdefault(head, {})[rest] = value
-        else:
-            plain[head] = value
+    unknown = next((head for head in (*plain, *nested) if head not in known), None)
+    if unknown is not None:
+        raise ValueError(f"'{name}__{unknown}' is no parameter; {name} has {', '.join(known)}")
     for head, inner in nested.items():
         plain[head] = _replaced(f"{name}__{head}", plain.get(head, getattr(options, head)), inner)
     return replace(options, **plain)
