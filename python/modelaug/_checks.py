@@ -17,23 +17,6 @@ import numpy.typing as npt
 
 from modelaug import _core
 
-__all__ = [
-    "LARGEST_INT",
-    "MOST_THREADS",
-    "choice",
-    "finite",
-    "grid_shape",
-    "integer",
-    "label_range",
-    "number",
-    "options",
-    "output",
-    "path",
-    "spacing",
-    "thread_count",
-]
-
-
 Options = TypeVar("Options")
 
 MOST_THREADS: Final = 1024

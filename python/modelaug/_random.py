@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["Stream", "generator"]
-
 
 class Stream(IntEnum):
     """The numbers of all streams of random numbers, by what is drawn from them.

@@ -21,18 +21,6 @@ from modelaug._checks import MOST_THREADS
 from modelaug.io.files.reading import ModelFileError
 from modelaug.io.files.writing import FolderLostError
 
-__all__ = [
-    "Commands",
-    "SeedOption",
-    "ThreadsOption",
-    "err",
-    "messages_on_stderr",
-    "out",
-    "output_file",
-    "print_table",
-    "progress",
-]
-
 out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 """Results."""
 

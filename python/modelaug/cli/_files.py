@@ -6,8 +6,6 @@ from pathlib import Path
 
 from modelaug.io.files.arrays import Kind, open_archive
 
-__all__ = ["archive_kind"]
-
 
 def archive_kind(path: Path) -> tuple[Kind | None, list[str]]:
     """Return what an ``.npz`` holds, None if it is nothing known, and the names of its arrays; none is unpacked.

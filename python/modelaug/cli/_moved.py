@@ -17,21 +17,6 @@ from modelaug.io.formats.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.transforms.warping import warp
 
-__all__ = [
-    "FIELD_SUFFIXES",
-    "FIGURE_SUFFIXES",
-    "IMAGE_OUTPUTS",
-    "LABEL_OUTPUTS",
-    "beside",
-    "check_image_fits",
-    "check_labels_fit",
-    "label_suffix",
-    "moved_labels",
-    "write_labels",
-    "write_moved_image",
-    "write_points",
-]
-
 FIELD_SUFFIXES: Final = (".npz", ".flo", *ITK_SUFFIXES)
 FIGURE_SUFFIXES: Final = (".png", ".pdf", ".svg")
 IMAGE_OUTPUTS: Final = (".npy", *PICTURE_SUFFIXES, *ITK_SUFFIXES)

@@ -11,8 +11,6 @@ import typer
 
 from modelaug import AcquisitionOptions, PairOptions, ResidualOptions
 
-__all__ = ["PairSettings", "parse_pair_options", "parse_settings"]
-
 Options = TypeVar("Options")
 
 PairSettings = Annotated[

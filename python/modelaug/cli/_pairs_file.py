@@ -16,8 +16,6 @@ from modelaug.io.files.reading import ModelFileError, read_text, refusing
 from modelaug.io.images import IMAGE_SUFFIXES
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
 
-__all__ = ["FILE_COLUMNS", "PairRow", "read_pairs"]
-
 _LONGEST: Final = 1000  # characters of a path
 
 FILE_COLUMNS: Final = ("fixed", "moving", "labels_fixed", "labels_moving", "points_fixed", "mask")

@@ -21,18 +21,6 @@ from modelaug.io.images import read_in_space, read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.transforms.warping import warp_points
 
-__all__ = [
-    "Pair",
-    "Picture",
-    "as_picture",
-    "labels_of",
-    "leads_inside",
-    "led_into",
-    "mask_of",
-    "moved_points",
-    "points_of",
-]
-
 _KINDS: Final = {2: "a plane", 3: "a volume"}
 _PARALLEL: Final = 1e-5
 _SAME: Final = 1e-3  # voxels by which places may differ that are the same

@@ -25,8 +25,6 @@ from modelaug.io.files.writing import remove_leftovers
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork
 
-__all__ = ["RESULTS", "register_folder"]
-
 RESULTS: Final = "results.csv"
 
 _FIGURES: Final = (

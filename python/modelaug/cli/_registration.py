@@ -45,18 +45,6 @@ if TYPE_CHECKING:
 
     from modelaug.learning import RegistrationNetwork
 
-__all__ = [
-    "TRANSFORMS",
-    "Job",
-    "Outcome",
-    "Settings",
-    "carry_out",
-    "choose_device",
-    "load_network",
-    "parse_grid",
-    "read_images",
-]
-
 TRANSFORMS: Final[tuple[Transform, ...]] = get_args(Transform)
 """Kinds of affine registration."""
 

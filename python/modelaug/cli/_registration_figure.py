@@ -12,8 +12,6 @@ from modelaug.plots.figures import Panels, caption, frame_axes, show_image
 from modelaug.plots.flow import flow_radius, plot_flow, plot_grid
 from modelaug.plots.pairs import color_legend, overlay, warped_image
 
-__all__ = ["draw"]
-
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
 

@@ -12,8 +12,6 @@ from modelaug.cli._console import print_table
 from modelaug.evaluation import dice, hausdorff_distance
 from modelaug.evaluation.overlap import histogram, structure_ids
 
-__all__ = ["Scores", "mean_score", "print_scores", "score_labels"]
-
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer[Any]]
 

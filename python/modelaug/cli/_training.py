@@ -17,17 +17,6 @@ from modelaug.io.files.writing import remove_leftovers
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork, TrainOptions
 
-__all__ = [
-    "BatchSize",
-    "Kind",
-    "LearningRate",
-    "Width",
-    "default_batch",
-    "new_network",
-    "training_folder",
-    "training_options",
-]
-
 _LOSSES = "losses.png"
 
 LearningRate = Annotated[

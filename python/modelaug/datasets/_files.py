@@ -17,17 +17,6 @@ from modelaug.data.scans import Scan
 from modelaug.io.files.reading import ModelFileError
 from modelaug.io.images import read_image, read_voxels
 
-__all__ = [
-    "as_labels",
-    "at_fraction",
-    "choose_subjects",
-    "prepare_slice",
-    "read_labels",
-    "read_volume",
-    "root_folder",
-    "slice_with",
-]
-
 
 def root_folder(folder: str | Path) -> Path:
     """Return the folder that a user named.

@@ -33,8 +33,6 @@ from modelaug.learning.sampling import warp_images
 from modelaug.learning.storage import write_card
 from modelaug.synthesis import PairSource
 
-__all__ = ["fit"]
-
 _INPUTS: Final = ("image1", "image2", "flow", "weight")
 _LABELS: Final = ("labels1", "labels2")
 

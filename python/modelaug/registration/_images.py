@@ -10,8 +10,6 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.transforms.fields import check_field
 
-__all__ = ["checked_contrast", "image_channels", "images_on_one_grid", "mask_weights", "number_of_axes"]
-
 Image = npt.NDArray[np.float32]
 
 _MOST_COLOURS: Final = 4

@@ -22,8 +22,6 @@ from modelaug.datasets.phantoms._drawing import (
     subject_rng,
 )
 
-__all__ = ["blobs3d"]
-
 EXTENT = 128.0  # field of view, mm
 MARGIN = 10.0  # no landmark comes closer to the border, mm
 GAP = 2.5  # between the organ and its neighbour, mm

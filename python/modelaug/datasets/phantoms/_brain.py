@@ -29,8 +29,6 @@ from modelaug.datasets.phantoms._drawing import (
 )
 from modelaug.transforms.polylines import Polyline
 
-__all__ = ["brain"]
-
 EXTENT = 236.0  # field of view, mm
 OUTLINE = 15  # landmarks on each quarter of the outline
 POLES = 4  # landmarks on each inner structure

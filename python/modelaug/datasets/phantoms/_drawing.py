@@ -16,22 +16,6 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.transforms.lattices import basis_matrix
 
-__all__ = [
-    "ANGLES",
-    "Canvas",
-    "Frame",
-    "RadialCurve",
-    "bounded_normal",
-    "bump",
-    "checked_shape",
-    "coverage",
-    "fourier_noise",
-    "polar",
-    "rician",
-    "subject_rng",
-    "turned",
-]
-
 Array = npt.NDArray[np.float64]
 
 # Angles at which star-shaped curves are tabulated; interpolating linearly between them errs by less than 1e-4 radii.

@@ -12,8 +12,6 @@ from modelaug.datasets.phantoms import _heart_image
 from modelaug.datasets.phantoms._drawing import Frame, checked_shape, subject_rng
 from modelaug.datasets.phantoms._heart_anatomy import ENDOCARDIUM, EPICARDIUM, EXTENT, RIGHT, HeartAnatomy
 
-__all__ = ["heart"]
-
 
 def heart(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort:
     """Generate hearts that look like mid-ventricular short-axis cine MRI at end-diastole.

@@ -19,8 +19,6 @@ from modelaug.datasets.phantoms._drawing import (
 )
 from modelaug.transforms.polylines import Polyline
 
-__all__ = ["ENDOCARDIUM", "EPICARDIUM", "EXTENT", "RIGHT", "HeartAnatomy"]
-
 EXTENT = 256.0  # field of view, mm
 MARGIN = 24.0  # no landmark comes closer to the border, mm
 RIGHT_VENTRICLE, MYOCARDIUM, CAVITY = 1, 2, 3

@@ -22,8 +22,6 @@ from modelaug.datasets.phantoms._drawing import (
 )
 from modelaug.datasets.phantoms._heart_anatomy import HeartAnatomy
 
-__all__ = ["paint"]
-
 
 @dataclass(frozen=True)
 class Tissues:
