@@ -48,5 +48,8 @@ def test_the_runner_tells_who_is_killed() -> None:
     assert try_mutant(deadly, limit=120).killer == "mutants/test_probe.py::test_attempts_differ"
     with pytest.raises(MutantError, match="did not run"):
         try_mutant(
-            HARMLESS._replace(old='__all__ = ["Stream", "generator"]', new="raise ValueError", tests=test), limit=120
+            HARMLESS._replace(
+                old="class Stream(IntEnum):\n", new="raise ValueError\nclass Stream(IntEnum):\n", tests=test
+            ),
+            limit=120,
         )
