@@ -50,6 +50,7 @@ _EXTRAS: Final = {
     "imagecodecs": "io",
     "tomli": "io",
     "contourpy": "io",
+    "tomli_w": "io",
     "dask": "distributed",
     "distributed": "distributed",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -215,33 +214,21 @@ def write_description(description: CohortDescription, *, finished: bool = True) 
 
 def encode_description(description: CohortDescription, *, finished: bool) -> bytes:
     """Return what `write_description` writes; what is done to the images only if there is something."""
-    lines = [] if finished else [f"{_UNFINISHED} = true"]
-    lines += [
-        f"{key} = {_value(getattr(description, key))}"
-        for key in (*_PATTERNS, "subjects", "voxel_size", "history")
-        if getattr(description, key) is not None
-    ]
-    if description.relabel:
-        lines += ["", "[relabel]", *(f"{old} = {new}" for old, new in description.relabel.items())]
+    import tomli_w
+
     defaults = PreparationOptions()
-    steps = {
-        each.name: getattr(description.preparation, each.name)
-        for each in fields(PreparationOptions)
-        if getattr(description.preparation, each.name) != getattr(defaults, each.name)
-    }
-    if steps:
-        lines += ["", "[preparation]", *(f"{key} = {_value(value)}" for key, value in steps.items())]
-    for each in description.objects or ():
-        first, count = each.indices[0], len(each.indices)
-        whole = each.indices == tuple(range(first, first + count))
-        indices = _value(f"{first}:{first + count}" if whole else each.indices)
-        lines += ["", "[[objects]]", f"name = {_value(each.name)}", f"kind = {_value(each.kind)}"]
-        lines += [f"landmarks = {indices}"]
-    return ("\n".join(lines) + "\n").encode()
+    steps = {each.name: getattr(description.preparation, each.name) for each in fields(PreparationOptions)}
+    values: dict[str, Any] = {} if finished else {_UNFINISHED: True}
+    values |= {key: getattr(description, key) for key in (*_PATTERNS, "subjects", "voxel_size", "history")}
+    values["relabel"] = {str(old): new for old, new in description.relabel.items()}
+    values["preparation"] = {key: value for key, value in steps.items() if value != getattr(defaults, key)}
+    values["objects"] = [
+        {"name": each.name, "kind": each.kind, "landmarks": _shortest(each.indices)}
+        for each in description.objects or ()
+    ]
+    return tomli_w.dumps({key: value for key, value in values.items() if value not in (None, {}, [])}).encode()
 
 
-def _value(value: Any) -> str:
-    """Return a value in TOML; its strings are those of JSON but for one character."""
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
+def _shortest(indices: tuple[int, ...]) -> str | tuple[int, ...]:
+    first, end = indices[0], indices[0] + len(indices)
+    return f"{first}:{end}" if indices == tuple(range(first, end)) else indices
