@@ -30,7 +30,7 @@ void fit_affine(int d, const double* sites, const double* values, const double* 
 
     // A singular value is the sites' root mean square spread along a direction, in voxels.
     const Eigen::JacobiSVD<Eigen::MatrixXd> svd(centred, Eigen::ComputeThinU | Eigen::ComputeThinV);
-    const Eigen::VectorXd spread = svd.singularValues();
+    const Eigen::VectorXd& spread = svd.singularValues();
     const Eigen::VectorXd inverse = (spread.array() > kSmallestSpread).select(spread.cwiseInverse(), 0.0);
     const Eigen::MatrixXd linear =
         svd.matrixV() * inverse.asDiagonal() * svd.matrixU().transpose() * target;  // (d, components)
