@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from modelaug.learning import AugmentOptions, FlowNetS, LossOptions, TrainOptions, load_network, read_card
 from tests.examples import heart_model
 from tests.learning.runs import WIDTH, Untouchable, rows, run
-from tests.learning.toys import Translations
+from tests.learning.toys import Interrupted, Translations
 
 pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo"),
@@ -49,12 +50,19 @@ COMMAND_LINE = all(importlib.util.find_spec(name) for name in ("typer", "rich"))
 
 
 def work(out: str) -> None:
-    """Train, as a process among others; keep what this one ends with. Then train by the command line."""
+    """Train, as a process among others; keep what this one ends with. Train again, with an end between; by command."""
     torch.set_num_threads(1)
     run(Translations(GRID), Path(out) / "before", dataclasses.replace(OPTIONS, steps=1))  # a program may train again
     network = run(Translations(GRID), Path(out) / "net", OPTIONS)
     run(Untouchable(), Path(out) / "net", OPTIONS)
     torch.save(network.state_dict(), Path(out) / f"rank{os.environ['RANK']}.pt")
+    # Pair 5 is the second process's of the third step; the first one, which writes, is not asked to end.
+    try:
+        run(Interrupted(5, lambda: os.kill(os.getpid(), signal.SIGTERM), GRID), Path(out) / "ended", OPTIONS)
+    except SystemExit as end:
+        noted = torch.load(Path(out) / "ended" / "last.ckpt", weights_only=True)["step"], end.code
+        ended = run(Translations(GRID), Path(out) / "ended", OPTIONS)
+        torch.save({"ended": noted, **ended.state_dict()}, Path(out) / f"ended{os.environ['RANK']}.pt")
     if COMMAND_LINE:
         from modelaug.__main__ import main
 
@@ -85,6 +93,14 @@ def test_two_processes_of_the_command(launched: tuple[Path, str]) -> None:
     assert len(printed.splitlines()) == 1
     assert read_card(folder / "command")["processes"] == 2
     assert read_card(folder / "command")["finished"] is True
+
+
+def test_one_that_is_asked_to_end_ends_all_and_they_go_on_exactly(launched: tuple[Path, str]) -> None:
+    folder, _ = launched
+    for rank in range(2):
+        whole, parts = (torch.load(folder / f"{name}{rank}.pt", weights_only=True) for name in ("rank", "ended"))
+        assert parts.pop("ended") == (3, 128 + signal.SIGTERM)
+        assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
 
 
 def test_two_processes_are_one_with_twice_the_batch(launched: tuple[Path, str], tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ class Batched(Translations):
 class Interrupted(Translations):
     """The same until pair `limit` is drawn, when `interruption` is called."""
 
-    def __init__(self, limit: int, interruption: Callable[[], object]) -> None:
-        super().__init__()
+    def __init__(self, limit: int, interruption: Callable[[], object], grid: tuple[int, int] = (64, 64)) -> None:
+        super().__init__(grid)
         self.limit, self.interruption = limit, interruption
 
     def draw(self, index: int) -> Pair:
