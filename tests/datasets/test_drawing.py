@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from modelaug.datasets.phantoms._blobs import _harmonics, fibonacci_directions
+from modelaug.datasets.phantoms._blobs import _harmonics
 from modelaug.datasets.phantoms._drawing import (
     ANGLES,
     Canvas,
@@ -20,6 +20,7 @@ from modelaug.datasets.phantoms._drawing import (
     rician,
     subject_rng,
 )
+from modelaug.transforms.directions import sphere_directions
 
 
 def test_pixel_centres_and_edges() -> None:
@@ -87,7 +88,7 @@ def test_rician_noise_lifts_the_background() -> None:
 
 
 def test_harmonics_are_orthonormal_on_the_sphere() -> None:
-    directions = fibonacci_directions(4000)
+    directions = sphere_directions(4000)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
     values = np.array(list(_harmonics(*directions.T)))
     np.testing.assert_allclose(values @ values.T / 4000, np.eye(15), atol=5e-3)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug.baselines.affine import random_rotation
+from modelaug.transforms.directions import sphere_directions
 
 __all__ = ["Outline", "draw_outline"]
 
@@ -232,7 +233,7 @@ def _draw_body(rng: np.random.Generator, radius: float) -> _Body:
     waves = rng.standard_normal((_AXES, len(_WAVES))) / np.sqrt(np.arange(1, len(_WAVES) + 1)) @ _WAVES
     total = rng.uniform(0.1, 0.6) if rng.random() < 0.75 else 0.0
     stretch, _ = _draw_stretch(rng, 3)
-    directions = _spiral(_DIRECTIONS)
+    directions = sphere_directions(_DIRECTIONS)
     heights = np.polynomial.polynomial.polyval(axes @ directions.T, waves.T[:, :, None], tensor=False).sum(axis=0)
     factor = total / np.abs(heights).max()
     surface = radius * (1 + factor * heights)[:, None] * directions
@@ -267,16 +268,7 @@ def _draw_sides(rng: np.random.Generator) -> tuple[Array, float]:
 
 def _draw_faces(rng: np.random.Generator) -> Array:
     """Return the normals (s, 3) of a polyhedron's six to twelve faces, all around."""
-    regular = _spiral(int(rng.integers(6, 13)))
+    regular = sphere_directions(int(rng.integers(6, 13)))
     # Turned by less than 7 degrees: even of six, one is within 70 degrees of any direction, so that no corner is far.
     normals = regular + rng.uniform(-0.07, 0.07, size=regular.shape)
     return np.asarray(normals / np.sqrt((normals**2).sum(axis=1, keepdims=True)))
-
-
-@functools.cache
-def _spiral(count: int) -> Array:
-    """Return unit vectors (count, 3) all around: along a spiral from pole to pole, turned by the golden angle each."""
-    steps = np.arange(count) + 0.5
-    height, turn = 1 - 2 * steps / count, steps * math.pi * (3 - math.sqrt(5))
-    ring = np.sqrt(1 - height**2)
-    return np.stack([height, ring * np.cos(turn), ring * np.sin(turn)], axis=1)

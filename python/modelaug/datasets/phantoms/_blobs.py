@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from modelaug import _checks
-from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort
 from modelaug.datasets.phantoms._drawing import (
     Array,
     Frame,
+    Subject,
     bounded_normal,
     checked_shape,
     coverage,
+    draw_cohort,
     rician,
-    subject_rng,
 )
+from modelaug.transforms.directions import sphere_directions
 
 EXTENT = 128.0  # field of view, mm
 MARGIN = 10.0  # no landmark comes closer to the border, mm
@@ -58,15 +59,6 @@ def _sum_harmonics(coefficients: Array, directions: Sequence[Array]) -> Array:
     return total
 
 
-def fibonacci_directions(count: int) -> Array:
-    """Return `count` unit vectors (count, 3) spread evenly over the sphere, on a spherical Fibonacci lattice."""
-    steps = np.arange(count) + 0.5
-    height = 1 - 2 * steps / count
-    turn = steps * math.pi * (3 - math.sqrt(5))
-    ring = np.sqrt(1 - height**2)
-    return np.stack([height, ring * np.cos(turn), ring * np.sin(turn)], axis=1)
-
-
 @dataclass(frozen=True)
 class BlobsAnatomy:
     """Surfaces of one subject, in mm; each is star-shaped about a centre.
@@ -102,7 +94,7 @@ class BlobsAnatomy:
         towards /= np.linalg.norm(towards)
 
         # The neighbour moves away from the organ until no point of its surface is nearer than the gap.
-        directions = fibonacci_directions(500)
+        directions = sphere_directions(500)
         distance = float(sizes[0])
         while True:
             anatomy = cls(np.array([centre, centre + distance * towards]), rotation, sizes, coefficients)
@@ -185,20 +177,15 @@ def blobs3d(n: int, *, shape: Sequence[int] = (64, 64, 64), seed: int = 0) -> Co
     TypeError, ValueError
         If `n` or `seed` is no suitable integer, or `shape` is not three integers of at least 24.
     """
-    n = _checks.integer("n", n, minimum=1)
-    seed = _checks.integer("seed", seed, minimum=0, maximum=2**64 - 1)
     frame = Frame(checked_shape(shape, 3, 24), EXTENT)
-    images = np.empty((n, *frame.grid), dtype=np.float32)
-    labels: npt.NDArray[np.uint8] = np.zeros((n, *frame.grid), dtype=np.uint8)
-    landmarks = np.empty((n, len(NAMES) * COUNT, 3))
-    mesh, directions = frame.mesh(), fibonacci_directions(COUNT)
-    for i in range(n):
-        rng = subject_rng(seed, i)
-        anatomy = BlobsAnatomy.draw(rng)
-        landmarks[i] = frame.pixels(np.concatenate([anatomy.points(k, directions) for k in range(len(NAMES))]))
-        levels = anatomy.levels(mesh)
-        for k, level in enumerate(levels):
-            labels[i][level <= 0] = k + 1
-        images[i] = _paint(levels, frame, rng)
-    objects = [LandmarkObject(name, tuple(range(k * COUNT, (k + 1) * COUNT)), "points") for k, name in enumerate(NAMES)]
-    return Cohort(images, landmarks, labels=labels, objects=objects, spacing=frame.spacing)
+    return draw_cohort(n, seed, frame, [(name, COUNT, "points") for name in NAMES], _draw)
+
+
+def _draw(rng: np.random.Generator, frame: Frame, mesh: list[Array]) -> Subject:
+    anatomy = BlobsAnatomy.draw(rng)
+    landmarks = np.concatenate([anatomy.points(k, sphere_directions(COUNT)) for k in range(len(NAMES))])
+    levels = anatomy.levels(mesh)
+    labels: npt.NDArray[np.uint8] = np.zeros(frame.grid, dtype=np.uint8)
+    for k, level in enumerate(levels):
+        labels[level <= 0] = k + 1
+    return landmarks, labels, _paint(levels, frame, rng)

@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from modelaug import _checks
-from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort
 from modelaug.datasets.phantoms._drawing import (
     ANGLES,
     Array,
     Canvas,
     Frame,
     RadialCurve,
+    Subject,
     bounded_normal,
     checked_shape,
     coverage,
+    draw_cohort,
     fourier_noise,
     polar,
     rician,
-    subject_rng,
     turned,
 )
 from modelaug.transforms.polylines import Polyline
@@ -229,22 +229,10 @@ def brain(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
     TypeError, ValueError
         If `n` or `seed` is no suitable integer, or `shape` is not two integers of at least 48.
     """
-    n = _checks.integer("n", n, minimum=1)
-    seed = _checks.integer("seed", seed, minimum=0, maximum=2**64 - 1)
-    frame = Frame(checked_shape(shape, 2, 48), EXTENT)
-    images = np.empty((n, *frame.grid), dtype=np.float32)
-    labels = np.empty((n, *frame.grid), dtype=np.uint8)
-    inner = 2 * len(STRUCTURES) * POLES
-    landmarks = np.empty((n, 4 * OUTLINE + inner, 2))
-    mesh = frame.mesh()
-    for i in range(n):
-        rng = subject_rng(seed, i)
-        anatomy = BrainAnatomy.draw(rng)
-        landmarks[i] = frame.pixels(anatomy.landmarks())
-        labels[i] = anatomy.labels(mesh)
-        images[i] = _paint(anatomy, frame, rng)
-    objects = [
-        LandmarkObject("outline", tuple(range(4 * OUTLINE)), "closed"),
-        LandmarkObject("inner", tuple(range(4 * OUTLINE, 4 * OUTLINE + inner)), "points"),
-    ]
-    return Cohort(images, landmarks, labels=labels, objects=objects, spacing=frame.spacing)
+    frame, inner = Frame(checked_shape(shape, 2, 48), EXTENT), 2 * len(STRUCTURES) * POLES
+    return draw_cohort(n, seed, frame, [("outline", 4 * OUTLINE, "closed"), ("inner", inner, "points")], _draw)
+
+
+def _draw(rng: np.random.Generator, frame: Frame, mesh: list[Array]) -> Subject:
+    anatomy = BrainAnatomy.draw(rng)
+    return anatomy.landmarks(), anatomy.labels(mesh), _paint(anatomy, frame, rng)

@@ -7,16 +7,19 @@ its seed and index only. Points are ``(row, column)`` or ``(plane, row, column)`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug.data.cohort import Cohort, LandmarkObject, ObjectKind
 from modelaug.transforms.lattices import basis_matrix
 
 Array = npt.NDArray[np.float64]
+Subject = tuple[Array, npt.NDArray[np.uint8], Array]
+"""Landmarks (m, d) in mm, labels (*grid) and image (*grid) of a subject."""
 
 # Angles at which star-shaped curves are tabulated; interpolating linearly between them errs by less than 1e-4 radii.
 ANGLES: Array = np.linspace(0.0, 2 * math.pi, 1440, endpoint=False)
@@ -207,3 +210,38 @@ def rician(rng: np.random.Generator, image: Array, sigma: float) -> Array:
     real, imaginary = rng.standard_normal((2, *image.shape)) * sigma
     noisy: Array = np.hypot(image + real, imaginary)
     return noisy
+
+
+def draw_cohort(
+    n: int,
+    seed: int,
+    frame: Frame,
+    objects: Sequence[tuple[str, int, ObjectKind]],
+    draw: Callable[[np.random.Generator, Frame, list[Array]], Subject],
+) -> Cohort:
+    """Return a cohort of `n` subjects, each drawn with a generator of its own.
+
+    Parameters
+    ----------
+    n, seed
+        As users pass them.
+    frame
+    objects
+        Name, number of landmarks and kind of each object, in the order of the landmarks.
+    draw
+        Makes a subject, given its generator, the frame and the frame's mesh.
+    """
+    n = _checks.integer("n", n, minimum=1)
+    seed = _checks.integer("seed", seed, minimum=0, maximum=2**64 - 1)
+    ends = np.cumsum([0, *(count for _, count, _ in objects)]).tolist()
+    images = np.empty((n, *frame.grid), dtype=np.float32)
+    labels = np.empty((n, *frame.grid), dtype=np.uint8)
+    landmarks = np.empty((n, ends[-1], len(frame.grid)))
+    mesh = frame.mesh()
+    for i in range(n):
+        points, labels[i], images[i] = draw(subject_rng(seed, i), frame, mesh)
+        landmarks[i] = frame.pixels(points)
+    groups = [
+        LandmarkObject(name, tuple(range(ends[k], ends[k + 1])), kind) for k, (name, _, kind) in enumerate(objects)
+    ]
+    return Cohort(images, landmarks, labels=labels, objects=groups, spacing=frame.spacing)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelaug import _checks
-from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort
 from modelaug.datasets.phantoms import _heart_image
-from modelaug.datasets.phantoms._drawing import Frame, checked_shape, subject_rng
+from modelaug.datasets.phantoms._drawing import Array, Frame, Subject, checked_shape, draw_cohort
 from modelaug.datasets.phantoms._heart_anatomy import ENDOCARDIUM, EPICARDIUM, EXTENT, RIGHT, HeartAnatomy
 
 
@@ -49,20 +48,11 @@ def heart(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
     >>> [each.name for each in hearts.objects]
     ['lv_epicardium', 'lv_endocardium', 'rv_endocardium']
     """
-    n = _checks.integer("n", n, minimum=1)
-    seed = _checks.integer("seed", seed, minimum=0, maximum=2**64 - 1)
+    parts = {"lv_epicardium": EPICARDIUM, "lv_endocardium": ENDOCARDIUM, "rv_endocardium": RIGHT}
     frame = Frame(checked_shape(shape, 2, 48), EXTENT)
-    images = np.empty((n, *frame.grid), dtype=np.float32)
-    labels = np.empty((n, *frame.grid), dtype=np.uint8)
-    landmarks = np.empty((n, sum(EPICARDIUM + ENDOCARDIUM + RIGHT), 2))
-    mesh = frame.mesh()
-    for i in range(n):
-        rng = subject_rng(seed, i)
-        anatomy = HeartAnatomy.draw(rng)
-        landmarks[i] = frame.pixels(anatomy.landmarks())
-        labels[i] = anatomy.labels(mesh)
-        images[i] = _heart_image.paint(anatomy, frame, rng)
-    ends = np.cumsum([0, sum(EPICARDIUM), sum(ENDOCARDIUM), sum(RIGHT)])
-    names = ("lv_epicardium", "lv_endocardium", "rv_endocardium")
-    objects = [LandmarkObject(name, tuple(range(ends[k], ends[k + 1])), "closed") for k, name in enumerate(names)]
-    return Cohort(images, landmarks, labels=labels, objects=objects, spacing=frame.spacing)
+    return draw_cohort(n, seed, frame, [(name, sum(counts), "closed") for name, counts in parts.items()], _draw)
+
+
+def _draw(rng: np.random.Generator, frame: Frame, mesh: list[Array]) -> Subject:
+    anatomy = HeartAnatomy.draw(rng)
+    return anatomy.landmarks(), anatomy.labels(mesh), _heart_image.paint(anatomy, frame, rng)

@@ -1,0 +1,25 @@
+"""Directions all around: unit vectors spread evenly over the sphere."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["sphere_directions"]
+
+
+@functools.cache
+def sphere_directions(count: int) -> npt.NDArray[np.float64]:
+    """Return unit vectors (count, 3) spread evenly over the sphere: a spherical Fibonacci lattice, read-only.
+
+    They lie along a spiral from pole to pole, each turned by the golden angle against the one before.
+    """
+    steps = np.arange(count) + 0.5
+    height, turn = 1 - 2 * steps / count, steps * math.pi * (3 - math.sqrt(5))
+    ring = np.sqrt(1 - height**2)
+    directions = np.stack([height, ring * np.cos(turn), ring * np.sin(turn)], axis=1)
+    directions.flags.writeable = False
+    return directions
