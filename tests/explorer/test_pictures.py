@@ -10,7 +10,8 @@ pytest.importorskip("contourpy")
 pytest.importorskip("matplotlib")
 
 from modelaug import PairSynthesizer
-from modelaug.explorer.pictures import grid_lines, pictures
+from modelaug.explorer.pictures import pictures
+from modelaug.plots.flow import grid_cell, grid_lines
 from tests.examples import heart_model
 
 
@@ -41,7 +42,8 @@ def test_lines_of_the_grid_are_where_coordinates_are_multiples() -> None:
     grid = (30, 44)
     rows, columns = np.indices(grid).astype(float)
     u = np.stack([0.2 * columns, 0.1 * rows])
-    lines = grid_lines(u, cells=11)
+    rows, columns = grid_lines(u, grid_cell(grid, 11))
+    lines = rows + columns
     assert len(lines) >= 15
     for line in lines:
         r, c = line.T

@@ -24,7 +24,8 @@ from modelaug import (
     warp,
 )
 from modelaug.explorer import ExplorerState, ModelChoice, ModePairs, PairRenderer
-from modelaug.explorer.pictures import PANELS, contours, grey_limits, grid_lines, pictures
+from modelaug.explorer.pictures import PANELS, contours, grey_limits, pictures
+from modelaug.plots.flow import grid_cell, grid_lines
 from tests.examples import heart_model, hearts, one_line, plane_model, same_pairs, volume, volume_model
 
 OPTIONS = PairOptions(
@@ -188,8 +189,9 @@ class TestPictures:
     def test_grid_lines_are_where_the_moving_grid_lands(self, size: tuple[int, int]) -> None:
         shift = np.zeros((2, *size))
         shift[0], shift[1] = 2.5, -0.5
-        lines = grid_lines(shift, cells=3)
-        cell = round(max(size) / 3)
+        cell = grid_cell(size, 3)
+        assert cell == round(max(size) / 3)
+        lines = [line for part in grid_lines(shift, cell, stride=1 + max(size) // 200) for line in part]
         ups = [line for line in lines if np.ptp(line[:, 0]) < 1e-6]
         rows = sorted(float(line[0, 0]) for line in ups)
         columns = sorted(float(line[0, 1]) for line in lines if np.ptp(line[:, 1]) < 1e-6)
@@ -198,6 +200,6 @@ class TestPictures:
         np.testing.assert_allclose(columns, [k * cell + 0.5 for k in (0, 1, 2, 3) if k * cell + 0.5 <= size[1] - 1])
 
     def test_grid_of_one_row(self) -> None:
-        assert grid_lines(np.zeros((2, 1, 9))) == []
-        assert grid_lines(np.zeros((2, 9, 1))) == []
-        grid_lines(np.zeros((2, 300, 2)))
+        assert grid_lines(np.zeros((2, 1, 9)), 1) == ([], [])
+        assert grid_lines(np.zeros((2, 9, 1)), 1) == ([], [])
+        grid_lines(np.zeros((2, 300, 2)), 15, stride=2)

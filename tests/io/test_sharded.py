@@ -133,7 +133,7 @@ def test_hostile_shards(folder: Path, change: Callable[[Arrays], Any]) -> None:
 def test_training_on_files(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     from modelaug import learning
-    from modelaug.learning.options import HELD_OUT
+    from modelaug.synthesis.pairs import HELD_OUT
 
     assert HELD_OUT == END
     options = learning.TrainOptions(steps=3, batch_size=4, validation_pairs=3, validate_every=3)

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from modelaug.learning import end_point_error, estimate_flow, load_network, read_card
-from modelaug.learning.options import HELD_OUT
+from modelaug.synthesis.pairs import HELD_OUT
 from tests.learning.runs import SHORT, check_same, run
 from tests.learning.toys import Interrupted, Translations
 

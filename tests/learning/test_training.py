@@ -36,7 +36,7 @@ from modelaug.learning import (
     read_card,
     train,
 )
-from modelaug.learning.options import HELD_OUT
+from modelaug.synthesis.pairs import HELD_OUT
 from tests.learning.runs import ONE, SHORT, WIDTH, Untouchable, check_same, first_loss, rows, run
 from tests.learning.toys import Batched, Hostile, Interrupted, Translations
 

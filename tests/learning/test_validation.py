@@ -14,8 +14,8 @@ pytest.importorskip("safetensors")
 import torch
 
 from modelaug.learning import FlowNetS, estimate_flow, read_card, train
-from modelaug.learning.options import HELD_OUT
 from modelaug.synthesis import Pair, stack_pairs
+from modelaug.synthesis.pairs import HELD_OUT
 from tests.learning.runs import SHORT, WIDTH
 from tests.learning.toys import Translations
 

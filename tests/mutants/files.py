@@ -220,8 +220,8 @@ MUTANTS: Final = (
     Mutant(
         "held-out pairs counted from the first",
         "io/shards/source.py",
-        "return self._count - (_END - index)",
-        "return _END - index - 1",
+        "return self._count - (HELD_OUT - index)",
+        "return HELD_OUT - index - 1",
         ("io/test_sharded.py",),
     ),
     Mutant(

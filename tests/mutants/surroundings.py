@@ -135,7 +135,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "lines of the explorer's grid with rows across",
-        "explorer/pictures.py",
+        "plots/flow.py",
         "lines += [np.asarray(line)[:, ::-1] for line in maker.lines(level)]",
         "lines += [np.asarray(line) for line in maker.lines(level)]",
         ("explorer/test_pictures.py",),

@@ -20,6 +20,7 @@ from modelaug.correspondence import (
     landmarks_from_labels,
     read_recipe,
 )
+from modelaug.data.cohort import subject_names
 from modelaug.data.scans import Scan, check_common_grid, cohort_from_scans
 from modelaug.io import Geometry, read_scans
 from modelaug.io.cohorts.cohorts import parse_preparation
@@ -114,10 +115,11 @@ def _of_archive(path: Path) -> list[Scan]:
         arrays = {name: archive.read(name, most=most, text=True) for name in known}
         images, labels = arrays["images"], arrays["labels"]
         n = len(np.atleast_1d(labels))
-        names = list(map(str, arrays["names"].ravel())) if "names" in arrays else [f"{i:03d}" for i in range(n)]
-        for name, count in (("images", len(np.atleast_1d(images))), ("names", len(names))):
-            if count != n:
-                raise ValueError(f"{name} holds {count} subjects but labels {n}; write one of each per subject")
+        names = subject_names(arrays["names"].ravel() if "names" in arrays else None, n)
+        if len(np.atleast_1d(images)) != n:
+            raise ValueError(
+                f"images holds {len(np.atleast_1d(images))} subjects but labels {n}; write one of each per subject"
+            )
         steps = parse_preparation(str(arrays["preparation"]), path) if "preparation" in arrays else {}
         geometry = Geometry(arrays.get("spacing", np.ones(labels.ndim - 1)))
         return [

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.correspondence.contours import Array
-from modelaug.data.cohort import LandmarkObject
+from modelaug.data.cohort import LandmarkObject, subject_names
 from modelaug.models.alignment import procrustes
 from modelaug.transforms.polylines import polygon_area
 
@@ -63,9 +63,7 @@ def check_correspondence(
     wrong = next((i for each in objects for i in each.indices if i >= m), None)
     if wrong is not None:
         raise ValueError(f"objects name landmark {wrong} of {m}; pass the objects of these landmarks")
-    called = [f"{i:03d}" for i in range(n)] if names is None else list(map(str, names))
-    if len(called) != n:
-        raise ValueError(f"names holds {len(called)} names for {n} subjects; pass one each")
+    called = subject_names(names, n)
     points = points * _checks.spacing("spacing", spacing, d)
     if n < _FEWEST or m < 2:
         return []

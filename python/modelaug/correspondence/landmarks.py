@@ -14,7 +14,7 @@ from modelaug.correspondence.anchors import Scene
 from modelaug.correspondence.checks import check_correspondence
 from modelaug.correspondence.contours import Array, Contour, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
-from modelaug.data.cohort import LandmarkObject
+from modelaug.data.cohort import LandmarkObject, subject_names
 
 __all__ = ["Correspondence", "landmarks_from_labels"]
 
@@ -92,9 +92,7 @@ def landmarks_from_labels(
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is {recipe!r}; pass a Recipe, such as correspondence.hearts()")
     scale = _checks.spacing("spacing", spacing, 2)
-    called = [f"{i:03d}" for i in range(n)] if names is None else list(map(str, names))
-    if len(called) != n:
-        raise ValueError(f"names holds {len(called)} names for {n} label maps; pass one each")
+    called = subject_names(names, n, "label maps")
     given = _points(points, n)
 
     traces: list[tuple[int, list[_Trace]]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from modelaug import _checks, _storage
 
-__all__ = ["Cohort", "LandmarkObject"]
+__all__ = ["Cohort", "LandmarkObject", "subject_names"]
 
 ObjectKind = Literal["closed", "open", "points"]
 _KINDS = ("closed", "open", "points")
@@ -136,10 +136,8 @@ class Cohort:
                 f"images holds {len(self.images)} subjects but landmarks {n}; pass one of each per subject"
             )
         self.spacing = _checks.spacing("spacing", spacing, d)
-        if isinstance(names, str):
-            raise TypeError(f"names is {names!r}; pass one name per subject")
-        self.names = tuple(map(str, names)) if names is not None else tuple(f"{i:03d}" for i in range(n))
-        if len(self.names) != n or len(set(self.names)) != n:
+        self.names = subject_names(names, n)
+        if len(set(self.names)) != n:
             raise ValueError(
                 f"names holds {len(set(self.names))} different names for {n} subjects; pass one per subject"
             )
@@ -241,6 +239,16 @@ class Cohort:
             If the files of a folder do not make a cohort.
         """
         return _storage.load(Cohort, path)
+
+
+def subject_names(names: Iterable[object] | None, count: int, of: str = "subjects") -> tuple[str, ...]:
+    """Return one name for each of `count` subjects: their numbers from 000 on if there are none."""
+    if isinstance(names, str):
+        raise TypeError(f"names is {names!r}; pass one name per subject")
+    called = tuple(f"{i:03d}" for i in range(count)) if names is None else tuple(map(str, names))
+    if len(called) != count:
+        raise ValueError(f"names holds {len(called)} names for {count} {of}; pass one each")
+    return called
 
 
 def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:

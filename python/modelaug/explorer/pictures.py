@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import contourpy
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
 
 from modelaug.data.cohort import LandmarkObject
 from modelaug.models.appearance import AppearanceModel
-from modelaug.plots.flow import flow_radius, flow_to_rgb
+from modelaug.plots.flow import flow_radius, flow_to_rgb, grid_cell, grid_lines
 from modelaug.plots.jacobian import determinant_limit, determinant_to_rgb
 from modelaug.synthesis import Pair
 from modelaug.transforms.fields import jacobian_determinant
 from modelaug.transforms.polylines import Polyline
 from modelaug.transforms.warping import pull
 
-__all__ = ["PANELS", "Pictures", "contours", "grey_limits", "grid_lines", "pictures"]
+__all__ = ["PANELS", "Pictures", "contours", "grey_limits", "pictures"]
 
 PANELS: Final = (
     "fixed",
@@ -127,31 +126,14 @@ def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float,
         "landmarks": f"flow misses them by {info['landmark_error']:.3f} px at most",
         "attempts": _attempts(info),
     }
-    return Pictures(images, on, grid_lines(pair.flow), facts)
+    size = pair.weight.shape
+    rows, columns = grid_lines(pair.flow, grid_cell(size), stride=max(1, max(size) // _FINE))
+    return Pictures(images, on, rows + columns, facts)
 
 
 def contours(landmarks: Line, objects: Sequence[LandmarkObject]) -> list[Line]:
     """Return the line through each object's landmarks, closed ones back to their start; just the points if no order."""
     return [Polyline(landmarks[list(each.indices)], each.kind == "closed").vertices for each in objects]
-
-
-def grid_lines(displacement: npt.NDArray[np.floating[Any]], *, cells: int = 20) -> list[Line]:
-    """Return the lines (k, 2) of a warped grid, see `plots.plot_grid`; the longer side has about so many cells."""
-    h, w = displacement.shape[1:]
-    if h < 2 or w < 2:
-        return []
-    cell = max(1.0, round(max(h, w) / cells))
-    step = max(1, max(h, w) // _FINE)
-    rows, columns = np.arange(0, h, step), np.arange(0, w, step)
-    lines: list[Line] = []
-    for coordinate in displacement + np.indices((h, w)):
-        levels = np.arange(np.ceil(coordinate.min() / cell), np.floor(coordinate.max() / cell) + 1) * cell
-        z = np.ascontiguousarray(coordinate[::step, ::step], dtype=np.float64)
-        if min(z.shape) > 1:
-            maker = contourpy.contour_generator(x=columns, y=rows, z=z)
-            for level in levels.tolist():
-                lines += [np.asarray(line)[:, ::-1] for line in maker.lines(level)]  # they come as (column, row)
-    return lines
 
 
 def _grey(image: npt.NDArray[np.floating[Any]], low: float, high: float) -> Colors:

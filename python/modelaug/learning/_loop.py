@@ -24,14 +24,14 @@ from modelaug.learning.checkpoints import UNUSABLE, read_checkpoint, write_check
 from modelaug.learning.data import PairStream, draw_batch
 from modelaug.learning.losses import average_cells, end_point_error, fold_penalty, multiscale_error, soft_dice
 from modelaug.learning.network import RegistrationNetwork, SeenImages, network_input
-from modelaug.learning.options import HELD_OUT, TrainOptions
+from modelaug.learning.options import TrainOptions
 from modelaug.learning.real import RealPairs, alignment_loss, memberships
 from modelaug.learning.recorder import Recorder
 from modelaug.learning.registration import estimate_flow
 from modelaug.learning.run import Run
 from modelaug.learning.sampling import warp_images
 from modelaug.learning.storage import write_card
-from modelaug.synthesis import PairSource
+from modelaug.synthesis.pairs import HELD_OUT, PairSource
 
 _INPUTS: Final = ("image1", "image2", "flow", "weight")
 _LABELS: Final = ("labels1", "labels2")

@@ -6,19 +6,17 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelaug import _checks
 from modelaug.learning.augmentation import AugmentOptions
+from modelaug.synthesis.pairs import HELD_OUT
 from modelaug.synthesis.residual import ResidualOptions
 
 if TYPE_CHECKING:
     from modelaug.learning.network import RegistrationNetwork
 
-__all__ = ["HELD_OUT", "LossOptions", "RealOptions", "TrainOptions", "recommended_options"]
-
-HELD_OUT: Final = 2**40
-"""Validation uses the pairs just below this index, which no training reaches."""
+__all__ = ["LossOptions", "RealOptions", "TrainOptions", "recommended_options"]
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from modelaug.io.files.provenance import as_json
 from modelaug.io.files.writing import remove_leftovers
 from modelaug.learning._loop import fit
 from modelaug.learning.network import RegistrationNetwork
-from modelaug.learning.options import HELD_OUT, TrainOptions
+from modelaug.learning.options import TrainOptions
 from modelaug.learning.processes import connect
 from modelaug.learning.real import RealPairs
 from modelaug.learning.run import Run
 from modelaug.learning.storage import read_card
-from modelaug.synthesis import PairSource
+from modelaug.synthesis.pairs import HELD_OUT, PairSource
 
 __all__ = ["train"]
 

@@ -6,17 +6,28 @@ Vision 92(1), 2011; the wheel of 55 hues is theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+import contourpy
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from modelaug import _checks
 from modelaug.plots.figures import frame_axes
 
-__all__ = ["flow_radius", "flow_to_rgb", "plot_color_wheel", "plot_flow", "plot_grid"]
+__all__ = [
+    "flow_radius",
+    "flow_to_rgb",
+    "grid_cell",
+    "grid_lines",
+    "plot_color_wheel",
+    "plot_flow",
+    "plot_grid",
+]
 
 # From one pure colour to the next: red, yellow, green, cyan, blue, magenta, and back to red.
 _STEPS: Final = (15, 6, 4, 11, 13, 6)
@@ -134,13 +145,44 @@ def plot_grid(
     field = _plane_field("displacement", displacement, finite=True)
     ax = ax or _new_axes()
     h, w = field.shape[1:]
-    cell = max(1.0, round(max(h, w) / 20)) if step is None else _checks.number("step", step, above=0.0)
-    for coordinate in field + np.indices((h, w)):
-        levels = np.arange(np.ceil(coordinate.min() / cell), np.floor(coordinate.max() / cell) + 1) * cell
-        if h > 1 and w > 1 and len(levels):
-            ax.contour(coordinate, levels=levels, colors=color, linewidths=line_width, linestyles="solid")
+    cell = grid_cell((h, w)) if step is None else _checks.number("step", step, above=0.0)
+    for lines in grid_lines(field, cell):
+        if lines:
+            ax.add_collection(LineCollection([line[:, ::-1] for line in lines], colors=color, linewidths=line_width))
     frame_axes(ax, (h, w))
     return ax
+
+
+def grid_lines(
+    displacement: npt.NDArray[np.floating[Any]], cell: float, *, stride: int = 1
+) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:
+    """Return a warped grid: lines (k, 2) on which the row, and lines on which the column is a multiple of `cell`.
+
+    Parameters
+    ----------
+    displacement : ndarray, (2, h, w)
+        In pixels, finite.
+    cell
+        Distance of the grid's lines in pixels.
+    stride
+        Pixels between the points of a line.
+    """
+    h, w = displacement.shape[1:]
+    rows, columns = np.arange(0, h, stride), np.arange(0, w, stride)
+    found: tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]] = ([], [])
+    for lines, coordinate in zip(found, displacement + np.indices((h, w)), strict=True):
+        z = np.ascontiguousarray(coordinate[::stride, ::stride], dtype=np.float64)
+        if min(z.shape) > 1:
+            maker = contourpy.contour_generator(x=columns, y=rows, z=z)
+            levels = np.arange(np.ceil(coordinate.min() / cell), np.floor(coordinate.max() / cell) + 1) * cell
+            for level in levels.tolist():
+                lines += [np.asarray(line)[:, ::-1] for line in maker.lines(level)]  # they come as (column, row)
+    return found
+
+
+def grid_cell(grid: Sequence[int], cells: int = 20) -> float:
+    """Return the distance of lines in whole pixels at which the longer side of a grid has about so many cells."""
+    return max(1.0, round(max(grid) / cells))
 
 
 def _plane_field(name: str, field: npt.ArrayLike, *, finite: bool) -> npt.NDArray[np.float64]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pair", "PairSource", "stack_pairs"]
+__all__ = ["HELD_OUT", "Pair", "PairSource", "stack_pairs"]
+
+HELD_OUT: Final = 2**40
+"""Training validates on the pairs just below this index, which it does not reach."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,10 @@ from modelaug import _checks
 from modelaug.io.files.arrays import ArrayHeader, open_archive
 from modelaug.io.files.reading import ModelFileError, refusing
 from modelaug.io.shards.manifests import is_whole, read_manifest, verify_shards
-from modelaug.synthesis import Pair
+from modelaug.synthesis.pairs import HELD_OUT, Pair
 
 __all__ = ["ShardedPairs"]
 
-_END: Final = 2**40  # the pairs that training holds out for validation come right before this index
 _REQUIRED: Final[tuple[str, ...]] = ("fixed", "moving", "flow", "weight", "landmarks_fixed", "landmarks_moving")
 _LABELS: Final = ("labels_fixed", "labels_moving")
 _CACHED: Final = 2
@@ -86,10 +85,10 @@ class ShardedPairs:
 
     def _position(self, index: int) -> int:
         """Return where among all pairs an index points to."""
-        index = _checks.integer("index", index, minimum=0, maximum=_END - 1)
-        if index >= _END - self.held_out:
-            return self._count - (_END - index)
-        if index >= _END // 2:
+        index = _checks.integer("index", index, minimum=0, maximum=HELD_OUT - 1)
+        if index >= HELD_OUT - self.held_out:
+            return self._count - (HELD_OUT - index)
+        if index >= HELD_OUT // 2:
             raise ValueError(f"index is {index}, which is not held out; validate on {self.held_out} pairs at most")
         return index % (self._count - self.held_out)
 
