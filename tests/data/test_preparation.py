@@ -186,6 +186,11 @@ def test_a_slice_is_the_one_asked_for(axis: int) -> None:
         assert after.steps[-1]["index"] == index
 
 
+@pytest.mark.parametrize(("count", "index"), [(1, 0), (2, 1), (3, 1), (4, 2), (6, 3)])
+def test_the_middle_slice_is_the_later_of_two(count: int, index: int) -> None:
+    assert take_slice(scan((count, 9, 8), landmarks=None), 0, at=0.5).steps[-1]["index"] == index
+
+
 def test_a_slice_by_label_has_most_of_it() -> None:
     labels = np.zeros((5, 9, 8), int)
     labels[2, 2:4, 2:4] = 1

@@ -205,10 +205,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the slice after the one asked for",
-        "datasets/_files.py",
-        "return int(np.floor(position + 0.5))",
-        "return int(np.ceil(position + 0.5))",
-        ("datasets/test_acdc.py", "datasets/test_lpba40.py"),
+        "data/preparation.py",
+        "return math.floor(_checks.number(name, fraction, minimum=0.0, maximum=1.0)",
+        "return math.ceil(_checks.number(name, fraction, minimum=0.0, maximum=1.0)",
+        ("data/test_preparation.py", "datasets/test_acdc.py"),
     ),
     Mutant(
         "ACDC: end-systole for end-diastole",

@@ -6,6 +6,7 @@ and positions are in array-axis order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,16 @@ from modelaug.data.orientation import Turn
 from modelaug.data.resampling import resample
 from modelaug.data.scans import Scan
 
-__all__ = ["PreparationOptions", "crop", "prepare", "reorient", "resample", "scale_intensities", "take_slice"]
+__all__ = [
+    "PreparationOptions",
+    "crop",
+    "prepare",
+    "reorient",
+    "resample",
+    "scale_intensities",
+    "slice_at_fraction",
+    "take_slice",
+]
 
 Center = Literal["image", "labels", "landmarks"]
 _CENTERS = ("image", "labels", "landmarks")
@@ -34,7 +44,8 @@ class PreparationOptions:
         Array axis of a volume across which one slice is taken. None: the volume stays, unless `slice_at` or
         `slice_label` is given; then it is 0.
     slice_at
-        Which slice: its number, negative from the end, or as a float where it lies from 0, the first, to 1, the last.
+        Which slice: its number, negative from the end, or as a float where it lies from 0, the first, to 1, the last;
+        halfway between two, the later.
     slice_label
         Instead: the slice in which this label has most voxels, the first of several.
     spacing
@@ -135,7 +146,7 @@ def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, labe
         if not 0 <= index < count:
             raise ValueError(f"slice {at} of subject {scan.name!r} does not exist; axis {axis} has {count}")
     else:
-        index = round(_checks.number("at", at, minimum=0.0, maximum=1.0) * (count - 1))
+        index = slice_at_fraction("at", at, count)
     landmarks = None
     if scan.landmarks is not None:
         away = np.abs(scan.landmarks[:, axis] - index)
@@ -153,6 +164,11 @@ def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, labe
         landmarks=landmarks,
         geometry=Geometry(np.delete(scan.geometry.spacing, axis)),
     )
+
+
+def slice_at_fraction(name: str, fraction: float | None, count: int) -> int:
+    """Return which of `count` slices lies at a fraction: 0 the first, 1 the last, halfway the later of two."""
+    return math.floor(_checks.number(name, fraction, minimum=0.0, maximum=1.0) * (count - 1) + 0.5)
 
 
 def _slice_of_label(scan: Scan, axis: int, label: int) -> int:

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.preparation import PreparationOptions, prepare, slice_at_fraction
 from modelaug.data.scans import Scan
 from modelaug.io.files.reading import ModelFileError
 from modelaug.io.images import read_image, read_voxels
@@ -130,10 +129,4 @@ def slice_with(scan: Scan, label: int, fraction: float) -> int:
     present = np.flatnonzero((scan.labels == label).any(axis=(1, 2)))
     if not present.size:
         raise ValueError(f"label {label} is nowhere in subject {scan.name!r}; leave the subject out")
-    return int(present[at_fraction(fraction, len(present))])
-
-
-def at_fraction(fraction: float, count: int) -> int:
-    """Return which of `count` slices lies at a fraction: the first at 0, the last at 1."""
-    position = _checks.number("slice", fraction, minimum=0.0, maximum=1.0) * (count - 1)
-    return int(np.floor(position + 0.5))
+    return int(present[slice_at_fraction("slice", fraction, len(present))])

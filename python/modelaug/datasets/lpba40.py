@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.preparation import PreparationOptions, prepare, slice_at_fraction
 from modelaug.data.scans import Scan
 from modelaug.datasets import _files
 from modelaug.io.files.reading import ModelFileError, check_file, reading
@@ -143,7 +143,7 @@ def read(
         if slice is None:
             scans.append(prepare(scan, chosen))
         else:
-            scans.append(_files.prepare_slice(scan, _files.at_fraction(slice, scan.grid[0]), chosen))
+            scans.append(_files.prepare_slice(scan, slice_at_fraction("slice", slice, scan.grid[0]), chosen))
     return scans
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.preparation import PreparationOptions, prepare, slice_at_fraction
 from modelaug.data.scans import Scan
 from modelaug.datasets import _files
 from modelaug.io.files.reading import ModelFileError, read_text, refusing
@@ -109,7 +109,7 @@ def read(
         drawn = _of_phase(list(_drawn_images(name, content)), phase)
         if not drawn:
             raise ModelFileError(f"{content.contours[name]} has no contours of phase {phase!r}; leave {name} out")
-        scans.append(prepare(drawn[_files.at_fraction(slice, len(drawn))].scan(name, phase), chosen))
+        scans.append(prepare(drawn[slice_at_fraction("slice", slice, len(drawn))].scan(name, phase), chosen))
     return scans
 
 
