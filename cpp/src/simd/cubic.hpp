@@ -121,9 +121,9 @@ inline void warp_cubic_row(const WarpRow& row, const std::int32_t (&steps)[D], f
         for (size i = 0; i < count; i += 4) {
             const Quad lines[4] = {line(taps, i), line(taps, i + 1), line(taps, i + 2), line(taps, i + 3)};
             const auto* w = taps.weights[D - 1];
-            const Quad weights[4] = {load_quad(w[0] + i), load_quad(w[1] + i), load_quad(w[2] + i),
-                                     load_quad(w[3] + i)};
-            store_quad(taps.value + i, sum_along(weights, lines));
+            const Quad weights[4] = {load<Quad>(w[0] + i), load<Quad>(w[1] + i), load<Quad>(w[2] + i),
+                                     load<Quad>(w[3] + i)};
+            store(taps.value + i, sum_along(weights, lines));
         }
         for (size i = 0; i < count; ++i) out[begin + i] = row.constant && taps.outside[i] ? row.fill : taps.value[i];
     }
@@ -135,8 +135,8 @@ void warp_cubic_2d(const WarpRow& row, float* out) {
     warp_cubic_row<2>(row, steps, out, [&](const CubicTaps<2>& taps, size i) {
         const auto* w = taps.weights[0];
         const float* c = row.image + taps.first[i];
-        return (w[0][i] * load_quad(c) + w[1][i] * load_quad(c + step)) +
-               (w[2][i] * load_quad(c + 2 * step) + w[3][i] * load_quad(c + 3 * step));
+        return (w[0][i] * load<Quad>(c) + w[1][i] * load<Quad>(c + step)) +
+               (w[2][i] * load<Quad>(c + 2 * step) + w[3][i] * load<Quad>(c + 3 * step));
     });
 }
 
@@ -148,8 +148,8 @@ void warp_cubic_3d(const WarpRow& row, float* out) {
     warp_cubic_row<3>(row, steps, out, [&](const CubicTaps<3>& taps, size i) {
         const auto *v = taps.weights[0], *w = taps.weights[1];
         const auto plane = [&](const float* c) {
-            return (w[0][i] * load_quad(c) + w[1][i] * load_quad(c + step)) +
-                   (w[2][i] * load_quad(c + 2 * step) + w[3][i] * load_quad(c + 3 * step));
+            return (w[0][i] * load<Quad>(c) + w[1][i] * load<Quad>(c + step)) +
+                   (w[2][i] * load<Quad>(c + 2 * step) + w[3][i] * load<Quad>(c + 3 * step));
         };
         const float* c = row.image + taps.first[i];
         return (v[0][i] * plane(c) + v[1][i] * plane(c + slab)) +

@@ -16,7 +16,7 @@ inline Slopes<2> slopes_at(const float* u, const std::int32_t* shape, Ints at, F
     const std::int32_t w = shape[1];
     const float* below = u + (shape[0] > 1 ? w : 0);
     Floats a, b, c, d;
-    if (w > 1) {
+    if (w > 1) [[likely]] {
         load_pairs(u, at, a, b);
         load_pairs(below, at, c, d);
     } else {

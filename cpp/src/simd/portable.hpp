@@ -16,7 +16,12 @@
 #if defined(__GNUC__) && defined(__has_builtin) && !defined(MODELAUG_SCALAR)
 #if __has_builtin(__builtin_shufflevector) && __has_builtin(__builtin_convertvector)
 #define MODELAUG_VECTORS
+#define MODELAUG_UNALIGNED __attribute__((packed, may_alias))
 #endif
+#endif
+
+#ifndef MODELAUG_UNALIGNED
+#define MODELAUG_UNALIGNED
 #endif
 
 namespace modelaug {
@@ -33,11 +38,7 @@ inline void prefetch(const float* values) {
 }
 
 inline float square_root(float x) {
-#if defined(__GNUC__)
-    return __builtin_sqrtf(x);
-#else
-    return static_cast<float>(sqrt(static_cast<double>(x)));
-#endif
+    return sqrtf(x);
 }
 
 }  // namespace

@@ -27,8 +27,8 @@ inline void transpose_pairs(const float* values, Floats (&pairs)[4]) {
     for (int i = 0; i < 4; ++i) {
         // As they were stored, point by point: a load across two stores waits until both are through.
         typedef double HalfPairs __attribute__((vector_size(32)));
-        const HalfPairs a = reinterpret_cast<HalfPairs>(load_octet(values + 16 * i)),
-                        b = reinterpret_cast<HalfPairs>(load_octet(values + 16 * i + 8));
+        const HalfPairs a = reinterpret_cast<HalfPairs>(load<Octet>(values + 16 * i)),
+                        b = reinterpret_cast<HalfPairs>(load<Octet>(values + 16 * i + 8));
         in[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
     }
     for (int i = 0; i < 2; ++i) {
@@ -64,10 +64,10 @@ inline void transpose_pairs(const float* values, Floats (&pairs)[4]) {
 // Each number twice.
 inline Floats twice(const float* values) {
 #if defined(__AVX512F__)
-    const Octet half = load_octet(values);
+    const Octet half = load<Octet>(values);
     return __builtin_shufflevector(half, half, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
 #elif defined(__AVX2__)
-    const Quad half = load_quad(values);
+    const Quad half = load<Quad>(values);
     return __builtin_shufflevector(half, half, 0, 0, 1, 1, 2, 2, 3, 3);
 #else
     return Floats{values[0], values[0], values[1], values[1]};
@@ -146,10 +146,10 @@ inline void apply(const StepView& step, Sixteen (&x)[2], Sixteen (&gradient)[2][
     for (int r = 0; r < kSixteen; ++r) {
         // Four control points of two components along the row, summed over the rows.
         const float* nodes = step.nodes + offsets[r];
-        const Octet a0 = load_octet(nodes), a1 = load_octet(nodes + stride), a2 = load_octet(nodes + 2 * stride),
-                    a3 = load_octet(nodes + 3 * stride);
-        store_octet(value + 8 * r, (w[0][r] * a0 + w[1][r] * a1) + (w[2][r] * a2 + w[3][r] * a3));
-        if (Gradient) store_octet(down + 8 * r, (d[0][r] * a0 + d[1][r] * a1) + (d[2][r] * a2 + d[3][r] * a3));
+        const Octet a0 = load<Octet>(nodes), a1 = load<Octet>(nodes + stride), a2 = load<Octet>(nodes + 2 * stride),
+                    a3 = load<Octet>(nodes + 3 * stride);
+        store(value + 8 * r, (w[0][r] * a0 + w[1][r] * a1) + (w[2][r] * a2 + w[3][r] * a3));
+        if (Gradient) store(down + 8 * r, (d[0][r] * a0 + d[1][r] * a1) + (d[2][r] * a2 + d[3][r] * a3));
     }
     Sixteen sums[3][2];
     sum_along<Gradient>(value, down, across, sums);
@@ -188,8 +188,8 @@ inline void apply(const StepView& step, Sixteen (&x)[3], Sixteen (&gradient)[3][
             total_down = total_down + w[0][i][r] * slope;
         }
         const auto along = [&](const float* lines, const float (&weights)[4][kSixteen], float* out) {
-            store_quad(out, (weights[0][r] * load_quad(lines) + weights[1][r] * load_quad(lines + 4)) +
-                                (weights[2][r] * load_quad(lines + 8) + weights[3][r] * load_quad(lines + 12)));
+            store(out, (weights[0][r] * load<Quad>(lines) + weights[1][r] * load<Quad>(lines + 4)) +
+                           (weights[2][r] * load<Quad>(lines + 8) + weights[3][r] * load<Quad>(lines + 12)));
         };
         store(value, total);
         along(value, w[2], sums[0]);
