@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.correspondence.contours import Array, Contour, Labels, label_values, structure_mask
+from modelaug.correspondence.contours import Array, Contour, Labels, Mask, label_values, largest_piece, structure_mask
 
 __all__ = ["ANCHORS", "Anchor", "Center", "Contact", "Extreme", "Given", "Midline", "Nearest", "Ray", "Scene"]
 
@@ -40,16 +40,17 @@ class Scene:
     found: dict[str, Array] = field(default_factory=dict)
     _pixels: dict[tuple[int, ...], Array] = field(default_factory=dict, repr=False)
 
+    def mask(self, values: tuple[int, ...]) -> Mask:
+        """Return where a structure is, (h, w); it must be somewhere."""
+        mask = structure_mask(self.labels, values)
+        if not mask.any():
+            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or --skip the subject")
+        return mask
+
     def pixels(self, values: tuple[int, ...]) -> Array:
         """Return the pixels (p, 2) in mm of a structure's largest piece."""
         if values not in self._pixels:
-            pieces, count = scipy.ndimage.label(structure_mask(self.labels, values))
-            if count == 0:
-                raise ValueError(
-                    f"needs {_named(values)}, which is absent; correct the label map or --skip the subject"
-                )
-            largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-            self._pixels[values] = np.argwhere(pieces == largest) * self.spacing
+            self._pixels[values] = np.argwhere(largest_piece(self.mask(values))[0]) * self.spacing
         return self._pixels[values]
 
     def centroid(self, values: tuple[int, ...]) -> Array:
@@ -58,10 +59,7 @@ class Scene:
 
     def distances(self, values: tuple[int, ...], points: Array) -> Array:
         """Return the distances (p,) in mm of points (p, 2) in mm to the pixels' edges of a structure; 0 inside."""
-        mask = structure_mask(self.labels, values)
-        if not mask.any():
-            raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or --skip the subject")
-        away = scipy.ndimage.distance_transform_edt(~mask, sampling=self.spacing)
+        away = scipy.ndimage.distance_transform_edt(~self.mask(values), sampling=self.spacing)
         nearest = scipy.ndimage.map_coordinates(away, (points / self.spacing).T, order=1, mode="nearest")
         return np.asarray(np.clip(nearest - 0.5 * self.spacing.min(), 0, None))
 
@@ -79,7 +77,7 @@ def _named(values: tuple[int, ...]) -> str:
     return "a structure" if not values else f"label {' or '.join(map(str, values))}"
 
 
-class Anchor(Protocol):
+class Anchor:
     """A rule that finds a point; on the contour of its object where that has one.
 
     Attributes
@@ -90,15 +88,12 @@ class Anchor(Protocol):
         Anchors of other objects it needs, by the object's name and the anchor's place there.
     """
 
-    @property
-    def needs_contour(self) -> bool:
-        """Say whether the rule is about the object's contour."""
-        ...
+    needs_contour: ClassVar[bool] = False
 
     @property
     def references(self) -> tuple[tuple[str, int], ...]:
         """Return the anchors of other objects that it needs."""
-        ...
+        return ()
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the point (2,) in mm in a subject, given the object's labels and its contour, if it has one.
@@ -108,11 +103,11 @@ class Anchor(Protocol):
         ValueError
             If the subject has no such point; the message goes on from the names of subject and object.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Contact:
+class Contact(Anchor):
     """An end of the part of the contour that lies along another structure.
 
     Parameters
@@ -134,7 +129,6 @@ class Contact:
     reach: float = 2.5
     farthest: float = 5.0
     needs_contour = True
-    references = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "other", _some_labels("other", self.other))
@@ -181,7 +175,7 @@ def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Extreme:
+class Extreme(Anchor):
     """The point of a structure that lies farthest in a direction of the image.
 
     Parameters
@@ -198,8 +192,6 @@ class Extreme:
     direction: tuple[float, float]
     labels: tuple[int, ...] = ()
     share: float = 0.1
-    needs_contour = False
-    references = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "direction", _direction(self.direction))
@@ -222,7 +214,7 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Ray:
+class Ray(Anchor):
     """The point where a ray from a centroid leaves the contour for good.
 
     Parameters
@@ -275,7 +267,7 @@ class Ray:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(Anchor):
     """The point of the contour that is nearest to another object's anchor.
 
     Parameters
@@ -302,7 +294,7 @@ class Nearest:
 
 
 @dataclass(frozen=True)
-class Midline:
+class Midline(Anchor):
     """The point where the line between left and right leaves the contour.
 
     The line is the least-squares line through the midpoints of paired structures' centroids.
@@ -322,7 +314,6 @@ class Midline:
     direction: tuple[float, float] = (-1.0, 0.0)
     least: int = 20
     needs_contour = True
-    references = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.pairs, (tuple, list)) or len(self.pairs) < 2:
@@ -350,7 +341,7 @@ class Midline:
 
 
 @dataclass(frozen=True)
-class Center:
+class Center(Anchor):
     """The centroid of a structure's largest piece; for objects of kind ``"points"``.
 
     Parameters
@@ -360,8 +351,6 @@ class Center:
     """
 
     labels: tuple[int, ...] = ()
-    needs_contour = False
-    references = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", label_values("labels", self.labels))
@@ -372,7 +361,7 @@ class Center:
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Anchor):
     """A point that the user passes for every subject; the point of the contour nearest to it.
 
     Parameters
@@ -382,8 +371,6 @@ class Given:
     """
 
     name: str
-    needs_contour = False
-    references = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:

@@ -23,6 +23,7 @@ __all__ = [
     "isolines",
     "label_maps",
     "label_values",
+    "largest_piece",
     "structure_contour",
     "structure_mask",
 ]
@@ -175,7 +176,7 @@ def structure_contour(
         mask = _grown(_grown(mask, options.close, spacing), -options.close, spacing)
     if options.open > 0:
         mask = _grown(_grown(mask, -options.open, spacing), options.open, spacing)
-    mask, remarks = _largest(mask)
+    mask, remarks = largest_piece(mask)
     mask = scipy.ndimage.binary_fill_holes(mask)
     if options.grow != 0:
         mask = _grown(mask, options.grow, spacing)
@@ -201,7 +202,7 @@ def _cropped(mask: Mask, others: Mask, margin: int) -> tuple[tuple[Mask, Mask], 
     return (first.copy(), second), low
 
 
-def _largest(mask: Mask) -> tuple[Mask, list[str]]:
+def largest_piece(mask: Mask) -> tuple[Mask, list[str]]:
     """Return the largest connected piece of a mask, and a remark if another is not small."""
     pieces, count = scipy.ndimage.label(mask)
     if count <= 1:
