@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "modelaug/bspline.hpp"
-#include "modelaug/chain.hpp"
+#include "modelaug/composition.hpp"
+#include "modelaug/diffeomorphism.hpp"
 #include "modelaug/field.hpp"
-#include "modelaug/injectivity.hpp"
 #include "modelaug/render.hpp"
 #include "modelaug/simd.hpp"
 #include "modelaug/warp.hpp"
@@ -91,13 +91,22 @@ struct Displacement {
 };
 
 template <int D>
-Chain<D> chain_of(const std::vector<Displacement<D>>& steps) {
-    Chain<D> chain{{}, identity<D>(), {}};
-    for (const Displacement<D>& step : steps) chain.steps.push_back(step.lattice());
-    chain.matrix[0][0] = 1.05;
-    chain.matrix[0][1] = 0.1;
-    chain.offset[0] = 1.5;
-    return chain;
+Composition<D> composition_of(const std::vector<Displacement<D>>& steps) {
+    Composition<D> composition{{}, identity<D>(), {}};
+    for (const Displacement<D>& step : steps) composition.steps.push_back(step.lattice());
+    composition.matrix[0][0] = 1.05;
+    composition.matrix[0][1] = 0.1;
+    composition.offset[0] = 1.5;
+    return composition;
+}
+
+template <int D>
+std::vector<double> voxels() {
+    std::vector<double> points;
+    for_rows<D>(kGrid<D>, 0, volume<D>(kGrid<D>) / kGrid<D>[D - 1], [&](const Shape<D>& position, index_t) {
+        for (index_t x : position) points.push_back(static_cast<double>(x));
+    });
+    return points;
 }
 
 template <int D>
@@ -120,8 +129,15 @@ void add_splines(Kernels& kernels, const std::string& suffix) {
             evaluate_on_grid<D>(spline.lattice(), out.data(), 1);
         };
     };
-    kernels["is_one_to_one" + suffix] = [] {
-        return [spline = Displacement<D>(D == 2 ? 32 : 8, 0.3)] { is_one_to_one<D>(spline.lattice(), 0.0); };
+    // The reference at all voxels, here and below: what the kernels in single precision are worth.
+    kernels["evaluate_at" + suffix] = [] {
+        return [spline = Displacement<D>(D == 2 ? 32 : 8, 0.4), points = voxels<D>(),
+                out = std::vector<double>(D * volume<D>(kGrid<D>))]() mutable {
+            evaluate_at<D>(spline.lattice(), points.data(), volume<D>(kGrid<D>), false, out.data(), 1);
+        };
+    };
+    kernels["is_diffeomorphic" + suffix] = [] {
+        return [spline = Displacement<D>(D == 2 ? 32 : 8, 0.3)] { is_diffeomorphic<D>(spline.lattice(), 0.0); };
     };
 }
 
@@ -168,21 +184,40 @@ void add_fields(Kernels& kernels, const std::string& suffix) {
 }
 
 template <int D>
-void add_chains(Kernels& kernels, const std::string& suffix) {
+void add_compositions(Kernels& kernels, const std::string& suffix) {
     using Steps = std::vector<Displacement<D>>;
-    kernels["chain_on_grid" + suffix] = [] {
+    kernels["evaluate_composition_on_grid" + suffix] = [] {
         return
             [steps = Steps{{5, 0.3}, {8, 0.3}, {6, 0.3}}, out = std::vector<float>(D * volume<D>(kGrid<D>))]() mutable {
-                chain_on_grid<D>(chain_of<D>(steps), kGrid<D>, out.data(), 1);
+                evaluate_composition_on_grid<D>(composition_of<D>(steps), kGrid<D>, out.data(), 1);
             };
+    };
+    kernels["evaluate_composition" + suffix] = [] {
+        return [steps = Steps{{5, 0.3}, {8, 0.3}, {6, 0.3}}, points = voxels<D>(),
+                out = std::vector<double>(D * volume<D>(kGrid<D>)),
+                determinants = std::vector<double>(volume<D>(kGrid<D>))]() mutable {
+            evaluate_composition<D>(composition_of<D>(steps), points.data(), volume<D>(kGrid<D>), out.data(),
+                                    determinants.data(), 1);
+        };
+    };
+    kernels["solve_composition" + suffix] = [] {
+        const Steps fixed{{6, 0.3}, {5, 0.2}};
+        const std::vector<double> starts = voxels<D>();
+        std::vector<double> targets(starts), determinants(volume<D>(kGrid<D>));
+        evaluate_composition<D>(composition_of<D>(fixed), starts.data(), volume<D>(kGrid<D>), targets.data(),
+                                determinants.data(), 1);
+        return [targets, moving = Steps{{5, 0.3}, {8, 0.3}}, y = starts, residuals = determinants]() mutable {
+            solve_composition<D>(composition_of<D>(moving), targets.data(), volume<D>(kGrid<D>), {3e-4, 10}, y.data(),
+                                 residuals.data(), 1);
+        };
     };
     kernels["correspond" + suffix] = [] {
         const Steps fixed{{6, 0.3}, {5, 0.2}};
         std::vector<float> shown(D * volume<D>(kGrid<D>));
-        chain_on_grid<D>(chain_of<D>(fixed), kGrid<D>, shown.data(), 1);
+        evaluate_composition_on_grid<D>(composition_of<D>(fixed), kGrid<D>, shown.data(), 1);
         return [shown, moving = Steps{{5, 0.3}, {8, 0.3}}, flow = shown,
                 residual = std::vector<float>(volume<D>(kGrid<D>))]() mutable {
-            correspond<D>(shown.data(), chain_of<D>(moving), kGrid<D>, SolveOptions{3e-4, 10}, flow.data(),
+            correspond<D>(shown.data(), composition_of<D>(moving), kGrid<D>, SolveOptions{3e-4, 10}, flow.data(),
                           residual.data(), 1);
         };
     };
@@ -192,9 +227,8 @@ template <int D>
 void add_mixtures(Kernels& kernels, const std::string& suffix) {
     const auto add = [&](const std::string& name, auto run) {
         kernels[name + suffix] = [run] {
-            constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
             const index_t count = 20, pixels = volume<D>(kGrid<D>), columns = kGrid<D>[D - 1];
-            const index_t padded = pixels / columns * ((columns + kVoxels - 1) / kVoxels * kVoxels);
+            const index_t padded = pixels / columns * ((columns + kBlock - 1) / kBlock * kBlock);
             Numbers numbers;
             return [images = numbers.many<float>(count * padded), deviation = std::vector<float>(pixels, 1.5f),
                     coefficients = numbers.many<float>(count * volume<D>(equal<D>(7))),
@@ -223,8 +257,8 @@ Kernels all_kernels() {
     add_warps<3>(kernels, "_3d");
     add_fields<2>(kernels, "_2d");
     add_fields<3>(kernels, "_3d");
-    add_chains<2>(kernels, "_2d");
-    add_chains<3>(kernels, "_3d");
+    add_compositions<2>(kernels, "_2d");
+    add_compositions<3>(kernels, "_3d");
     add_mixtures<2>(kernels, "_2d");
     add_mixtures<3>(kernels, "_3d");
     kernels["render_texture"] = [] {
@@ -234,8 +268,8 @@ Kernels all_kernels() {
                 coefficients = numbers.many<double>(modes), ranges = std::vector<float>{-1.0f, 1.0f},
                 out = std::vector<float>(pixels)]() mutable {
             const index_t count = static_cast<index_t>(coefficients.size());
-            const index_t voxels = static_cast<index_t>(mean.size());
-            render_texture(LinearTexture{mean.data(), basis.data(), ranges.data(), count, 1, voxels},
+            const index_t pixels = static_cast<index_t>(mean.size());
+            render_texture(LinearTexture{mean.data(), basis.data(), ranges.data(), count, 1, pixels},
                            coefficients.data(), out.data(), 1);
         };
     };

@@ -92,7 +92,7 @@ auto with_dimension(py::ssize_t d, const Body& body) {
 }
 
 void register_bspline(py::module_& module);
-void register_chain(py::module_& module);
+void register_composition(py::module_& module);
 void register_crossings(py::module_& module);
 void register_field(py::module_& module);
 void register_render(py::module_& module);

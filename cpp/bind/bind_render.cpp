@@ -41,10 +41,9 @@ FieldMixture<D> to_mixture(const Array<float>& images, const Array<float>& inver
                             images.shape(3),
                             trailing_shape<D>(inverse_deviation),
                             trailing_shape<D>(coefficients)};
-    constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
     const index_t columns = mixture.grid[D - 1];
     require(columns > 0 && images.shape(0) * columns == volume<D>(mixture.grid) &&
-                images.shape(1) == (columns + kVoxels - 1) / kVoxels && images.shape(4) == kVoxels,
+                images.shape(1) == (columns + kBlock - 1) / kBlock && images.shape(4) == kBlock,
             "images must have the rows and blocks of inverse_deviation's grid");
     for (index_t& cells : mixture.cells) {
         cells -= 3;

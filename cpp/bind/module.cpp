@@ -48,7 +48,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
     module.doc() = "Compiled kernels; use the functions of the package, which check their arguments.";
     module.def("build_config", &modelaug::bind::build_config, "compiler, flags, versions and threads of this build");
     modelaug::bind::register_bspline(module);
-    modelaug::bind::register_chain(module);
+    modelaug::bind::register_composition(module);
     modelaug::bind::register_crossings(module);
     modelaug::bind::register_field(module);
     modelaug::bind::register_render(module);

@@ -1,24 +1,26 @@
 #include "modelaug/bspline.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <numeric>
 
+#include "modelaug/axis_table.hpp"
+#include "modelaug/evaluator.hpp"
 #include "modelaug/parallel.hpp"
-#include "modelaug/rows.hpp"
 
 namespace modelaug {
 
 Location locate(double x, index_t voxels, index_t cells) {
     const double upper = static_cast<double>(voxels - 1);
-    const double inside = std::clamp(x, 0.0, upper);
-    if (voxels == 1) return {0, 0.0, x - inside};
-    const double scaled = inside * (static_cast<double>(cells) / upper);
+    assert(voxels >= 1 && cells >= 1);
+    if (voxels == 1) return {0, 0.0};
+    const double scaled = std::clamp(x, 0.0, upper) * (static_cast<double>(cells) / upper);
     const index_t cell = std::min(static_cast<index_t>(scaled), cells - 1);
-    return {cell, std::min(scaled - static_cast<double>(cell), 1.0), x - inside};
+    return {cell, std::min(scaled - static_cast<double>(cell), 1.0)};
 }
 
 namespace {
@@ -44,7 +46,8 @@ Stencil<D> stencil_at(const double* point, const Shape<D>& grid, const Shape<D>&
     return stencil;
 }
 
-// The spline there; sums along rows first, so that they need not wait for one another.
+// The spline there, at a site of a fit: weights are found once for all components and the next approximation, and sums
+// are of pairs, which need not wait for one another. Rounds in another way than the reference.
 template <int D>
 double spline_value(const Stencil<D>& stencil, const Shape<D>& node_strides, const double* lattice) {
     const auto line = [&](const double* c) {
@@ -109,10 +112,10 @@ class Refinement {
                 return;
             }
             for (index_t j = 0; j <= cells; ++j) {
-                f[2 * j] = 0.5 * (c[j] + c[j + 1]);
-                f[2 * j + 1] = 0.125 * (c[j] + 6.0 * c[j + 1] + c[j + 2]);
+                f[2 * j] = refined_between(c[j], c[j + 1]);
+                f[2 * j + 1] = refined_at(c[j], c[j + 1], c[j + 2]);
             }
-            f[2 * cells + 2] = 0.5 * (c[cells + 1] + c[cells + 2]);
+            f[2 * cells + 2] = refined_between(c[cells + 1], c[cells + 2]);
         } else {
             if (!doubled_[Axis]) {
                 for (index_t j = 0; j < cells + 3; ++j) along<Axis + 1>(c + j * inner, f + j * fine_[Axis]);
@@ -122,9 +125,9 @@ class Refinement {
             for (index_t j = 0; j < 2 * cells + 3; ++j) {
                 const double *first = c + j / 2 * inner, *second = first + inner, *third = second + inner;
                 if (j % 2 == 0)
-                    for (index_t i = 0; i < inner; ++i) slab[i] = 0.5 * (first[i] + second[i]);
+                    for (index_t i = 0; i < inner; ++i) slab[i] = refined_between(first[i], second[i]);
                 else
-                    for (index_t i = 0; i < inner; ++i) slab[i] = 0.125 * (first[i] + 6.0 * second[i] + third[i]);
+                    for (index_t i = 0; i < inner; ++i) slab[i] = refined_at(first[i], second[i], third[i]);
                 along<Axis + 1>(slab, f + j * fine_[Axis]);
             }
         }
@@ -330,29 +333,24 @@ FitResult<D> fit_bspline(const double* sites, const double* values, const double
 template <int D>
 void evaluate_at(const Lattice<D>& lattice, const double* points, index_t count, bool extrapolate, double* out,
                  int threads) {
-    const Shape<D> nodes = lattice.nodes();
-    const Shape<D> node_strides = strides<D>(nodes);
-    const index_t total = volume<D>(nodes);
+    const SplineEvaluator<D> spline(lattice);
     parallel_for(count, threads, [&](index_t begin, index_t end) {
         for (index_t p = begin; p < end; ++p) {
-            const double* point = points + p * D;
-            double* values = out + p * lattice.components;
-            const Stencil<D> stencil = stencil_at<D>(point, lattice.grid, lattice.cells, node_strides);
-            const auto add = [&](const Stencil<D>& at, double factor) {
-                for (index_t k = 0; k < lattice.components; ++k) {
-                    values[k] += factor * spline_value<D>(at, node_strides, lattice.data + k * total);
-                }
-            };
-            std::fill(values, values + lattice.components, 0.0);
-            add(stencil, 1.0);
-            for (int axis = 0; extrapolate && axis < D; ++axis) {
-                const Location where = locate(point[axis], lattice.grid[axis], lattice.cells[axis]);
-                if (where.beyond == 0.0 || lattice.grid[axis] == 1) continue;
-                Stencil<D> slope = stencil;
-                cubic_derivative_weights(where.t, slope.weights[axis]);
-                const double per_voxel =
-                    static_cast<double>(lattice.cells[axis]) / static_cast<double>(lattice.grid[axis] - 1);
-                add(slope, where.beyond * per_voxel);
+            Point<D> nearest, beyond;
+            for (int axis = 0; axis < D; ++axis) {
+                const double x = points[p * D + axis];
+                nearest[axis] = std::clamp(x, 0.0, static_cast<double>(lattice.grid[axis] - 1));
+                beyond[axis] = x - nearest[axis];
+            }
+            for (index_t k = 0; k < lattice.components; ++k) {
+                std::array<double, 1> value;
+                std::array<Point<D>, 1> gradient{};
+                if (extrapolate && beyond != Point<D>{})
+                    spline.template evaluate<1, true>(nearest, k, value, gradient);
+                else
+                    spline.template evaluate<1, false>(nearest, k, value, gradient);
+                for (int axis = 0; axis < D; ++axis) value[0] += gradient[0][axis] * beyond[axis];
+                out[p * lattice.components + k] = value[0];
             }
         }
     });
@@ -373,22 +371,24 @@ void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
             for (index_t i = begin; i < end; ++i) {
                 const double* c = lattice.data + k * total + i * across;
                 for (index_t x = 0; x < across; ++x) line[x] = static_cast<float>(c[x]);
-                simd().expand(tables[D - 1].view(), line.data(), &rows[i * columns]);
+                simd().interpolate_line(tables[D - 1].view(), line.data(), &rows[i * columns]);
             }
         });
         float* const target = out + k * volume<D>(lattice.grid);
         if constexpr (D == 2) {
             parallel_for(lattice.grid[0], threads, [&](index_t begin, index_t end) {
-                for (index_t y = begin; y < end; ++y) tables[0].collapse(y, rows.get(), columns, target + y * columns);
+                for (index_t y = begin; y < end; ++y)
+                    tables[0].interpolate_slabs(y, rows.get(), columns, target + y * columns);
             });
         } else {
             parallel_for(lattice.grid[1], threads, [&](index_t begin, index_t end) {
                 std::vector<float> slice(nodes[0] * columns);
                 for (index_t y = begin; y < end; ++y) {
                     for (index_t z = 0; z < nodes[0]; ++z)
-                        tables[1].collapse(y, &rows[z * nodes[1] * columns], columns, &slice[z * columns]);
+                        tables[1].interpolate_slabs(y, &rows[z * nodes[1] * columns], columns, &slice[z * columns]);
                     for (index_t z = 0; z < lattice.grid[0]; ++z)
-                        tables[0].collapse(z, slice.data(), columns, target + (z * lattice.grid[1] + y) * columns);
+                        tables[0].interpolate_slabs(z, slice.data(), columns,
+                                                    target + (z * lattice.grid[1] + y) * columns);
                 }
             });
         }

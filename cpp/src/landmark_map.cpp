@@ -5,8 +5,8 @@
 #include <limits>
 #include <utility>
 
-#include "modelaug/injectivity.hpp"
-#include "modelaug/step.hpp"
+#include "modelaug/diffeomorphism.hpp"
+#include "modelaug/evaluator.hpp"
 
 namespace modelaug {
 namespace {
@@ -47,19 +47,19 @@ MapSteps<D> fit_steps(const double* sites, const double* targets, index_t count,
         while (share >= kSmallest) {
             for (index_t i = 0; i < count * D; ++i) values[i] = share * (targets[i] - points[i]);
             step = fit_bspline<D>(starts.data(), values.data(), nullptr, count, D, grid, options.spline);
-            if (options.folds || is_one_to_one<D>(lattice_of<D>(step, grid), options.least)) break;
+            if (options.folds || is_diffeomorphic<D>(lattice_of<D>(step, grid), options.least)) break;
             share /= 2;
         }
         if (share < kSmallest) break;
         // A step that was cut down says nothing about how far whole ones get.
         longest = share == 1.0 ? worst : infinity;
         share = std::min(1.0, 2 * share);
-        const Step<D> move(lattice_of<D>(step, grid));
+        const SplineEvaluator<D> step_map(lattice_of<D>(step, grid));
         Matrix<D> unused;
         for (index_t i = 0; i < count; ++i) {
             Point<D> x;
             std::copy_n(&points[i * D], D, x.begin());
-            move.template apply<false>(x, unused);
+            step_map.template displace<false>(x, unused);
             std::copy_n(x.begin(), D, &points[i * D]);
         }
         result.steps.push_back(std::move(step));

@@ -4,8 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "modelaug/axis_table.hpp"
 #include "modelaug/parallel.hpp"
-#include "modelaug/rows.hpp"
 
 namespace modelaug {
 
@@ -38,9 +38,7 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
     const Shape<D> nodes = Lattice<D>{nullptr, 0, mixture.cells, mixture.grid}.nodes();
     const index_t pixels = volume<D>(mixture.grid), columns = mixture.grid[D - 1], width = nodes[D - 1];
     const index_t lines = volume<D>(nodes) / width, line = mixture.count * width;
-    constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
-    static_assert(kVoxels == AxisBlock::kVoxels);
-    const index_t blocks = (columns + kVoxels - 1) / kVoxels;
+    const index_t blocks = (columns + kBlock - 1) / kBlock;
     // The fields' lines side by side: one pass collapses those of all.
     std::vector<float> arranged(lines * line);
     for (index_t k = 0; k < mixture.count; ++k)
@@ -49,9 +47,9 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
     std::vector<AxisTable> tables;
     for (int axis = 0; axis < D; ++axis) tables.emplace_back(mixture.grid[axis], mixture.cells[axis]);
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
-        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), collapsed(2 * line),
-            fields(mixture.count * kVoxels), tops(blocks * kVoxels);
-        std::vector<std::int32_t> chosen(mixture.count);
+        std::vector<float> plane(D == 3 ? nodes[D - 2] * line : 0), interpolated(2 * line),
+            fields(mixture.count * kBlock), maxima(blocks * kBlock);
+        std::vector<std::int32_t> selected(mixture.count);
         MixtureRow row{tables[D - 1].view(),
                        nullptr,
                        nullptr,
@@ -61,8 +59,8 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
                        mixture.count,
                        mixture.channels,
                        fields.data(),
-                       chosen.data(),
-                       tops.data(),
+                       selected.data(),
+                       maxima.data(),
                        std::numeric_limits<float>::infinity(),
                        nullptr,
                        pixels};
@@ -70,16 +68,16 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
             const float* lattice = arranged.data();
             if constexpr (D == 3) {
                 const index_t z = y / mixture.grid[1];
-                if (z != current) tables[0].collapse(z, lattice, nodes[1] * line, plane.data());
+                if (z != current) tables[0].interpolate_slabs(z, lattice, nodes[1] * line, plane.data());
                 current = z;
                 lattice = plane.data();
             }
-            float* const here = collapsed.data() + y % 2 * line;
-            tables[D - 2].collapse(y % mixture.grid[D - 2], lattice, line, here);
+            float* const here = interpolated.data() + y % 2 * line;
+            tables[D - 2].interpolate_slabs(y % mixture.grid[D - 2], lattice, line, here);
             // Fields are averages of their control points, and change no more than those.
-            if (row.lines) row.change = 1.0001f * simd().largest_difference(here, row.lines, line) + 1e-4f;
+            if (row.lines) row.max_change = 1.0001f * simd().max_difference(here, row.lines, line) + 1e-4f;
             row.lines = here;
-            row.images = mixture.images + y * blocks * mixture.count * mixture.channels * kVoxels;
+            row.images = mixture.images + y * blocks * mixture.count * mixture.channels * kBlock;
             row.inverse_deviation = mixture.inverse_deviation + y * columns;
             row.out = out + y * columns;
             body(row, y);
@@ -92,15 +90,16 @@ void for_mixture_rows(const FieldMixture<D>& mixture, const float* coefficients,
 template <int D>
 void render_fields(const FieldMixture<D>& mixture, const float* mean, const float* coefficients, float* out,
                    int threads) {
-    for_mixture_rows<D>(mixture, coefficients, out, threads,
-                        [&](const MixtureRow& row, index_t y) { simd().fields(row, mean + y * mixture.grid[D - 1]); });
+    for_mixture_rows<D>(mixture, coefficients, out, threads, [&](const MixtureRow& row, index_t y) {
+        simd().mix_fields(row, mean + y * mixture.grid[D - 1]);
+    });
 }
 
 template <int D>
 void render_patchwork(const FieldMixture<D>& mixture, float sharpness, const float* gain, const float* bias,
                       const float* coefficients, float* out, int threads) {
     for_mixture_rows<D>(mixture, coefficients, out, threads,
-                        [&](const MixtureRow& row, index_t) { simd().patchwork(row, sharpness, gain, bias); });
+                        [&](const MixtureRow& row, index_t) { simd().mix_patchwork(row, sharpness, gain, bias); });
 }
 
 #define MODELAUG_INSTANTIATE(D)                                                                                        \

@@ -78,8 +78,8 @@ void spline_coefficients(const float* image, const Shape<D>& shape, float* c, in
                 const float* from =
                     axis == D - 1 ? image + line * shape[D - 1] : to + (shape[axis] > 1 ? steps[axis] : 0);
                 const index_t from_step = axis == D - 1 ? 1 : steps[axis];
-                simd().spline_lines({from, shape[axis], from_step, std::min(width, across - strip), to, steps[axis]},
-                                    work.data());
+                simd().spline_coefficients(
+                    {from, shape[axis], from_step, std::min(width, across - strip), to, steps[axis]}, work.data());
             }
         });
     }
@@ -95,8 +95,7 @@ void warp_nearest(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, i
         std::vector<std::int32_t> at(rows.columns);
         for (index_t task = begin; task < end; ++task) {
             const index_t image = task / rows.count, y = task % rows.count;
-            rows.visit(nullptr, image, y,
-                       [&](const WarpRow& row) { (D == 2 ? simd().nearest_2d : simd().nearest_3d)(row, at.data()); });
+            rows.visit(nullptr, image, y, [&](const WarpRow& row) { simd<D>().warp_nearest(row, at.data()); });
             for (index_t c = 0; c < batch.channels; ++c) {
                 const T* from = batch.images + (image * batch.channels + c) * inputs;
                 T* to = out + (image * batch.channels + c) * outputs + y * rows.columns;
@@ -109,7 +108,7 @@ void warp_nearest(const WarpBatch<T, D>& batch, bool constant, T fill, T* out, i
 template <int D>
 void warp_linear(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
     // Channels are the innermost loop: a row of the field is read once.
-    const RowKernel kernel = D == 2 ? simd().warp_linear_2d : simd().warp_linear_3d;
+    const RowKernel kernel = simd<D>().warp_linear;
     const Rows<float, D> rows(batch, border);
     parallel_for(batch.count * rows.count, threads, [&](index_t begin, index_t end) {
         for (index_t task = begin; task < end; ++task)
@@ -122,7 +121,7 @@ void warp_linear(const WarpBatch<float, D>& batch, Border border, float* out, in
 
 template <int D>
 void warp_cubic(const WarpBatch<float, D>& batch, Border border, float* out, int threads) {
-    const RowKernel kernel = D == 2 ? simd().warp_cubic_2d : simd().warp_cubic_3d;
+    const RowKernel kernel = simd<D>().warp_cubic;
     const Rows<float, D> rows(batch, border);
     const index_t total = batch.count * batch.channels;
     // Whole images to each thread, so that their coefficients stay in its cache, unless there are too few.

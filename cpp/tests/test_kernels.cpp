@@ -1,19 +1,45 @@
 // Properties of the kernels that need no Python: run under the address, undefined-behaviour and thread sanitizers.
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "modelaug/bspline.hpp"
-#include "modelaug/chain.hpp"
+#include "modelaug/composition.hpp"
+#include "modelaug/diffeomorphism.hpp"
+#include "modelaug/evaluator.hpp"
 #include "modelaug/field.hpp"
-#include "modelaug/injectivity.hpp"
+#include "modelaug/interpolate.hpp"
 #include "modelaug/parallel.hpp"
 #include "modelaug/render.hpp"
 #include "modelaug/warp.hpp"
+
+#if defined(__GNUC__)
+#define MODELAUG_NOINLINE __attribute__((noinline))  // or GCC takes free() for a mismatch of new
+#else
+#define MODELAUG_NOINLINE
+#endif
+
+std::atomic<long> allocations{0};
+
+MODELAUG_NOINLINE void* operator new(std::size_t bytes) {
+    ++allocations;
+    if (void* memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
+    throw std::bad_alloc();
+}
+
+MODELAUG_NOINLINE void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+
+MODELAUG_NOINLINE void operator delete(void* memory, std::size_t) noexcept {
+    std::free(memory);
+}
 
 namespace {
 
@@ -106,7 +132,20 @@ void test_fields(const Shape<D>& grid) {
     compose<D>(field, Field<D>{one.data(), D, grid}, many.data(), 4);
     for (float w : many) CHECK(std::abs(w) < 1e-4f);
     invert<D>(far, InvertOptions{1e-5, 5}, one.data(), residual.data(), 2);
-    compose<D>(far, far, one.data(), 3);
+    compose<D>(far, far, many.data(), 3);
+    // Against interpolation in double precision, of an inverse found or not.
+    std::vector<double> points;
+    for_rows<D>(grid, 0, pixels / grid[D - 1], [&](const Shape<D>& position, index_t index) {
+        for (int k = 0; k < D; ++k)
+            points.push_back(static_cast<double>(position[k]) + static_cast<double>(one[k * pixels + index]));
+    });
+    std::vector<double> found(D * pixels);
+    sample_field<D>(far, points.data(), pixels, found.data(), 2);
+    for (index_t i = 0; i < pixels; ++i) {
+        Point<D> missed;
+        for (int k = 0; k < D; ++k) missed[k] = found[i * D + k] + static_cast<double>(one[k * pixels + i]);
+        CHECK(std::abs(norm<D>(missed) - static_cast<double>(residual[i])) < 1e-3);
+    }
 
     std::vector<float> determinants(pixels);
     jacobian_determinant<D>(field, determinants.data(), 3);
@@ -133,6 +172,13 @@ void test_warps(const Shape<D>& grid, const Shape<D>& out_grid) {
             warp_linear<D>(batch, Border{constant, -1.0}, many.data(), 7);
             CHECK(one == many);
             if (amplitude == 0.0 && grid == out_grid) CHECK(one == images);
+            for_rows<D>(out_grid, 0, out_pixels / out_grid[D - 1], [&](const Shape<D>& position, index_t index) {
+                Point<D> at;
+                for (int k = 0; k < D; ++k)
+                    at[k] = static_cast<double>(position[k]) + static_cast<double>(u[k * out_pixels + index]);
+                const double expected = LinearStencil<D>(at, grid).value(images.data());
+                CHECK(constant || std::abs(static_cast<double>(one[index]) - expected) < 1e-5);
+            });
             warp_cubic<D>(batch, Border{constant, -1.0}, many.data(), 7);
             for (std::size_t i = 0; amplitude == 0.0 && grid == out_grid && i < many.size(); ++i)
                 CHECK(std::abs(many[i] - images[i]) < 1e-5f);
@@ -158,10 +204,10 @@ void test_render() {
 
 // Two steps whose control points move by at most 0.3 cells, which cannot fold, and an affine map.
 template <int D>
-void test_chains(const Shape<D>& grid) {
+void test_compositions(const Shape<D>& grid) {
     Numbers numbers;
     std::vector<std::vector<double>> nodes;
-    Chain<D> chain{};
+    Composition<D> composition{};
     for (index_t count : {3, 5}) {
         Lattice<D> lattice{nullptr, D, {}, grid};
         for (int axis = 0; axis < D; ++axis) lattice.cells[axis] = grid[axis] > 1 ? count : 1;
@@ -172,28 +218,38 @@ void test_chains(const Shape<D>& grid) {
                 control.push_back((numbers.next() - 0.5) * 0.6 * static_cast<double>(grid[k] - 1) /
                                   static_cast<double>(lattice.cells[k]));
         nodes.push_back(control);
-        chain.steps.push_back(lattice);
+        composition.steps.push_back(lattice);
     }
     for (std::size_t step = 0; step < nodes.size(); ++step) {
-        chain.steps[step].data = nodes[step].data();
-        CHECK(is_one_to_one<D>(chain.steps[step], 0.0));
-        CHECK(!is_one_to_one<D>(chain.steps[step], 2.0));
+        composition.steps[step].data = nodes[step].data();
+        CHECK(is_diffeomorphic<D>(composition.steps[step], 0.0));
+        CHECK(!is_diffeomorphic<D>(composition.steps[step], 2.0));
     }
     for (int k = 0; k < D; ++k) {
-        chain.matrix[k][k] = 1.1;
-        chain.matrix[k][(k + 1) % D] = 0.2;
-        chain.offset[k] = 3.0 - k;
+        composition.matrix[k][k] = 1.1;
+        composition.matrix[k][(k + 1) % D] = 0.2;
+        composition.offset[k] = 3.0 - k;
     }
     const index_t pixels = volume<D>(grid);
     const SolveOptions options{3e-4, 10};
-    Chain<D> identity{};
+    Composition<D> identity{};
     for (int k = 0; k < D; ++k) identity.matrix[k][k] = 1.0;
-    for (const Chain<D>& fixed : {identity, chain}) {
+    // Displacements on the grid against those of the reference.
+    std::vector<float> moved(D * pixels);
+    evaluate_composition_on_grid<D>(composition, grid, moved.data(), 2);
+    for_rows<D>(grid, 0, pixels / grid[D - 1], [&](const Shape<D>& position, index_t index) {
+        double at[D], reached[D], determinant = 0.0;
+        for (int k = 0; k < D; ++k) at[k] = static_cast<double>(position[k]);
+        evaluate_composition<D>(composition, at, 1, reached, &determinant, 1);
+        for (int k = 0; k < D; ++k)
+            CHECK(std::abs(reached[k] - at[k] - static_cast<double>(moved[k * pixels + index])) < 3e-5);
+    });
+    for (const Composition<D>& fixed : {identity, composition}) {
         std::vector<float> shown(D * pixels), flow(D * pixels), again(D * pixels), residual(pixels);
-        chain_on_grid<D>(fixed, grid, shown.data(), 1);
-        correspond<D>(shown.data(), chain, grid, options, flow.data(), residual.data(), 1);
+        evaluate_composition_on_grid<D>(fixed, grid, shown.data(), 1);
+        correspond<D>(shown.data(), composition, grid, options, flow.data(), residual.data(), 1);
         for (int threads : {2, 3}) {
-            correspond<D>(shown.data(), chain, grid, options, again.data(), residual.data(), threads);
+            correspond<D>(shown.data(), composition, grid, options, again.data(), residual.data(), threads);
             CHECK(again == flow);
         }
         for_rows<D>(grid, 0, pixels / grid[D - 1], [&](const Shape<D>& position, index_t index) {
@@ -201,20 +257,35 @@ void test_chains(const Shape<D>& grid) {
             double partner[D], reached[D], determinant = 0.0;
             for (int k = 0; k < D; ++k)
                 partner[k] = static_cast<double>(position[k]) + static_cast<double>(flow[k * pixels + index]);
-            chain_at<D>(chain, partner, 1, reached, &determinant, 1);
+            evaluate_composition<D>(composition, partner, 1, reached, &determinant, 1);
             CHECK(determinant > 0.0);
             for (int k = 0; k < D; ++k)
                 CHECK(std::abs(reached[k] - static_cast<double>(position[k]) -
                                static_cast<double>(shown[k * pixels + index])) < 1e-3);
         });
     }
+    // What is proven in single precision holds in double precision, at and between voxels, and beyond the grid.
+    for (const double factor : {1.0, 1.5, 2.0, 3.0}) {
+        std::vector<double> stretched = nodes[0];
+        for (double& node : stretched) node *= factor;
+        const Lattice<D> lattice{stretched.data(), D, composition.steps[0].cells, grid};
+        if (!is_diffeomorphic<D>(lattice, 0.1)) continue;
+        const SplineEvaluator<D> reference(lattice);
+        for (int i = 0; i < 500; ++i) {
+            Point<D> x;
+            Matrix<D> jacobian;
+            for (int k = 0; k < D; ++k) x[k] = (1.4 * numbers.next() - 0.2) * static_cast<double>(grid[k]);
+            reference.template displace<true>(x, jacobian);
+            CHECK(determinant(jacobian) > 0.1);
+        }
+    }
     // Points far beyond the grid, and none that is a number.
     std::vector<double> points, targets, missed(3);
     for (double x : {-1e6, 1e6, std::nan("")})
         for (int k = 0; k < D; ++k) points.push_back(x);
     std::vector<double> values(points.size()), determinants(3);
-    chain_at<D>(chain, points.data(), 3, values.data(), determinants.data(), 1);
-    chain_solve<D>(chain, values.data(), 3, options, points.data(), missed.data(), 2);
+    evaluate_composition<D>(composition, points.data(), 3, values.data(), determinants.data(), 1);
+    solve_composition<D>(composition, values.data(), 3, options, points.data(), missed.data(), 2);
     CHECK(missed[0] < 1e-3 && missed[1] < 1e-3);
 }
 
@@ -226,8 +297,7 @@ void test_mixtures(const Shape<D>& grid) {
     Shape<D> cells;
     cells.fill(2);
     std::vector<float> images, deviation(pixels, 1.0f), mean(channels * pixels, 0.5f), coefficients;
-    constexpr index_t kVoxels = FieldMixture<D>::kVoxels;
-    const index_t padded = pixels / grid[D - 1] * ((grid[D - 1] + kVoxels - 1) / kVoxels * kVoxels);
+    const index_t padded = pixels / grid[D - 1] * ((grid[D - 1] + kBlock - 1) / kBlock * kBlock);
     for (index_t i = 0; i < count * channels * padded; ++i) images.push_back(static_cast<float>(numbers.next()));
     const std::vector<float> ranges{0.0f, 1.0f, 0.0f, 1.0f}, gain{1.0f, 1.0f}, bias{0.0f, 0.0f};
     const FieldMixture<D> mixture{images.data(), deviation.data(), ranges.data(), count, channels, grid, cells};
@@ -246,6 +316,91 @@ void test_mixtures(const Shape<D>& grid) {
         CHECK(once == again);
         for (float value : once) CHECK(value >= 0.0f && value <= 1.0f);
     }
+}
+
+// The reference against the B-spline's recursion formula, in one dimension and so in all.
+double basis(int degree, double x) {
+    if (degree == 0) return x >= 0.0 && x < 1.0 ? 1.0 : 0.0;
+    return (x * basis(degree - 1, x) + (degree + 1 - x) * basis(degree - 1, x - 1.0)) / degree;
+}
+
+template <int D>
+void test_reference(const Shape<D>& grid) {
+    Numbers numbers;
+    Lattice<D> lattice{nullptr, 1, {}, grid};
+    for (int axis = 0; axis < D; ++axis) lattice.cells[axis] = grid[axis] > 1 ? axis + 2 : 1;
+    const Shape<D> nodes = lattice.nodes();
+    std::vector<double> control;
+    for (index_t i = 0; i < volume<D>(nodes); ++i) control.push_back(numbers.next());
+    lattice.data = control.data();
+    const SplineEvaluator<D> reference(lattice);
+    for (int i = 0; i < 100; ++i) {
+        Point<D> x;
+        for (int axis = 0; axis < D; ++axis) x[axis] = numbers.next() * static_cast<double>(grid[axis] - 1);
+        double expected = 0.0;
+        for_rows<D>(nodes, 0, volume<D>(nodes) / nodes[D - 1], [&](const Shape<D>& node, index_t index) {
+            double weight = control[index];
+            for (int axis = 0; axis < D; ++axis)
+                weight *= basis(3, x[axis] * lattice.cells_per_voxel(axis) - static_cast<double>(node[axis]) + 3.0);
+            expected += weight;
+        });
+        std::array<double, 1> value, moved;
+        std::array<Point<D>, 1> gradient, unused;
+        reference.template evaluate<1, true>(x, 0, value, gradient);
+        CHECK(std::abs(value[0] - expected) < 1e-12);
+        for (int axis = 0; axis < D; ++axis) {
+            Point<D> near = x;
+            near[axis] += 1e-6;
+            reference.template evaluate<1, false>(near, 0, moved, unused);
+            CHECK(std::abs((moved[0] - value[0]) / 1e-6 - gradient[0][axis]) < 1e-4);
+        }
+    }
+}
+
+// No kernel allocates memory for each row.
+template <int D>
+std::vector<long> allocations_of_kernels(index_t rows) {
+    Shape<D> grid;
+    grid.fill(5);
+    grid[D - 2] = rows;
+    const index_t pixels = volume<D>(grid);
+    Numbers numbers;
+    const std::vector<float> u = random_field<D>(numbers, grid, 0.3);
+    const Field<D> field{u.data(), D, grid};
+    Lattice<D> lattice{nullptr, D, {}, grid};
+    lattice.cells.fill(2);
+    const std::vector<double> control(D * volume<D>(lattice.nodes()), 0.5);
+    lattice.data = control.data();
+    const Composition<D> composition{{lattice, lattice}, identity<D>(), {}};
+    std::vector<float> out(D * pixels), residual(pixels), images(pixels * 2 * kBlock), mean(pixels), ranges{0.0f, 1.0f};
+    std::vector<std::uint8_t> inside(pixels);
+    const WarpBatch<float, D> batch{images.data(), 1, 1, grid, u.data(), 1, grid};
+    const WarpBatch<std::uint8_t, D> labels{inside.data(), 1, 1, grid, u.data(), 1, grid};
+    const FieldMixture<D> mixture{images.data(), mean.data(), ranges.data(), 2, 1, grid, lattice.cells};
+    std::vector<float> coefficients(2 * volume<D>(lattice.nodes()));
+    std::vector<std::uint8_t> moved(pixels);
+    std::vector<long> result;
+    const auto measure = [&](const auto& kernel) {
+        const long before = allocations;
+        kernel();
+        result.push_back(allocations - before);
+    };
+    measure([&] { compose<D>(field, field, out.data(), 1); });
+    measure([&] { invert<D>(field, InvertOptions{1e-5, 50}, out.data(), residual.data(), 1); });
+    measure([&] { jacobian_determinant<D>(field, residual.data(), 1); });
+    measure([&] { count_folds<D>(field, 1); });
+    measure([&] { find_inside<D>(field, inside.data(), 1); });
+    measure([&] { warp_linear<D>(batch, {false, 0.0}, out.data(), 1); });
+    measure([&] { warp_cubic<D>(batch, {false, 0.0}, out.data(), 1); });
+    measure([&] { warp_nearest<std::uint8_t, D>(labels, false, 0, moved.data(), 1); });
+    measure([&] { evaluate_on_grid<D>(lattice, out.data(), 1); });
+    measure([&] { evaluate_composition_on_grid<D>(composition, grid, out.data(), 1); });
+    measure([&] { correspond<D>(u.data(), composition, grid, {3e-4, 10}, out.data(), residual.data(), 1); });
+    measure([&] { is_diffeomorphic<D>(lattice, 0.0); });
+    measure([&] { render_fields<D>(mixture, mean.data(), coefficients.data(), residual.data(), 1); });
+    measure(
+        [&] { render_patchwork<D>(mixture, 3.0f, mean.data(), mean.data(), coefficients.data(), residual.data(), 1); });
+    return result;
 }
 
 void test_parallel() {
@@ -273,10 +428,15 @@ void test_parallel() {
 int main() {
     test_parallel();
     test_render();
+    test_reference<2>({17, 23});
+    test_reference<2>({9, 1});
+    test_reference<3>({7, 6, 9});
+    CHECK(allocations_of_kernels<2>(8) == allocations_of_kernels<2>(64));
+    CHECK(allocations_of_kernels<3>(8) == allocations_of_kernels<3>(64));
     for (const Shape<2>& grid : {Shape<2>{17, 23}, Shape<2>{1, 9}, Shape<2>{8, 1}, Shape<2>{1, 1}, Shape<2>{2, 3}}) {
         test_bspline<2>(grid);
         test_fields<2>(grid);
-        test_chains<2>(grid);
+        test_compositions<2>(grid);
         test_mixtures<2>(grid);
         test_warps<2>(grid, grid);
         test_warps<2>(grid, {5, 6});
@@ -284,7 +444,7 @@ int main() {
     for (const Shape<3>& grid : {Shape<3>{7, 6, 9}, Shape<3>{1, 4, 5}, Shape<3>{5, 1, 1}, Shape<3>{2, 2, 2}}) {
         test_bspline<3>(grid);
         test_fields<3>(grid);
-        test_chains<3>(grid);
+        test_compositions<3>(grid);
         test_mixtures<3>(grid);
         test_warps<3>(grid, grid);
         test_warps<3>(grid, {3, 4, 2});

@@ -6,6 +6,8 @@
 // cells + 3 control points carries the spline. An axis with a single voxel has the domain {0} and keeps one cell.
 #pragma once
 
+#include <algorithm>
+#include <cassert>
 #include <memory>
 #include <vector>
 
@@ -31,6 +33,21 @@ inline void cubic_derivative_weights(double t, double* w) {
     w[3] = 0.5 * t * t;
 }
 
+// The two-scale relation: control points of the same spline on a lattice of half the step, between two of its control
+// points and at the middle one of three.
+inline double refined_between(double a, double b) {
+    return 0.5 * (a + b);
+}
+
+inline double refined_at(double a, double b, double c) {
+    return 0.125 * (a + 6.0 * b + c);
+}
+
+// Where the control points of a lattice's axis continue: the outermost ones beyond it.
+constexpr index_t continued(index_t node, index_t nodes) {
+    return std::clamp<index_t>(node, 0, nodes - 1);
+}
+
 // Control points of a spline with several components on the domain of `grid`: data is (components, *(cells + 3)).
 template <int D>
 struct Lattice {
@@ -44,23 +61,38 @@ struct Lattice {
         for (index_t& length : result) length += 3;
         return result;
     }
+
+    // 0 along axes of one voxel.
+    double cells_per_voxel(int axis) const {
+        assert(cells[axis] >= 1 && grid[axis] >= 1);
+        return grid[axis] > 1 ? static_cast<double>(cells[axis]) / static_cast<double>(grid[axis] - 1) : 0.0;
+    }
 };
 
-// A line of control points, the outermost ones continued by a margin, in single precision and `step` floats apart.
-inline void continue_line(const double* line, index_t nodes, index_t margin, index_t step, float* out) {
-    for (index_t x = 0; x < margin; ++x) {
-        out[x * step] = static_cast<float>(line[0]);
-        out[(margin + nodes + x) * step] = static_cast<float>(line[nodes - 1]);
+// Control points (*nodes) in single precision and `step` floats apart, the outermost ones continued by a margin on each
+// side of every axis: (*(nodes + 2 margin)).
+template <int D>
+void copy_continued(const double* control, const Shape<D>& nodes, const Shape<D>& margin, index_t step, float* out) {
+    const Shape<D> from = strides<D>(nodes);
+    Shape<D> padded = nodes;
+    for (int axis = 0; axis < D; ++axis) padded[axis] += 2 * margin[axis];
+    const index_t inner = nodes[D - 1], before = margin[D - 1];
+    for (index_t row = 0; row < volume<D>(padded) / padded[D - 1]; ++row, out += padded[D - 1] * step) {
+        const Shape<D> at = row_start<D>(padded, row);
+        const double* line = control;
+        for (int axis = 0; axis < D - 1; ++axis) line += from[axis] * continued(at[axis] - margin[axis], nodes[axis]);
+        for (index_t x = 0; x < before; ++x) {
+            out[x * step] = static_cast<float>(line[0]);
+            out[(before + inner + x) * step] = static_cast<float>(line[inner - 1]);
+        }
+        for (index_t x = 0; x < inner; ++x) out[(before + x) * step] = static_cast<float>(line[x]);
     }
-    for (index_t x = 0; x < nodes; ++x) out[(margin + x) * step] = static_cast<float>(line[x]);
 }
 
-// Where a coordinate falls on an axis: the cell, the position t in [0, 1] within it, and the distance outside the
-// domain.
+// Where a coordinate within the domain falls on an axis: the cell, and the position t in [0, 1] within it.
 struct Location {
     index_t cell;
     double t;
-    double beyond;  // signed, in voxels; 0 inside
 };
 
 // The domain is closed: its upper end belongs to the last cell with t = 1.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -42,7 +43,10 @@ struct Channels {
     Shape<D> shape;
 
     index_t pixels() const { return volume<D>(shape); }
-    T* channel(index_t c) const { return data + c * pixels(); }
+    T* channel(index_t c) const {
+        assert(c >= 0 && c < channels);
+        return data + c * pixels();
+    }
 };
 
 // The first voxel of row y, a run along the last axis; rows are numbered in memory order.
@@ -53,6 +57,7 @@ constexpr Shape<D> row_start(const Shape<D>& shape, index_t y) {
         start[axis] = y % shape[axis];
         y /= shape[axis];
     }
+    assert(y == 0);
     return start;
 }
 
@@ -60,7 +65,10 @@ constexpr Shape<D> row_start(const Shape<D>& shape, index_t y) {
 template <int D>
 constexpr std::array<std::int32_t, D> narrow(const Shape<D>& shape) {
     std::array<std::int32_t, D> result{};
-    for (int axis = 0; axis < D; ++axis) result[axis] = static_cast<std::int32_t>(shape[axis]);
+    for (int axis = 0; axis < D; ++axis) {
+        assert(shape[axis] >= 0 && shape[axis] <= INT32_MAX);
+        result[axis] = static_cast<std::int32_t>(shape[axis]);
+    }
     return result;
 }
 

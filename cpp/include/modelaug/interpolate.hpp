@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 #include "modelaug/grid.hpp"
@@ -24,6 +25,7 @@ struct LinearStencil {
             const double x = std::clamp(point[axis], 0.0, static_cast<double>(shape[axis] - 1));
             const index_t low = std::min(static_cast<index_t>(x), std::max<index_t>(shape[axis] - 2, 0));
             const double t = x - static_cast<double>(low);
+            assert(low >= 0 && low < shape[axis]);
             const index_t next = shape[axis] > 1 ? step[axis] : 0;
             for (int i = 0; i < filled; ++i) {
                 offsets[i] += low * step[axis];

@@ -1,4 +1,4 @@
-// Chains of displacements without folds that move landmarks.
+// Compositions of displacements without folds that move landmarks.
 #pragma once
 
 #include <vector>

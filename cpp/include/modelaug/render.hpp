@@ -2,6 +2,7 @@
 #pragma once
 
 #include "modelaug/grid.hpp"
+#include "modelaug/simd.hpp"
 
 namespace modelaug {
 
@@ -21,15 +22,13 @@ void render_texture(const LinearTexture& texture, const double* coefficients, fl
 // lattice as of bspline.hpp, divided pointwise by its standard deviation.
 template <int D>
 struct FieldMixture {
-    // (rows, blocks, count, channels, kVoxels): rows of the grid in blocks of kVoxels voxels, of which the last may
+    // (rows, blocks, count, channels, kBlock): rows of the grid in blocks of kBlock voxels, of which the last may
     // hold fewer; what belongs to one block is one piece of memory.
     const float* images;
     const float* inverse_deviation;  // (*grid): 1 / standard deviation of a field whose control points are drawn
     const float* ranges;             // (channels, 2): lowest and highest value of the result
     index_t count, channels;
     Shape<D> grid, cells;
-
-    static constexpr index_t kVoxels = 16;
 };
 
 // out = mean + sum_k field_k images_k, (channels, *grid), where mean is (channels, *grid).

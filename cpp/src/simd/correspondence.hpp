@@ -1,6 +1,11 @@
-// Chains of displacements, and Newton's method on them. A part of kernels.cpp.
+// Compositions of displacements, and Newton's method on them. A part of kernels.cpp.
+//
+// Worth, by instruction_counts.json: `correspond` executes 19 times fewer instructions in the plane and 9 times fewer
+// in space than `solve_composition`, its reference in double precision; evaluate_composition_on_grid 18 and 22 times
+// fewer than `evaluate_composition`.
 #pragma once
 
+#include "assertions.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 #include "sixteen.hpp"
@@ -25,38 +30,38 @@ inline SixteenInts newton_step(const Sixteen (&jacobian)[D][D], const Sixteen (&
     return regular;
 }
 
-// Sixteen voxels of a row on their way to their partners.
+// A block of voxels of a row, and the iterates of Newton's method for their partners.
 template <int D>
-struct Seekers {
-    Sixteen at[D], target[D], guess[D];  // target: what the steps are to make of the partners
-    Sixteen value[D], jacobian[D][D];    // of the chain's steps at the guess, as far as they are applied
-    Sixteen residual;                    // or a bound of it
-    SixteenInts open;                    // who is not there yet
-    bool done;                           // whether all are
+struct Batch {
+    Sixteen at[D], target[D], iterate[D];  // target: what the composition's steps are to map the iterates to
+    Sixteen value[D], jacobian[D][D];      // of the steps applied so far, at the iterate
+    Sixteen residual;                      // or a bound of it
+    SixteenInts active;                    // those that have not converged
+    bool done;                             // whether no further step is taken
 };
 
-// The voxels, and what the moving chain's steps are to make of their partners, less the voxels: the affine part is
+// The voxels, and what the moving composition's steps are to map their partners to, less the voxels: the affine part is
 // undone.
 template <int D>
-inline void aim(const ChainView& moving, const SolveStrip& strip, size y, Seekers<D>& all) {
+inline void set_targets(const CompositionView& moving, const SolveStrip& strip, size y, Batch<D>& batch) {
     Sixteen fixed[D];
     for (int k = 0; k < D; ++k) {
         const float start = strip.start[k] + (k == D - 2 ? static_cast<float>(y) : 0.0f);
         // Beyond the last voxel it takes the place of those that are missing.
-        all.at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1)))
-                               : sixteen(start);
+        batch.at[k] = k == D - 1 ? smaller(counted(start), sixteen(start + static_cast<float>(strip.voxels - 1)))
+                                 : sixteen(start);
         fixed[k] = load_sixteen(strip.fixed + k * strip.component + y * strip.row, strip.voxels) - moving.offset[k];
     }
     for (int i = 0; i < D; ++i) {
-        all.target[i] = sixteen(0.0f);
+        batch.target[i] = sixteen(0.0f);
         for (int j = 0; j < D; ++j)
-            all.target[i] = all.target[i] + ((moving.inverse[i][j] - (i == j ? 1.0f : 0.0f)) * all.at[j] +
-                                             moving.inverse[i][j] * fixed[j]);
+            batch.target[i] = batch.target[i] + ((moving.inverse[i][j] - (i == j ? 1.0f : 0.0f)) * batch.at[j] +
+                                                 moving.inverse[i][j] * fixed[j]);
     }
 }
 
-// The flow that continues that of the `known` rows before.
-inline Sixteen continued(const float* flow, size row, size known, size voxels) {
+// The flow extrapolated from the `known` rows before.
+inline Sixteen extrapolated(const float* flow, size row, size known, size voxels) {
     const Sixteen first = load_sixteen(flow - row, voxels);
     if (known == 1) return first;
     const Sixteen second = load_sixteen(flow - 2 * row, voxels);
@@ -65,111 +70,116 @@ inline Sixteen continued(const float* flow, size row, size known, size voxels) {
 }
 
 template <int D>
-inline void set_out(const ChainView& moving, const SolveStrip& strip, size y, Seekers<D>& all) {
-    const size known = strip.known + y;
+inline void initialize(const CompositionView& moving, const SolveStrip& strip, size y, Batch<D>& batch) {
+    const size known = strip.known_rows + y;
     const float* flow = strip.flow + y * strip.row;
-    aim<D>(moving, strip, y, all);
+    set_targets<D>(moving, strip, y, batch);
     for (int k = 0; k < D; ++k) {
         const Sixteen start =
-            known == 0 ? all.target[k] : continued(flow + k * strip.component, strip.row, known, strip.voxels);
-        all.target[k] = all.target[k] + all.at[k];
-        all.guess[k] = start + all.at[k];
+            known == 0 ? batch.target[k] : extrapolated(flow + k * strip.component, strip.row, known, strip.voxels);
+        batch.target[k] = batch.target[k] + batch.at[k];
+        batch.iterate[k] = start + batch.at[k];
     }
-    all.residual = sixteen(0.0f);
-    all.open = sixteen(0.0f) <= sixteen(0.0f);
-    all.done = false;
+    batch.residual = sixteen(0.0f);
+    batch.active = sixteen(0.0f) <= sixteen(0.0f);
+    batch.done = false;
 }
 
+// value and jacobian, behind one more step of the composition.
 template <int D>
-inline void set_identity(Seekers<D>& all) {
-    for (int i = 0; i < D; ++i)
-        for (int j = 0; j < D; ++j) all.jacobian[i][j] = sixteen(i == j ? 1.0f : 0.0f);
-}
-
-template <int D>
-inline void apply_step(const StepView& step, bool first, Seekers<D>& all) {
+inline void apply_step(const StepView& step, bool first, Batch<D>& batch) {
     Sixteen gradient[D][D], before[D][D];
-    apply<true>(step, all.value, gradient);
+    apply<true>(step, batch.value, gradient);
     if (first) {
         for (int i = 0; i < D; ++i)
-            for (int j = 0; j < D; ++j) all.jacobian[i][j] = (i == j ? 1.0f : 0.0f) + gradient[i][j];
+            for (int j = 0; j < D; ++j) batch.jacobian[i][j] = (i == j ? 1.0f : 0.0f) + gradient[i][j];
         return;
     }
     for (int i = 0; i < D; ++i)
-        for (int j = 0; j < D; ++j) before[i][j] = all.jacobian[i][j];
+        for (int j = 0; j < D; ++j) before[i][j] = batch.jacobian[i][j];
     for (int i = 0; i < D; ++i)
         for (int j = 0; j < D; ++j)
-            for (int k = 0; k < D; ++k) all.jacobian[i][j] = all.jacobian[i][j] + gradient[i][k] * before[k][j];
+            for (int k = 0; k < D; ++k) batch.jacobian[i][j] = batch.jacobian[i][j] + gradient[i][k] * before[k][j];
 }
 
-// A step of Newton's method, if it is not the last evaluation. A voxel that is there does not move on, so that it does
-// not depend on the others. One step is always taken.
 template <int D>
-inline void advance(const ChainView& moving, float tolerance, bool first, bool last, Seekers<D>& all) {
-    Sixteen f[D], step[D], missed = sixteen(0.0f), length = missed;
-    for (int k = 0; k < D; ++k) f[k] = all.value[k] - all.target[k];
+inline void evaluate(const CompositionView& moving, Batch<D>& batch) {
+    for (int k = 0; k < D; ++k) batch.value[k] = batch.iterate[k];
+    for (size s = 0; s < moving.count; ++s) apply_step<D>(moving.steps[s], s == 0, batch);
+    if (moving.count > 0) return;
+    for (int i = 0; i < D; ++i)
+        for (int j = 0; j < D; ++j) batch.jacobian[i][j] = sixteen(i == j ? 1.0f : 0.0f);
+}
+
+// A step of Newton's method, if this is not the last evaluation. A voxel that has converged does not move on, so that
+// it does not depend on the others. One step is always taken.
+template <int D>
+inline void newton_iteration(const CompositionView& moving, float tolerance, bool first, bool last, Batch<D>& batch) {
+    Sixteen f[D], step[D], residual = sixteen(0.0f), length = residual;
+    for (int k = 0; k < D; ++k) f[k] = batch.value[k] - batch.target[k];
     for (int i = 0; i < D; ++i) {
         Sixteen component = sixteen(0.0f);
         for (int j = 0; j < D; ++j) component = component + moving.matrix[i][j] * f[j];
-        missed = missed + component * component;
+        residual = residual + component * component;
     }
-    missed = square_root(missed);
-    all.residual = select(all.open, missed, all.residual);
-    if (!first) all.open = without(all.open, missed <= sixteen(tolerance));
-    all.done = last || !any(all.open);
-    if (all.done) return;
-    const SixteenInts moves = all.open & newton_step(all.jacobian, f, step);
+    residual = square_root(residual);
+    batch.residual = select(batch.active, residual, batch.residual);
+    if (!first) batch.active = without(batch.active, residual <= sixteen(tolerance));
+    batch.done = last || !any(batch.active);
+    if (batch.done) return;
+    const SixteenInts moves = batch.active & newton_step(batch.jacobian, f, step);
     for (int k = 0; k < D; ++k) {
         length = length + step[k] * step[k];
-        all.guess[k] = select(moves, all.guess[k] - step[k], all.guess[k]);
+        batch.iterate[k] = select(moves, batch.iterate[k] - step[k], batch.iterate[k]);
     }
-    // What a step leaves of the residual at most.
-    const Sixteen left = 0.5f * moving.curvature * length;
-    const SixteenInts arrives = moves & (left <= sixteen(tolerance));
-    all.residual = select(arrives, left, all.residual);
-    all.open = without(all.open, arrives);
-    all.done = !any(all.open);
+    // A bound of the residual after the step.
+    const Sixteen bound = 0.5f * moving.curvature * length;
+    const SixteenInts converged = moves & (bound <= sixteen(tolerance));
+    batch.residual = select(converged, bound, batch.residual);
+    batch.active = without(batch.active, converged);
+    batch.done = !any(batch.active);
 }
 
 template <int D>
-inline void arrive(const SolveStrip& strip, size y, const Seekers<D>& all, std::uint8_t* hard) {
+inline void store_solution(const SolveStrip& strip, size y, const Batch<D>& batch, std::uint8_t* fallback) {
     float* const flow = strip.flow + y * strip.row;
-    const bool astray = any(all.open);
+    const bool all_converged = !any(batch.active);
     for (int k = 0; k < D; ++k) {
-        Sixteen result = all.guess[k] - all.at[k];
-        if (astray) {
-            // Where the method goes astray the rows after it had better not follow.
-            const Sixteen kept = strip.known + y == 0
-                                     ? all.target[k] - all.at[k]
+        Sixteen result = batch.iterate[k] - batch.at[k];
+        if (!all_converged) {
+            // Rows that follow had better not start from where the method diverged.
+            const Sixteen kept = strip.known_rows + y == 0
+                                     ? batch.target[k] - batch.at[k]
                                      : load_sixteen(flow + k * strip.component - strip.row, strip.voxels);
-            result = select(all.open, kept, result);
+            result = select(batch.active, kept, result);
         }
         store_some(flow + k * strip.component, result, strip.voxels);
     }
-    store_some(strip.residual + y * strip.row, all.residual, strip.voxels);
-    std::int32_t open[kSixteen];
-    store(open, all.open);
-    for (int r = 0; r < kSixteen; ++r) hard[r] = open[r] != 0 ? 1 : 0;
+    store_some(strip.residual + y * strip.row, batch.residual, strip.voxels);
+    std::int32_t active[kBlock];
+    store(active, batch.active);
+    for (int r = 0; r < kBlock; ++r) fallback[r] = active[r] != 0 ? 1 : 0;
 }
 
 template <int D>
-inline void solve_strip(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations,
-                        std::uint8_t* hard) {
+void solve_correspondence(const CompositionView& moving, const SolveStrip& strip, float tolerance, int iterations,
+                          std::uint8_t* fallback) {
+    assert(strip.voxels >= 1 && strip.voxels <= kBlock && strip.voxels <= strip.row);
+    assert(strip.rows >= 1 && strip.known_rows >= 0 && strip.component >= strip.rows * strip.row);
     for (size y = 0; y < strip.rows; ++y) {
-        Seekers<D> all;
-        set_out<D>(moving, strip, y, all);
-        for (int iteration = 0; !all.done; ++iteration) {
-            for (int k = 0; k < D; ++k) all.value[k] = all.guess[k];
-            for (size s = 0; s < moving.count; ++s) apply_step<D>(moving.steps[s], s == 0, all);
-            if (moving.count == 0) set_identity<D>(all);
-            advance<D>(moving, tolerance, iteration == 0, iteration == iterations, all);
+        Batch<D> batch;
+        initialize<D>(moving, strip, y, batch);
+        for (int iteration = 0; !batch.done; ++iteration) {
+            evaluate<D>(moving, batch);
+            newton_iteration<D>(moving, tolerance, iteration == 0, iteration == iterations, batch);
         }
-        arrive<D>(strip, y, all, hard + y * kSixteen);
+        store_solution<D>(strip, y, batch, fallback + y * kBlock);
     }
 }
 
 template <int D>
-inline void displace_row(const ChainView& chain, const DisplaceRow& row) {
+void displace(const CompositionView& rest, const DisplaceRow& row) {
+    assert(row.voxels >= 1 && row.component >= row.voxels);
     for (size begin = 0; begin < row.voxels; begin += kSixteen) {
         const size left = row.voxels - begin;
         Sixteen at[D], value[D], unused[D][D];
@@ -177,41 +187,26 @@ inline void displace_row(const ChainView& chain, const DisplaceRow& row) {
             at[k] = k == D - 1 ? counted(row.start[k] + static_cast<float>(begin)) : sixteen(row.start[k]);
             value[k] = at[k] + load_sixteen(row.displacement + k * row.component + begin, left);
         }
-        for (size s = 0; s < chain.count; ++s) apply<false>(chain.steps[s], value, unused);
+        for (size s = 0; s < rest.count; ++s) apply<false>(rest.steps[s], value, unused);
         for (int i = 0; i < D; ++i) {
-            Sixteen moved = sixteen(chain.offset[i]) - at[i];
-            for (int j = 0; j < D; ++j) moved = moved + chain.matrix[i][j] * value[j];
+            Sixteen moved = sixteen(rest.offset[i]) - at[i];
+            for (int j = 0; j < D; ++j) moved = moved + rest.matrix[i][j] * value[j];
             store_some(row.displacement + i * row.component + begin, moved, left);
         }
     }
 }
 
-void steepest(const float* c, size rows, size row, size length, size a, size b, float* squares) {
-    Sixteen highest_so_far = load_sixteen(squares);
+void max_squared_differences(const float* c, size rows, size row, size length, size a, size b, float* squares) {
+    assert(rows == 0 || (length >= 1 && a >= 1 && b >= 0));
+    Sixteen largest = load_sixteen(squares);
     for (size y = 0; y < rows; ++y, c += row)
         for (size x = 0; x < length; x += kSixteen) {
             const size left = length - x;
             Sixteen difference = load_sixteen(c + x + a, left) - load_sixteen(c + x, left);
             if (b > 0) difference = load_sixteen(c + x + a + b, left) - load_sixteen(c + x + b, left) - difference;
-            highest_so_far = larger(highest_so_far, difference * difference);
+            largest = larger(largest, difference * difference);
         }
-    store(squares, highest_so_far);
-}
-
-void displace_2d(const ChainView& chain, const DisplaceRow& row) {
-    displace_row<2>(chain, row);
-}
-
-void displace_3d(const ChainView& chain, const DisplaceRow& row) {
-    displace_row<3>(chain, row);
-}
-
-void solve_2d(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations, std::uint8_t* hard) {
-    solve_strip<2>(moving, strip, tolerance, iterations, hard);
-}
-
-void solve_3d(const ChainView& moving, const SolveStrip& strip, float tolerance, int iterations, std::uint8_t* hard) {
-    solve_strip<3>(moving, strip, tolerance, iterations, hard);
+    store(squares, largest);
 }
 
 }  // namespace

@@ -40,7 +40,10 @@ inline void copy_rows(const float* from, size from_step, size rows, size width, 
     }
 }
 
-void spline_lines(const SplineLines& lines, float* work) {
+void spline_coefficients(const SplineLines& lines, float* work) {
+    assert(lines.samples >= 1 && lines.width >= 1 && lines.width <= SplineLines::kWidth);
+    assert(lines.samples == 1 || lines.from_step >= lines.width);
+    assert(lines.to_step >= lines.width);
     constexpr size margin = SplineLines::kMargin;
     const size n = lines.samples, width = lines.width, rows = n + 2 * margin;
     // From the beginning of a cache line, so that accesses to full-width rows do not straddle two.
@@ -114,6 +117,7 @@ struct CubicTaps {
 // line(taps, i): what the outer axes make of the four coefficients along the row around voxel i.
 template <int D, typename Line>
 inline void warp_cubic_row(const WarpRow& row, const std::int32_t (&steps)[D], float* out, const Line& line) {
+    assert(is_row<D>(row));
     CubicTaps<D> taps;
     for (size begin = 0; begin < row.voxels; begin += kAhead) {
         const size count = row.voxels - begin < kAhead ? row.voxels - begin : kAhead;
@@ -129,7 +133,11 @@ inline void warp_cubic_row(const WarpRow& row, const std::int32_t (&steps)[D], f
     }
 }
 
-void warp_cubic_2d(const WarpRow& row, float* out) {
+template <int D>
+void warp_cubic(const WarpRow& row, float* out);
+
+template <>
+void warp_cubic<2>(const WarpRow& row, float* out) {
     const std::int32_t steps[2] = {static_cast<std::int32_t>(spline_nodes(row.shape[1])), 1};
     const size step = steps[0];
     warp_cubic_row<2>(row, steps, out, [&](const CubicTaps<2>& taps, size i) {
@@ -140,7 +148,8 @@ void warp_cubic_2d(const WarpRow& row, float* out) {
     });
 }
 
-void warp_cubic_3d(const WarpRow& row, float* out) {
+template <>
+void warp_cubic<3>(const WarpRow& row, float* out) {
     const auto down = static_cast<std::int32_t>(spline_nodes(row.shape[1])),
                across = static_cast<std::int32_t>(spline_nodes(row.shape[2]));
     const std::int32_t steps[3] = {down * across, across, 1};

@@ -42,10 +42,11 @@ inline Slopes<3> slopes(const float* u, const std::int32_t* shape, const Positio
             {far.value - near.value, between(near.along[0], far.along[0], t), between(near.along[1], far.along[1], t)}};
 }
 
-// Newton steps from minus the displacement. A voxel that is there stays; one that a step does not bring nearer is left
-// to damped steps, or it might jump across a fold.
+// Newton's method from minus the displacement. A voxel that has converged stays; one whose residual a step does not
+// shorten is left to damped steps, or it might jump across a fold.
 template <int D>
-inline void invert_row(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
+void invert(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
+    assert(is_row<D>(row));
     const float allowed = tolerance * tolerance;
     for (size x = 0; x < row.voxels; x += kLanes) {
         const size left = row.voxels - x;
@@ -65,28 +66,20 @@ inline void invert_row(const WarpRow& row, float tolerance, int iterations, cons
                     jacobian[k][axis] =
                         select(p.axis[axis].beyond == 0.0f, u.along[axis], splat(0.0f)) + (k == axis ? 1.0f : 0.0f);
             }
-            const Mask open = (squared > allowed) & (squared < before);
-            before = select(open, squared, splat(0.0f));
-            if (iteration == iterations || !any(open)) break;
+            const Mask active = (squared > allowed) & (squared < before);
+            before = select(active, squared, splat(0.0f));
+            if (iteration == iterations || !any(active)) break;
             const Mask regular = solve(jacobian, f, step);
-            for (int k = 0; k < D; ++k) v[k] = select(open, v[k] - select(regular, step[k], f[k]), v[k]);
+            for (int k = 0; k < D; ++k) v[k] = select(active, v[k] - select(regular, step[k], f[k]), v[k]);
         }
         for (int k = 0; k < D; ++k) store_some(out.inverse + k * row.component + x, v[k], left);
         float lengths[kLanes];
         store(lengths, squared);
         for (size i = 0; i < (left < kLanes ? left : kLanes); ++i) {
             out.residual[x + i] = square_root(lengths[i]);
-            out.hard[x + i] = lengths[i] <= allowed ? 0 : 1;
+            out.fallback[x + i] = lengths[i] <= allowed ? 0 : 1;
         }
     }
-}
-
-void invert_2d(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
-    invert_row<2>(row, tolerance, iterations, out);
-}
-
-void invert_3d(const WarpRow& row, float tolerance, int iterations, const InverseRow& out) {
-    invert_row<3>(row, tolerance, iterations, out);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Jacobian determinants of fields along rows. A part of kernels.cpp.
 #pragma once
 
+#include "assertions.hpp"
 #include "lanes.hpp"
 
 namespace modelaug {
@@ -33,7 +34,8 @@ inline T jacobian_at(const Difference (&along)[3], const Read& read) {
 }
 
 template <int D>
-inline void jacobian_row(const FieldRow& row, float* out) {
+void jacobian_determinant(const FieldRow& row, float* out) {
+    assert(is_row<D>(row));
     Difference along[D];
     size step = 1;
     for (int axis = D - 1; axis >= 0; --axis) {
@@ -63,14 +65,6 @@ inline void jacobian_row(const FieldRow& row, float* out) {
     }
     along[D - 1] = {1, 0, 1.0f};
     voxel(voxels - 1);
-}
-
-void jacobian_2d(const FieldRow& row, float* out) {
-    jacobian_row<2>(row, out);
-}
-
-void jacobian_3d(const FieldRow& row, float* out) {
-    jacobian_row<3>(row, out);
 }
 
 }  // namespace

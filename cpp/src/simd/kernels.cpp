@@ -18,37 +18,42 @@
 #define MODELAUG_STRING_(name) #name
 #define MODELAUG_STRING(name) MODELAUG_STRING_(name)
 
+// An entry is named once, and entries are in their order, or this does not compile: none can take another's place.
+#define MODELAUG_ENTRY(kernel) .kernel = kernel
+#define MODELAUG_GRID_ENTRY(kernel) .kernel = kernel<D>
+
 namespace modelaug {
+namespace {
 
-static_assert(AxisBlock::kVoxels == kSixteen && SolveStrip::kVoxels == kSixteen);
+static_assert(kBlock == kSixteen);
 
-extern const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA);
-const Simd MODELAUG_JOIN(simd_, MODELAUG_ISA) = {MODELAUG_STRING(MODELAUG_ISA),
-                                                 collapse,
-                                                 expand,
-                                                 fields,
-                                                 patchwork,
-                                                 warp_linear_2d,
-                                                 warp_linear_3d,
-                                                 steepest,
-                                                 largest,
-                                                 largest_difference,
-                                                 unfolded_2d,
-                                                 unfolded_3d,
-                                                 displace_2d,
-                                                 displace_3d,
-                                                 solve_2d,
-                                                 solve_3d,
-                                                 spline_lines,
-                                                 warp_cubic_2d,
-                                                 warp_cubic_3d,
-                                                 finite_floats,
-                                                 finite_doubles,
-                                                 jacobian_2d,
-                                                 jacobian_3d,
-                                                 nearest_2d,
-                                                 nearest_3d,
-                                                 invert_2d,
-                                                 invert_3d};
+template <int D>
+constexpr GridKernels<D> grid_kernels() {
+    return {MODELAUG_GRID_ENTRY(warp_linear),
+            MODELAUG_GRID_ENTRY(warp_cubic),
+            MODELAUG_GRID_ENTRY(warp_nearest),
+            MODELAUG_GRID_ENTRY(invert),
+            MODELAUG_GRID_ENTRY(jacobian_determinant),
+            MODELAUG_GRID_ENTRY(find_fold_free),
+            MODELAUG_GRID_ENTRY(displace),
+            MODELAUG_GRID_ENTRY(solve_correspondence)};
+}
+
+}  // namespace
+
+extern const KernelTable MODELAUG_JOIN(simd_, MODELAUG_ISA);
+constinit const KernelTable MODELAUG_JOIN(simd_, MODELAUG_ISA) = {.name = MODELAUG_STRING(MODELAUG_ISA),
+                                                                  MODELAUG_ENTRY(interpolate_slabs),
+                                                                  MODELAUG_ENTRY(interpolate_line),
+                                                                  MODELAUG_ENTRY(mix_fields),
+                                                                  MODELAUG_ENTRY(mix_patchwork),
+                                                                  MODELAUG_ENTRY(max_squared_differences),
+                                                                  MODELAUG_ENTRY(max_absolute),
+                                                                  MODELAUG_ENTRY(max_difference),
+                                                                  MODELAUG_ENTRY(spline_coefficients),
+                                                                  MODELAUG_ENTRY(finite_floats),
+                                                                  MODELAUG_ENTRY(finite_doubles),
+                                                                  .plane = grid_kernels<2>(),
+                                                                  .space = grid_kernels<3>()};
 
 }  // namespace modelaug

@@ -10,7 +10,7 @@
 namespace modelaug {
 namespace {
 
-constexpr int kSixteen = 16, kParts = kSixteen / kLanes;
+constexpr int kSixteen = kBlock, kParts = kSixteen / kLanes;
 
 #define MODELAUG_PARTS(Result, expression)                        \
     Result result;                                                \

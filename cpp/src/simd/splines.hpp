@@ -1,6 +1,7 @@
 // Displacements by cubic B-splines at sixteen points at a time. A part of kernels.cpp.
 #pragma once
 
+#include "assertions.hpp"
 #include "modelaug/simd.hpp"
 #include "portable.hpp"
 #include "sixteen.hpp"
@@ -13,6 +14,7 @@ inline Sixteen locate(const StepView& step, int axis, Sixteen x, SixteenInts& ce
     Sixteen scaled = step.per_voxel[axis] * x + sixteen(static_cast<float>(StepView::kMargin));
     scaled = smaller(larger(scaled, sixteen(0.0f)), sixteen(step.highest[axis]));  // NaN becomes 0
     cells = to_ints(scaled);
+    assert(within(cells, 0, static_cast<std::int32_t>(step.highest[axis])));
     return scaled - to_floats(cells);
 }
 

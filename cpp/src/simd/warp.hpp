@@ -1,6 +1,7 @@
 // Where a displacement field sends the voxels of a row, and images there. A part of kernels.cpp.
 #pragma once
 
+#include "assertions.hpp"
 #include "lanes.hpp"
 
 namespace modelaug {
@@ -23,6 +24,7 @@ inline Position locate(Floats displacement, Floats start, std::int32_t length) {
     const float upper = static_cast<float>(length - 1), last = length > 1 ? upper - 1.0f : 0.0f;
     const Floats inside = smaller(larger(displacement, start), start + upper);
     const Ints low = to_ints(smaller(inside - start, Floats{} + last));
+    assert(within(low, 0, static_cast<std::int32_t>(last)));
     return {low, inside - (start + to_floats(low)), displacement - inside};
 }
 
@@ -58,6 +60,7 @@ struct Positions {
 // out[x] = value(positions of a block) for all voxels of the row, or the fill.
 template <int D, typename Value>
 inline void warp_row(const WarpRow& row, float* out, const Value& value_at) {
+    assert(is_row<D>(row));
     for (size x = 0; x < row.voxels; x += kLanes) {
         const Positions<D> at(row, x);
         Floats value = value_at(at);
@@ -78,7 +81,11 @@ inline Floats along_row(const float* image, Ints at, Floats t, bool single) {
     return between(left, right, t);
 }
 
-void warp_linear_2d(const WarpRow& row, float* out) {
+template <int D>
+void warp_linear(const WarpRow& row, float* out);
+
+template <>
+void warp_linear<2>(const WarpRow& row, float* out) {
     const float* image = row.image;
     const std::int32_t w = row.shape[1];
     const size below = row.shape[0] > 1 ? w : 0;
@@ -90,7 +97,8 @@ void warp_linear_2d(const WarpRow& row, float* out) {
     });
 }
 
-void warp_linear_3d(const WarpRow& row, float* out) {
+template <>
+void warp_linear<3>(const WarpRow& row, float* out) {
     const std::int32_t h = row.shape[1], w = row.shape[2];
     const float* near = row.image;
     const float* far = near + (row.shape[0] > 1 ? static_cast<size>(h) * w : 0);
@@ -107,7 +115,8 @@ void warp_linear_3d(const WarpRow& row, float* out) {
 
 // Whole and rest of a displacement are exact, so halves are met exactly.
 template <int D>
-inline void nearest_row(const WarpRow& row, std::int32_t* at) {
+void warp_nearest(const WarpRow& row, std::int32_t* at) {
+    assert(is_row<D>(row));
     for (size x = 0; x < row.voxels; x += kLanes) {
         Ints index{};
         Mask outside{};
@@ -120,17 +129,10 @@ inline void nearest_row(const WarpRow& row, std::int32_t* at) {
             index = index * row.shape[k] + (whole + up - down - to_ints(start));
             outside |= Position{index, rest, displacement - inside}.outside();
         }
+        assert(within(index, 0, static_cast<std::int32_t>(voxels_of<D>(row.shape) - 1)));
         if (row.constant) index = select(outside, splat(-1), index);
         store_some(at + x, index, row.voxels - x);
     }
-}
-
-void nearest_2d(const WarpRow& row, std::int32_t* at) {
-    nearest_row<2>(row, at);
-}
-
-void nearest_3d(const WarpRow& row, std::int32_t* at) {
-    nearest_row<3>(row, at);
 }
 
 }  // namespace

@@ -6,21 +6,21 @@
 
 namespace modelaug {
 
-extern const Simd simd_baseline;
+extern const KernelTable simd_baseline;
 #ifdef MODELAUG_X86_LEVELS
-extern const Simd simd_v3;
-extern const Simd simd_v4;
+extern const KernelTable simd_v3;
+extern const KernelTable simd_v4;
 #endif
 
 namespace {
 
 // Best first.
 struct Level {
-    const Simd& kernels;
+    const KernelTable& kernels;
     bool supported;
 };
 
-const Simd& choose() {
+const KernelTable& choose() {
     const Level levels[] = {
 #ifdef MODELAUG_X86_LEVELS
         {simd_v4, __builtin_cpu_supports("x86-64-v4") != 0},
@@ -42,8 +42,8 @@ const Simd& choose() {
 
 }  // namespace
 
-const Simd& simd() {
-    static const Simd& chosen = choose();
+const KernelTable& simd() {
+    static const KernelTable& chosen = choose();
     return chosen;
 }
 

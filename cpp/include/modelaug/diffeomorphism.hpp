@@ -1,4 +1,4 @@
-// Whether a B-spline displacement folds.
+// Whether a B-spline displacement is a diffeomorphism.
 #pragma once
 
 #include "modelaug/bspline.hpp"
@@ -9,6 +9,6 @@ namespace modelaug {
 // range of the differences of the control points around, and where that does not decide, halves and halves of halves of
 // a cell are looked at. False where the determinant is not larger, or hardly.
 template <int D>
-bool is_one_to_one(const Lattice<D>& lattice, double least);
+bool is_diffeomorphic(const Lattice<D>& lattice, double least);
 
 }  // namespace modelaug

@@ -1,32 +1,38 @@
-#include "modelaug/chain.hpp"
+#include "modelaug/composition.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
+#include "modelaug/evaluator.hpp"
+#include "modelaug/newton.hpp"
 #include "modelaug/parallel.hpp"
 #include "modelaug/simd.hpp"
-#include "modelaug/step.hpp"
 
 namespace modelaug {
 namespace {
 
-constexpr int kQuickSteps = 4;  // of Newton's method in single precision, before the careful one takes over
+constexpr int kFloatIterations = 4;  // of Newton's method in single precision, before double precision takes over
 
 template <int D>
-class Map {
+class CompositionEvaluator {
   public:
-    explicit Map(const Chain<D>& chain) : matrix_(chain.matrix), offset_(chain.offset) {
-        for (const Lattice<D>& lattice : chain.steps) steps_.emplace_back(lattice);
+    explicit CompositionEvaluator(const Composition<D>& composition)
+        : matrix_(composition.matrix), offset_(composition.offset) {
+        for (const Lattice<D>& lattice : composition.steps) {
+            assert(lattice.components == D);
+            steps_.emplace_back(lattice);
+        }
     }
 
     // chi(x).
     Point<D> value(Point<D> x) const {
         Matrix<D> unused;
-        for (const Step<D>& step : steps_) step.template apply<false>(x, unused);
+        for (const SplineEvaluator<D>& step : steps_) step.template displace<false>(x, unused);
         return affine(x);
     }
 
@@ -34,7 +40,7 @@ class Map {
     Point<D> value(Point<D> x, Matrix<D>& jacobian) const {
         Matrix<D> total = identity<D>(), part;
         for (std::size_t k = 0; k < steps_.size(); ++k) {
-            steps_[k].template apply<true>(x, part);
+            steps_[k].template displace<true>(x, part);
             total = k == 0 ? part : product<D>(part, total);
         }
         jacobian = product<D>(matrix_, total);
@@ -43,34 +49,16 @@ class Map {
 
     // Improves y towards chi(y) = target by damped Newton steps; returns the residual.
     double newton(const Point<D>& target, const SolveOptions& options, Point<D>& y) const {
-        Matrix<D> jacobian;
-        Point<D> f = difference(value(y, jacobian), target);
-        double length = norm<D>(f);
-        for (int iteration = 0; iteration < options.max_iterations && length > options.tolerance; ++iteration) {
-            Point<D> step;
-            if (!modelaug::solve<D>(jacobian, f, step)) break;
-            bool improved = false;
-            for (double scale = 1.0; scale > 0.1 && !improved; scale *= 0.5) {
-                Point<D> trial = y;
-                for (int k = 0; k < D; ++k) trial[k] -= scale * step[k];
-                Matrix<D> trial_jacobian;
-                const Point<D> trial_f = difference(value(trial, trial_jacobian), target);
-                const double trial_length = norm<D>(trial_f);
-                if (trial_length < length) {
-                    y = trial;
-                    f = trial_f;
-                    length = trial_length;
-                    jacobian = trial_jacobian;
-                    improved = true;
-                }
-            }
-            if (!improved) break;
-        }
-        return length;
+        return damped_newton<D>(
+            [&](const Point<D>& at, Matrix<D>& jacobian) { return difference(value(at, jacobian), target); },
+            [](const Point<D>&, const Point<D>& f, const Matrix<D>& jacobian, Point<D>& step) {
+                return modelaug::solve<D>(jacobian, f, step);
+            },
+            {options.tolerance, options.max_iterations, 0.1}, y);
     }
 
-    // The same; where Newton's method does not get there at once, the target moves from chi(y) in small steps. A chain
-    // without folds maps space onto space, so the path of y exists.
+    // The same; where Newton's method does not converge from y, by continuation: the target moves from chi(y) in small
+    // steps. A composition without folds maps space onto space, so the path of y exists.
     double solve(const Point<D>& target, const SolveOptions& options, Point<D>& y) const {
         Point<D> path = y;
         double residual = newton(target, options, y);
@@ -108,35 +96,35 @@ class Map {
         return a;
     }
 
-    std::vector<Step<D>> steps_;
+    std::vector<SplineEvaluator<D>> steps_;
     Matrix<D> matrix_;
     Point<D> offset_;
 };
 
-// A chain, or what follows its first steps, as the inner loops want it: single precision, borders continued by a
+// A composition, or what follows its first steps, as the inner loops want it: single precision, borders continued by a
 // margin.
 template <int D>
-class FloatChain {
+class FloatComposition {
   public:
-    explicit FloatChain(const Chain<D>& chain, std::size_t first = 0) {
-        for (std::size_t s = first; s < chain.steps.size(); ++s) add(chain.steps[s]);
+    explicit FloatComposition(const Composition<D>& composition, std::size_t first = 0) {
+        for (std::size_t s = first; s < composition.steps.size(); ++s) add(composition.steps[s]);
         for (std::size_t s = 0; s < steps_.size(); ++s) steps_[s].nodes = nodes_[s].data();
         for (int i = 0; i < D; ++i) {
-            for (int j = 0; j < D; ++j) view_.matrix[i][j] = static_cast<float>(chain.matrix[i][j]);
-            view_.offset[i] = static_cast<float>(chain.offset[i]);
+            for (int j = 0; j < D; ++j) view_.matrix[i][j] = static_cast<float>(composition.matrix[i][j]);
+            view_.offset[i] = static_cast<float>(composition.offset[i]);
         }
         view_.steps = steps_.data();
         view_.count = static_cast<index_t>(steps_.size());
     }
-    FloatChain(const FloatChain&) = delete;
-    FloatChain& operator=(const FloatChain&) = delete;
+    FloatComposition(const FloatComposition&) = delete;
+    FloatComposition& operator=(const FloatComposition&) = delete;
 
-    const ChainView& view() const { return view_; }
+    const CompositionView& view() const { return view_; }
 
     // What only solving needs: the inverse of the affine part, and a bound of the second derivative. Derivatives of a
     // spline are averages of its control points' differences: the longest of those bounds how far a step stretches, and
-    // how fast its derivative changes. Bounds of the chain follow by the chain rule.
-    void prepare_to_solve(const Matrix<D>& matrix) {
+    // how fast its derivative changes. Bounds of the composition follow by the chain rule.
+    void set_inverse_and_curvature(const Matrix<D>& matrix) {
         double scale = 0.0, stretch = 1.0, curvature = 0.0;
         for (int k = 0; k < D; ++k) {
             Point<D> unit{}, column{};
@@ -164,12 +152,13 @@ class FloatChain {
     static constexpr index_t kComponents = D == 2 ? 2 : 4;
 
     void add(const Lattice<D>& lattice) {
+        assert(lattice.components == D);
         constexpr index_t kMargin = StepView::kMargin;
-        const Shape<D> inner = lattice.nodes(), inner_strides = strides<D>(inner);
-        Shape<D> padded = inner;
+        const Shape<D> inner = lattice.nodes();
+        Shape<D> padded = inner, margin;
+        margin.fill(kMargin);
         for (index_t& length : padded) length += 2 * kMargin;
         const Shape<D> padded_strides = strides<D>(padded);
-        const index_t total = volume<D>(inner);
         StepView step{};
         for (int axis = 0; axis < D; ++axis) {
             step.per_voxel[axis] = lattice.grid[axis] > 1 ? static_cast<float>(lattice.cells[axis]) /
@@ -180,16 +169,8 @@ class FloatChain {
             step.strides[axis] = padded_strides[axis] * kComponents;
         }
         std::vector<float> nodes(volume<D>(padded) * kComponents);
-        const index_t columns = inner[D - 1];
-        for (index_t line = 0; line < volume<D>(padded) / padded[D - 1]; ++line) {
-            Shape<D> at = row_start<D>(padded, line);
-            index_t source = 0;
-            for (int axis = 0; axis < D - 1; ++axis)
-                source += inner_strides[axis] * std::clamp<index_t>(at[axis] - kMargin, 0, inner[axis] - 1);
-            float* out = nodes.data() + line * padded[D - 1] * kComponents;
-            for (int k = 0; k < D; ++k)
-                continue_line(lattice.data + k * total + source, columns, kMargin, kComponents, out + k);
-        }
+        for (int k = 0; k < D; ++k)
+            copy_continued<D>(lattice.data + k * volume<D>(inner), inner, margin, kComponents, nodes.data() + k);
         nodes_.push_back(std::move(nodes));
         padded_.push_back(padded);
         steps_.push_back(step);
@@ -205,14 +186,15 @@ class FloatChain {
         Shape<D> count = padded_[s];
         --count[i];
         if (j >= 0) --count[j];
-        float squares[16] = {};
-        for (index_t plane = 0; plane < (D == 3 ? count[0] : 1); ++plane)
-            simd().steepest(nodes_[s].data() + (D == 3 ? plane * step[0] : 0), count[D - 2], step[D - 2],
-                            count[D - 1] * kComponents, step[i], j >= 0 ? step[j] : 0, squares);
+        float squares[kBlock] = {};
+        const index_t planes = volume<D>(count) / (count[D - 2] * count[D - 1]);
+        for (index_t plane = 0; plane < planes; ++plane)
+            simd().max_squared_differences(nodes_[s].data() + plane * step[0], count[D - 2], step[D - 2],
+                                           count[D - 1] * kComponents, step[i], j >= 0 ? step[j] : 0, squares);
         float sum = 0.0f;
         for (index_t k = 0; k < kComponents; ++k) {
             float highest = 0.0f;
-            for (index_t lane = k; lane < 16; lane += kComponents) highest = std::max(highest, squares[lane]);
+            for (index_t lane = k; lane < kBlock; lane += kComponents) highest = std::max(highest, squares[lane]);
             sum += highest;
         }
         return static_cast<double>(sum);
@@ -221,21 +203,21 @@ class FloatChain {
     std::vector<std::vector<float>> nodes_;
     std::vector<Shape<D>> padded_;  // nodes along each axis, with the margins
     std::vector<StepView> steps_;
-    ChainView view_{};
+    CompositionView view_{};
 };
 
 }  // namespace
 
 template <int D>
-void chain_at(const Chain<D>& chain, const double* points, index_t count, double* out, double* determinants,
-              int threads) {
-    const Map<D> map(chain);
+void evaluate_composition(const Composition<D>& composition, const double* points, index_t count, double* out,
+                          double* determinants, int threads) {
+    const CompositionEvaluator<D> evaluator(composition);
     parallel_for(count, threads, [&](index_t begin, index_t end) {
         for (index_t p = begin; p < end; ++p) {
             Point<D> x;
             std::copy_n(points + p * D, D, x.begin());
             Matrix<D> jacobian;
-            const Point<D> value = map.value(x, jacobian);
+            const Point<D> value = evaluator.value(x, jacobian);
             std::copy_n(value.begin(), D, out + p * D);
             determinants[p] = determinant(jacobian);
         }
@@ -243,57 +225,56 @@ void chain_at(const Chain<D>& chain, const double* points, index_t count, double
 }
 
 template <int D>
-void chain_on_grid(const Chain<D>& chain, const Shape<D>& grid, float* out, int threads) {
+void evaluate_composition_on_grid(const Composition<D>& composition, const Shape<D>& grid, float* out, int threads) {
     const index_t pixels = volume<D>(grid), columns = grid[D - 1];
     // The first step is evaluated an axis at a time, the others point by point.
-    if (chain.steps.empty())
+    if (composition.steps.empty())
         std::fill_n(out, D * pixels, 0.0f);
     else
-        evaluate_on_grid<D>(chain.steps[0], out, threads);
-    const FloatChain<D> rest(chain, 1);
+        evaluate_on_grid<D>(composition.steps[0], out, threads);
+    const FloatComposition<D> rest(composition, 1);
     parallel_for(pixels / columns, threads, [&](index_t begin, index_t end) {
         for (index_t y = begin; y < end; ++y) {
             const Shape<D> start = row_start<D>(grid, y);
             DisplaceRow row{{}, out + y * columns, pixels, columns};
             for (int k = 0; k < D; ++k) row.start[k] = static_cast<float>(start[k]);
-            (D == 2 ? simd().displace_2d : simd().displace_3d)(rest.view(), row);
+            simd<D>().displace(rest.view(), row);
         }
     });
 }
 
 template <int D>
-void chain_solve(const Chain<D>& chain, const double* targets, index_t count, const SolveOptions& options, double* y,
-                 double* residuals, int threads) {
-    const Map<D> map(chain);
+void solve_composition(const Composition<D>& composition, const double* targets, index_t count,
+                       const SolveOptions& options, double* y, double* residuals, int threads) {
+    const CompositionEvaluator<D> evaluator(composition);
     parallel_for(count, threads, [&](index_t begin, index_t end) {
         for (index_t p = begin; p < end; ++p) {
             Point<D> target, point;
             std::copy_n(targets + p * D, D, target.begin());
             std::copy_n(y + p * D, D, point.begin());
-            residuals[p] = map.solve(target, options, point);
+            residuals[p] = evaluator.solve(target, options, point);
             std::copy_n(point.begin(), D, y + p * D);
         }
     });
 }
 
 template <int D>
-void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid, const SolveOptions& options,
+void correspond(const float* fixed, const Composition<D>& moving, const Shape<D>& grid, const SolveOptions& options,
                 float* flow, float* residual, int threads) {
-    constexpr index_t kVoxels = SolveStrip::kVoxels;
     const index_t pixels = volume<D>(grid), columns = grid[D - 1], rows = grid[D - 2];
-    const index_t strips = (columns + kVoxels - 1) / kVoxels;
-    const Map<D> map(moving);
-    FloatChain<D> chain(moving);
-    chain.prepare_to_solve(moving.matrix);
+    const index_t strips = (columns + kBlock - 1) / kBlock;
+    const CompositionEvaluator<D> reference(moving);
+    FloatComposition<D> floats(moving);
+    floats.set_inverse_and_curvature(moving.matrix);
     // Improves the flow at a voxel in double precision.
-    const auto solve_carefully = [&](const Shape<D>& position, index_t index) {
+    const auto solve_in_double = [&](const Shape<D>& position, index_t index) {
         Point<D> target, y;
         for (int k = 0; k < D; ++k) {
             const double x = static_cast<double>(position[k]);
             target[k] = x + static_cast<double>(fixed[k * pixels + index]);
             y[k] = x + static_cast<double>(flow[k * pixels + index]);
         }
-        const double length = map.solve(target, options, y);
+        const double length = reference.solve(target, options, y);
         for (int k = 0; k < D; ++k)
             flow[k * pixels + index] = static_cast<float>(y[k] - static_cast<double>(position[k]));
         residual[index] = static_cast<float>(length);
@@ -301,29 +282,29 @@ void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid
     // Every strip of every plane starts from where the affine part leads, so that it depends on no other; from then on
     // the flow is continued from row to row.
     parallel_for(pixels / (rows * columns) * strips, threads, [&](index_t begin, index_t end) {
-        std::vector<std::uint8_t> hard(rows * kVoxels);
+        std::vector<std::uint8_t> fallback(rows * kBlock);
         const auto solve_rows = [&](Shape<D> position, index_t count, index_t known, index_t voxels) {
             const Shape<D> step = strides<D>(grid);
             index_t first = 0;
             for (int axis = 0; axis < D; ++axis) first += position[axis] * step[axis];
             SolveStrip strip{{}, fixed + first, flow + first, residual + first, pixels, columns, count, voxels, known};
             for (int k = 0; k < D; ++k) strip.start[k] = static_cast<float>(position[k]);
-            (D == 2 ? simd().solve_2d : simd().solve_3d)(chain.view(), strip, static_cast<float>(options.tolerance),
-                                                         kQuickSteps, hard.data());
+            simd<D>().solve_correspondence(floats.view(), strip, static_cast<float>(options.tolerance),
+                                           kFloatIterations, fallback.data());
             const Shape<D> origin = position;
             for (index_t y = 0; y < count; ++y)
                 for (index_t x = 0; x < voxels; ++x) {
-                    if (!hard[y * kVoxels + x]) continue;
+                    if (!fallback[y * kBlock + x]) continue;
                     position[D - 2] = origin[D - 2] + y;
                     position[D - 1] = origin[D - 1] + x;
-                    solve_carefully(position, first + y * columns + x);
+                    solve_in_double(position, first + y * columns + x);
                 }
         };
         for (index_t task = begin; task < end; ++task) {
             Shape<D> position{};
             if constexpr (D == 3) position[0] = task / strips;
-            position[D - 1] = task % strips * kVoxels;
-            const index_t voxels = std::min(kVoxels, columns - position[D - 1]);
+            position[D - 1] = task % strips * kBlock;
+            const index_t voxels = std::min<index_t>(kBlock, columns - position[D - 1]);
             solve_rows(position, 1, 0, voxels);
             position[D - 2] = 1;
             if (rows > 1) solve_rows(position, rows - 1, 1, voxels);
@@ -331,12 +312,13 @@ void correspond(const float* fixed, const Chain<D>& moving, const Shape<D>& grid
     });
 }
 
-#define MODELAUG_INSTANTIATE(D)                                                                                        \
-    template void chain_at<D>(const Chain<D>&, const double*, index_t, double*, double*, int);                         \
-    template void chain_on_grid<D>(const Chain<D>&, const Shape<D>&, float*, int);                                     \
-    template void chain_solve<D>(const Chain<D>&, const double*, index_t, const SolveOptions&, double*, double*, int); \
-    template void correspond<D>(const float*, const Chain<D>&, const Shape<D>&, const SolveOptions&, float*, float*,   \
-                                int);
+#define MODELAUG_INSTANTIATE(D)                                                                                     \
+    template void evaluate_composition<D>(const Composition<D>&, const double*, index_t, double*, double*, int);    \
+    template void evaluate_composition_on_grid<D>(const Composition<D>&, const Shape<D>&, float*, int);             \
+    template void solve_composition<D>(const Composition<D>&, const double*, index_t, const SolveOptions&, double*, \
+                                       double*, int);                                                               \
+    template void correspond<D>(const float*, const Composition<D>&, const Shape<D>&, const SolveOptions&, float*,  \
+                                float*, int);
 MODELAUG_INSTANTIATE(2)
 MODELAUG_INSTANTIATE(3)
 #undef MODELAUG_INSTANTIATE

@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "arrays.hpp"
-#include "modelaug/chain.hpp"
-#include "modelaug/injectivity.hpp"
+#include "modelaug/composition.hpp"
+#include "modelaug/diffeomorphism.hpp"
 #include "modelaug/landmark_map.hpp"
 
 namespace modelaug::bind {
@@ -23,23 +23,23 @@ Lattice<D> to_step(const Array<double>& coefficients, const Extents& grid) {
 
 // The views are valid as long as the arrays are.
 template <int D>
-Chain<D> to_chain(const Steps& steps, const Array<double>& affine, const Extents& grid) {
+Composition<D> to_composition(const Steps& steps, const Array<double>& affine, const Extents& grid) {
     for (index_t length : grid) require(length >= 1, "grid must be positive");
     require(affine.ndim() == 2 && affine.shape(0) == D && affine.shape(1) == D + 1,
             "affine must have the shape (d, d + 1)");
-    Chain<D> chain{};
-    for (const Array<double>& step : steps) chain.steps.push_back(to_step<D>(step, grid));
+    Composition<D> composition{};
+    for (const Array<double>& step : steps) composition.steps.push_back(to_step<D>(step, grid));
     for (int i = 0; i < D; ++i) {
-        for (int j = 0; j < D; ++j) chain.matrix[i][j] = affine.at(i, j);
-        chain.offset[i] = affine.at(i, D);
+        for (int j = 0; j < D; ++j) composition.matrix[i][j] = affine.at(i, j);
+        composition.offset[i] = affine.at(i, D);
     }
-    return chain;
+    return composition;
 }
 
 Solution bind_at(const Steps& steps, const Array<double>& affine, const Extents& grid, const Array<double>& points,
                  int threads) {
     return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
-        const Chain<D> chain = to_chain<D>(steps, affine, grid);
+        const Composition<D> composition = to_composition<D>(steps, affine, grid);
         require(points.ndim() == 2 && points.shape(1) == D, "points must have the shape (p, d)");
         const index_t count = points.shape(0);
         Array<double> out({count, index_t{D}}), determinants(count);
@@ -47,7 +47,7 @@ Solution bind_at(const Steps& steps, const Array<double>& affine, const Extents&
         double *values = out.mutable_data(), *dets = determinants.mutable_data();
         {
             py::gil_scoped_release release;
-            chain_at<D>(chain, x, count, values, dets, threads);
+            evaluate_composition<D>(composition, x, count, values, dets, threads);
         }
         return Solution(py::make_tuple(out, determinants));
     });
@@ -55,12 +55,12 @@ Solution bind_at(const Steps& steps, const Array<double>& affine, const Extents&
 
 Array<float> bind_on_grid(const Steps& steps, const Array<double>& affine, const Extents& grid, int threads) {
     return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
-        const Chain<D> chain = to_chain<D>(steps, affine, grid);
+        const Composition<D> composition = to_composition<D>(steps, affine, grid);
         const Shape<D> shape = to_shape<D>(grid);
         Array<float> out = new_array<float, D>({D}, shape);
         float* target = out.mutable_data();
         py::gil_scoped_release release;
-        chain_on_grid<D>(chain, shape, target, threads);
+        evaluate_composition_on_grid<D>(composition, shape, target, threads);
         return out;
     });
 }
@@ -68,7 +68,7 @@ Array<float> bind_on_grid(const Steps& steps, const Array<double>& affine, const
 Solution bind_solve(const Steps& steps, const Array<double>& affine, const Extents& grid, const Array<double>& targets,
                     const Array<double>& starts, double tolerance, int max_iterations, int threads) {
     return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
-        const Chain<D> chain = to_chain<D>(steps, affine, grid);
+        const Composition<D> composition = to_composition<D>(steps, affine, grid);
         require(targets.ndim() == 2 && targets.shape(1) == D, "targets must have the shape (p, d)");
         require(starts.ndim() == 2 && starts.shape(0) == targets.shape(0) && starts.shape(1) == D,
                 "starts must have the shape of targets");
@@ -79,7 +79,7 @@ Solution bind_solve(const Steps& steps, const Array<double>& affine, const Exten
         double *y = out.mutable_data(), *left = residuals.mutable_data();
         {
             py::gil_scoped_release release;
-            chain_solve<D>(chain, goal, count, {tolerance, max_iterations}, y, left, threads);
+            solve_composition<D>(composition, goal, count, {tolerance, max_iterations}, y, left, threads);
         }
         return Solution(py::make_tuple(out, residuals));
     });
@@ -91,7 +91,7 @@ Correspondence bind_correspond(const Array<float>& fixed, const Steps& steps, co
     return with_dimension(fixed.ndim() - 1, [&]<int D>() {
         require(fixed.shape(0) == D && fixed.size() > 0, "fixed must have the shape (d, *grid)");
         const Shape<D> shape = trailing_shape<D>(fixed);
-        const Chain<D> moving = to_chain<D>(steps, affine, Extents(shape.begin(), shape.end()));
+        const Composition<D> moving = to_composition<D>(steps, affine, Extents(shape.begin(), shape.end()));
         Array<float> flow = result_array<float, D>(out, {D}, shape), residual = new_array<float, D>({}, shape);
         const float* shown = fixed.data();
         float *target = flow.mutable_data(), *left = residual.mutable_data();
@@ -131,17 +131,17 @@ StepsAndResiduals bind_fit_steps(const Array<double>& sites, const Array<double>
     });
 }
 
-bool bind_one_to_one(const Array<double>& step, const Extents& grid, double least) {
+bool bind_diffeomorphic(const Array<double>& step, const Extents& grid, double least) {
     return with_dimension(static_cast<py::ssize_t>(grid.size()), [&]<int D>() {
         const Lattice<D> lattice = to_step<D>(step, grid);
         py::gil_scoped_release release;
-        return is_one_to_one<D>(lattice, least);
+        return is_diffeomorphic<D>(lattice, least);
     });
 }
 
 }  // namespace
 
-void register_chain(py::module_& module) {
+void register_composition(py::module_& module) {
     module.def(
         "chain_at", &bind_at, py::arg("steps").noconvert(), py::arg("affine").noconvert(), py::arg("grid"),
         py::arg("points").noconvert(), py::arg("threads"),
@@ -161,7 +161,7 @@ void register_chain(py::module_& module) {
                py::arg("grid"), py::arg("tolerance"), py::arg("max_levels"), py::arg("least"), py::arg("max_steps"),
                py::arg("max_residual"), py::arg("folds"),
                "(displacements (d, *nodes) that move sites (m, d) to targets without folds, residuals (m,))");
-    module.def("is_one_to_one", &bind_one_to_one, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
+    module.def("is_one_to_one", &bind_diffeomorphic, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
                "whether the Jacobian determinant of a displacement (d, *nodes) exceeds `least` everywhere");
 }
 
