@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from modelaug.evaluation import contour_distance, landmark_error
 from modelaug.transforms import polylines
 from tests.examples import directions, one_line, philox
+from tests.reference import polylines as oracle
 
 Array = npt.NDArray[np.float64]
 
@@ -32,20 +31,13 @@ def brute_force(a: Array, b: Array) -> float:
 
 def loop(a: Array, b: Array, closed: bool) -> float:
     """Return the distance by a loop over samples and segments."""
-    lines = [np.vstack([x, x[:1]]) if closed else x for x in (a, b)]
     total = []
-    for line, other in (lines, lines[::-1]):
-        lengths = np.linalg.norm(np.diff(line, axis=0), axis=1)
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        count = 1 + int(np.ceil(ends[-1] * 4))
-        for at in (np.arange(count) + 0.5) / count * ends[-1]:
-            p = np.array([np.interp(at, ends, x) for x in line.T])
-            candidates = [np.linalg.norm(p - other[0])]
-            for start, end in pairwise(other):
-                along = end - start
-                share = np.clip((p - start) @ along / (along @ along), 0, 1) if along.any() else 0
-                candidates.append(np.linalg.norm(p - start - share * along))
-            total.append(min(candidates))
+    for line, other in ((a, b), (b, a)):
+        length = sum(np.linalg.norm(end - start) for start, end in oracle.segments(line, closed))
+        count = 1 + int(np.ceil(length * 4))
+        for k in range(count):
+            point = oracle.point_at(line, closed, (k + 0.5) / count * length)
+            total.append(oracle.distance(point, other, closed))
     return float(np.mean(total))
 
 

@@ -380,6 +380,20 @@ MUTANTS: Final = (
         ("synthesis/test_weights.py",),
     ),
     Mutant(
+        "the nearest point of a polyline may be beyond a segment's end",
+        "transforms/polylines.py",
+        "        np.clip(share, 0, 1, out=share)\n",
+        "",
+        ("properties/test_polylines.py", "evaluation/test_contours.py"),
+    ),
+    Mutant(
+        "points at equal arcs include the end",
+        "transforms/polylines.py",
+        "np.arange(count) / count",
+        "np.arange(count) / max(count - 1, 1)",
+        ("properties/test_polylines.py",),
+    ),
+    Mutant(
         "all subjects have the first one's weight",
         "synthesis/weights.py",
         "made = self._maps.get(subject)",
