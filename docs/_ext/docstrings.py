@@ -8,11 +8,15 @@ import inspect
 import pydoc
 import re
 import sys
-from typing import Any
+from dataclasses import MISSING, fields
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from sphinx.util.nodes import make_refnode
 
-__all__ = ["described_elsewhere", "escape_stars", "exists", "mark_arguments", "setup"]
+from modelaug._checked import Checked, Limits, hints
+
+__all__ = ["described", "described_elsewhere", "escape_stars", "exists", "mark_arguments", "setup", "with_types"]
 
 _LITERAL = re.compile(r"(``.*?``)")
 _STAR = re.compile(r"(?<![\\*\w])\*(?=\w)(?!\w+\*)")
@@ -69,9 +73,51 @@ def _arguments(name: str, value: Any) -> set[str]:
     return found | _arguments("", owner) if inspect.isclass(owner) else found
 
 
+def described(kind: type[Checked]) -> dict[str, str]:
+    """Return what each field of options takes, and its default, in words."""
+    defaults = {each.name: each.default for each in fields(kind)}
+    found = {}
+    for name, annotation in hints(kind).items():
+        shown = defaults[name] is not MISSING and not isinstance(defaults[name], Checked)
+        found[name] = _words(annotation) + (f", default {defaults[name]!r}" if shown else "")
+    return found
+
+
+def _words(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _words(arguments[0]) + (_within(arguments[1]) if isinstance(arguments[1], Limits) else "")
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join("None" if each is NoneType else _words(each) for each in arguments)
+    if origin is tuple:
+        return f"tuple of {_words(arguments[0])}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _within(limits: Limits) -> str:
+    least, most, above = limits
+    if least is not None and most is not None:
+        return f" from {least:g} to {most:g}"
+    lower = f", at least {least:g}" if least is not None else f" above {above:g}" if above is not None else ""
+    return lower + ("" if most is None else f", at most {most:g}")
+
+
+def with_types(lines: list[str], value: Any) -> list[str]:
+    """Return a docstring's lines with what fields take behind their names, where `value` is a class of options."""
+    if not (inspect.isclass(value) and issubclass(value, Checked)):
+        return lines
+    said, found = described(value), []
+    for line in lines:
+        kinds = {said.get(name) for name in line.split(", ")}
+        found.append(f"{line} : {kinds.pop()}" if len(kinds) == 1 and None not in kinds else line)
+    return found
+
+
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     names = _arguments(name, obj)
-    lines[:] = [mark_arguments(escape_stars(line), names) for line in lines]
+    lines[:] = [mark_arguments(escape_stars(line), names) for line in with_types(lines, obj)]
 
 
 def _resolve(app: Any, env: Any, node: Any, content: Any) -> Any:

@@ -83,12 +83,15 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) 
     return value
 
 
-def options(value: Options | None, kind: type[Options]) -> Options:
+def options(value: Options | None, kind: type[Options], name: str = "options") -> Options:
     """Return options of a kind, its defaults for None."""
-    if value is None:
-        return kind()
+    return kind() if value is None else instance(name, value, kind, f"{kind.__name__}(...) or None")
+
+
+def instance(name: str, value: Any, kind: type[Options], wanted: str) -> Options:
+    """Return `value` if it is of a kind; `wanted` says what to pass otherwise."""
     if not isinstance(value, kind):
-        raise TypeError(f"options is {value!r}; pass {kind.__name__}(...) or None")
+        raise TypeError(f"{name} is {value!r}; pass {wanted}")
     return value
 
 
@@ -124,7 +127,7 @@ def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.fl
     return array
 
 
-def integer(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
+def integer(name: str, value: Any, *, minimum: float = -np.inf, maximum: float | None = None) -> int:
     """Return `value` as an int within [minimum, maximum]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} is {value!r}; pass an integer")

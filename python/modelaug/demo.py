@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._checked import Checked, Count, Limits, WholeNumber
 from modelaug.data.cohort import Cohort
 from modelaug.data.resampling import resize_cohort
 from modelaug.datasets import phantoms
@@ -33,7 +34,7 @@ _PICTURES: Final = ("cohort", "modes", "pairs", "losses", "registration")
 
 
 @dataclass(frozen=True)
-class PartOptions:
+class PartOptions(Checked):
     """What the demo does in the plane, or in space.
 
     Parameters
@@ -52,21 +53,18 @@ class PartOptions:
     """
 
     subjects: int
-    training_subjects: int
-    size: int
-    steps: int
-    batch_size: int
+    training_subjects: Annotated[int, Limits(2)]
+    size: Count
+    steps: Count
+    batch_size: Count
     width: float | None = None
 
-    def __post_init__(self) -> None:
-        _checks.integer("training_subjects", self.training_subjects, minimum=2)
+    def _check(self) -> None:
         _checks.integer("subjects", self.subjects, minimum=self.training_subjects + 2)
-        for name in ("size", "steps", "batch_size"):
-            _checks.integer(name, getattr(self, name), minimum=1)
 
 
 @dataclass(frozen=True)
-class DemoOptions:
+class DemoOptions(Checked):
     """What the demo does.
 
     Parameters
@@ -83,12 +81,8 @@ class DemoOptions:
 
     plane: PartOptions = PartOptions(subjects=24, training_subjects=16, size=128, steps=500, batch_size=8)
     space: PartOptions = PartOptions(subjects=12, training_subjects=8, size=32, steps=150, batch_size=2)
-    pictured_pairs: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _checks.integer("pictured_pairs", self.pictured_pairs, minimum=1)
-        _checks.integer("seed", self.seed, minimum=0)
+    pictured_pairs: Count = 8
+    seed: WholeNumber = 0
 
     @classmethod
     def quick(cls, *, seed: int = 0) -> DemoOptions:

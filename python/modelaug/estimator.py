@@ -5,8 +5,6 @@ Needs scikit-learn, installed by ``pip install modelaug[sklearn]``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
 try:
@@ -18,6 +16,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from modelaug import _checks
+from modelaug._checked import flat, grouped, with_values
 from modelaug.data.cohort import Cohort
 from modelaug.models import quality
 from modelaug.models.alignment import Alignment, procrustes
@@ -113,9 +112,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         """
         _check_cohort(cohort)
         for name, kind in _KINDS.items():
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{name} is {value!r}; pass {kind.__name__}(...) or None")
+            _checks.options(getattr(self, name), kind, name)
         seed = _checks.integer("seed", self.seed, minimum=0)
         shape = self.shape or ShapeOptions()
         alignment = procrustes(cohort.landmarks * cohort.spacing, transform=shape.transform)
@@ -175,7 +172,8 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         found: dict[str, Any] = super().get_params(deep=False)
         if deep:
             for name, kind in _KINDS.items():
-                found |= _members(name, kind() if found[name] is None else found[name])
+                within = flat(kind() if found[name] is None else found[name], "__")
+                found |= {f"{name}__{each}": value for each, value in within.items()}
         return found
 
     def set_params(self, **params: Any) -> Augmenter:
@@ -193,10 +191,10 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             head, _, rest = name.partition("__")
             if name not in own and not (rest and head in _KINDS):
                 raise ValueError(f"{name!r} is no parameter; pass one of {', '.join(self.get_params())}")
-        changed, nested = _by_head(params)
-        for head, members in nested.items():
+        changed, nested = grouped(params, "__")
+        for head, within in nested.items():
             current, default = changed.get(head, own[head]), _KINDS[head]()
-            options = _replaced(head, default if current is None else current, members)
+            options = with_values(default if current is None else current, within, separator="__", where=head)
             changed[head] = None if current is None and options == default else options
         super().set_params(**changed)
         return self
@@ -205,41 +203,3 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 def _check_cohort(cohort: Cohort) -> None:
     if not isinstance(cohort, Cohort):
         raise TypeError(f"cohort is a {type(cohort).__name__}; pass a Cohort")
-
-
-def _by_head(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return parameters without two underscores in their names, and the others by what is before these."""
-    plain: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
-    for name, value in params.items():
-        head, _, rest = name.partition("__")
-        if rest:
-            nested.setdefault(head, {})[rest] = value
-        else:
-            plain[name] = value
-    return plain, nested
-
-
-def _members(name: str, options: Any) -> dict[str, Any]:
-    """Return what is within options, and options within them, by names joined by two underscores."""
-    found: dict[str, Any] = {}
-    for each in fields(options):
-        value = getattr(options, each.name)
-        found[f"{name}__{each.name}"] = value
-        if is_dataclass(value):
-            found |= _members(f"{name}__{each.name}", value)
-    return found
-
-
-def _replaced(name: str, options: Any, members: Mapping[str, Any]) -> Any:
-    """Return options with other values of some members, named as by `_members`."""
-    if not is_dataclass(options) or isinstance(options, type):
-        raise TypeError(f"{name} is {options!r}; set it to options before what is within them")
-    plain, nested = _by_head(members)
-    known = [each.name for each in fields(options)]
-    unknown = next((head for head in (*plain, *nested) if head not in known), None)
-    if unknown is not None:
-        raise ValueError(f"'{name}__{unknown}' is no parameter; {name} has {', '.join(known)}")
-    for head, inner in nested.items():
-        plain[head] = _replaced(f"{name}__{head}", plain.get(head, getattr(options, head)), inner)
-    return replace(options, **plain)

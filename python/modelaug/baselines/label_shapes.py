@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._checked import Checked, Count, Limits, Positive
 from modelaug._random import Stream, generator
 from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
-from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
+from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions, Strength
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
@@ -29,8 +30,14 @@ _SOFTNESS: Final = 0.6  # voxels; standard deviation of the edges' blur before t
 _REGION_LEVELS: Final = 4  # scales of the fields whose largest names the region
 
 
+def _lattices(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (tuple, list)) or len(value) == 0:
+        raise TypeError(f"{name} is {value!r}; pass a tuple of one integer or more")
+    return tuple(_checks.integer(name, each, minimum=2, maximum=64) for each in value)
+
+
 @dataclass(frozen=True)
-class LabelShapesOptions:
+class LabelShapesOptions(Checked):
     """How label maps are filled, deformed and painted.
 
     Parameters
@@ -62,36 +69,16 @@ class LabelShapesOptions:
         How often a draw that folds is made anew; after that its displacements are halved until it does not.
     """
 
-    regions: int = 8
-    points: tuple[int, ...] = (3, 6, 11)
-    strain: float = 0.08
+    regions: Annotated[int, Limits(0, 1000)] = 8
+    points: Annotated[tuple[int, ...], _lattices] = (3, 6, 11)
+    strain: Strength = 0.08
     contrast: Literal["independent", "shared"] = "independent"
-    variation: float = 0.15
-    blur: float = 1.0
-    acquisition: AcquisitionOptions | None = field(
-        default_factory=lambda: AcquisitionOptions(gamma=0.25, bias=0.3, noise=0.03)
-    )
-    weight_width: float | None = None
+    variation: Strength = 0.15
+    blur: Annotated[float, Limits(0.0, 100.0)] = 1.0
+    acquisition: AcquisitionOptions | None = AcquisitionOptions(gamma=0.25, bias=0.3, noise=0.03)
+    weight_width: Positive | None = None
     weight_unit: Literal["spacing", "mm"] = "spacing"
-    max_attempts: int = 20
-
-    def __post_init__(self) -> None:
-        # As plain numbers, which a manifest can hold.
-        object.__setattr__(self, "regions", _checks.integer("regions", self.regions, minimum=0, maximum=1000))
-        if not isinstance(self.points, (tuple, list)) or len(self.points) == 0:
-            raise TypeError(f"points is {self.points!r}; pass a tuple of one integer or more")
-        points = tuple(_checks.integer("points", each, minimum=2, maximum=64) for each in self.points)
-        object.__setattr__(self, "points", points)
-        _checks.choice("contrast", self.contrast, ("independent", "shared"))
-        for name in ("strain", "variation"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=10.0))
-        object.__setattr__(self, "blur", _checks.number("blur", self.blur, minimum=0.0, maximum=100.0))
-        if self.acquisition is not None and not isinstance(self.acquisition, AcquisitionOptions):
-            raise TypeError(f"acquisition is {self.acquisition!r}; pass AcquisitionOptions(...) or None")
-        if self.weight_width is not None:
-            object.__setattr__(self, "weight_width", _checks.number("weight_width", self.weight_width, above=0.0))
-        _checks.choice("weight_unit", self.weight_unit, ("spacing", "mm"))
-        object.__setattr__(self, "max_attempts", _checks.integer("max_attempts", self.max_attempts, minimum=1))
+    max_attempts: Count = 20
 
 
 class LabelShapes(BatchedSource):

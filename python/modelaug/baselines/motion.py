@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks
+from modelaug._checked import Checked, Limits, Share
 from modelaug.baselines.affine import join, random_direction, rotation_matrix
 
 __all__ = ["Motion"]
@@ -17,7 +18,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Motion:
+class Motion(Checked):
     """The distribution of an affine motion about a center, in the plane or in space.
 
     Each of its numbers is ``sign(z) |z|^power`` for a standard normal z, divided by the standard deviation of that,
@@ -42,20 +43,14 @@ class Motion:
         Largest number, in standard deviations. With it, zoom and stretch stay below a factor of exp(2).
     """
 
-    translation: float = 0.04
-    rotation: float = 4.0
-    zoom: float = 0.04
-    stretch: float = 0.02
-    power: float = 2.0
-    limit: float = 4.0
+    translation: Annotated[float, Limits(0.0, 10.0)] = 0.04
+    rotation: Annotated[float, Limits(0.0, 360.0)] = 4.0
+    zoom: Share = 0.04
+    stretch: Share = 0.02
+    power: Annotated[float, Limits(1.0, 8.0)] = 2.0
+    limit: Annotated[float, Limits(above=0.0, maximum=100.0)] = 4.0
 
-    def __post_init__(self) -> None:
-        # As plain numbers, which a manifest can hold.
-        for name, maximum in (("translation", 10.0), ("rotation", 360.0), ("zoom", 1.0), ("stretch", 1.0)):
-            number = _checks.number(name, getattr(self, name), minimum=0.0, maximum=maximum)
-            object.__setattr__(self, name, number)
-        object.__setattr__(self, "power", _checks.number("power", self.power, minimum=1.0, maximum=8.0))
-        object.__setattr__(self, "limit", _checks.number("limit", self.limit, above=0.0, maximum=100.0))
+    def _check(self) -> None:
         if (self.zoom + self.stretch) * self.limit > 2.0:
             raise ValueError(
                 f"zoom and stretch are {self.zoom:g} and {self.stretch:g}, with limit {self.limit:g} factors beyond "

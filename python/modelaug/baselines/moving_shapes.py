@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._checked import Checked, Limits, Share
 from modelaug._random import Stream, generator
 from modelaug.baselines.affine import Box, compose, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.baselines.motion import Motion
@@ -37,8 +39,18 @@ _VOLUME_PATTERN: Final = 64  # voxels; a library of volumes as large as the imag
 _LEAST_CONTRAST: Final = 0.25  # between the darkest and the brightest of a texture
 
 
+def _interval(name: str, values: Any, check: Callable[..., float], **limits: float) -> tuple[float, ...]:
+    """Return two numbers, the first no larger than the second, each within the limits of its check."""
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise TypeError(f"{name} is {values!r}; pass the least and the largest")
+    numbers = tuple(check(name, value, **limits) for value in values)
+    if numbers[0] > numbers[1]:
+        raise ValueError(f"{name} is {numbers!r}; pass the least before the largest")
+    return numbers
+
+
 @dataclass(frozen=True)
-class MovingShapesOptions:
+class MovingShapesOptions(Checked):
     """What there is in the images, and how it moves.
 
     Sizes and motions are in voxels alike along all axes: how far apart voxels are is not modelled.
@@ -71,37 +83,16 @@ class MovingShapesOptions:
         Gamma, contrast, bias field and noise of each image, on the scale from 0 to 1; None leaves them out.
     """
 
-    channels: int = 1
-    shapes: tuple[int, int] | None = None
-    size: tuple[float, float] | None = None
-    holes: float = 0.25
-    background: Motion = field(default_factory=Motion)
-    foreground: Motion = field(default_factory=lambda: Motion(translation=0.06, rotation=8.0, zoom=0.06, stretch=0.04))
-    patterns: int | None = None
+    channels: Annotated[int, Limits(1, 1000)] = 1
+    shapes: Annotated[tuple[int, int], partial(_interval, check=_checks.integer, minimum=0, maximum=255)] | None = None
+    size: Annotated[tuple[float, float], partial(_interval, check=_checks.number, above=0.0, maximum=1.0)] | None = None
+    holes: Share = 0.25
+    background: Motion = Motion()
+    foreground: Motion = Motion(translation=0.06, rotation=8.0, zoom=0.06, stretch=0.04)
+    patterns: Annotated[int, Limits(1, 1000)] | None = None
     occluded: Literal["kept", "masked"] = "kept"
-    landmarks: int = 32
-    acquisition: AcquisitionOptions | None = field(
-        default_factory=lambda: AcquisitionOptions(gamma=0.1, contrast=0.1, bias=0.1, noise=0.02)
-    )
-
-    def __post_init__(self) -> None:
-        # As plain numbers, which a manifest can hold.
-        for name, maximum in (("channels", 1000), ("patterns", 1000), ("landmarks", 100_000)):
-            if name != "patterns" or self.patterns is not None:
-                object.__setattr__(self, name, _checks.integer(name, getattr(self, name), minimum=1, maximum=maximum))
-        if self.shapes is not None:
-            object.__setattr__(
-                self, "shapes", _interval("shapes", self.shapes, _checks.integer, minimum=0, maximum=255)
-            )
-        if self.size is not None:
-            object.__setattr__(self, "size", _interval("size", self.size, _checks.number, above=0.0, maximum=1.0))
-        object.__setattr__(self, "holes", _checks.number("holes", self.holes, minimum=0.0, maximum=1.0))
-        for name in ("background", "foreground"):
-            if not isinstance(getattr(self, name), Motion):
-                raise TypeError(f"{name} is {getattr(self, name)!r}; pass Motion(...)")
-        _checks.choice("occluded", self.occluded, ("kept", "masked"))
-        if self.acquisition is not None and not isinstance(self.acquisition, AcquisitionOptions):
-            raise TypeError(f"acquisition is {self.acquisition!r}; pass AcquisitionOptions(...) or None")
+    landmarks: Annotated[int, Limits(1, 100_000)] = 32
+    acquisition: AcquisitionOptions | None = AcquisitionOptions(gamma=0.1, contrast=0.1, bias=0.1, noise=0.02)
 
     def for_axes(self, d: int) -> MovingShapesOptions:
         """Return the options with the numbers of the plane, d = 2, or of space, d = 3, in place of None."""
@@ -310,16 +301,6 @@ class MovingShapes(BatchedSource):
             candidates = np.arange(seen.size)
         chosen = rng.choice(candidates, size=count, replace=len(candidates) < count)
         return np.stack(np.unravel_index(chosen, self.grid), axis=1).astype(np.float64)
-
-
-def _interval(name: str, values: Any, check: Callable[..., float], **limits: float) -> tuple[float, ...]:
-    """Return two numbers, the first no larger than the second, each within the limits of its check."""
-    if not isinstance(values, (tuple, list)) or len(values) != 2:
-        raise TypeError(f"{name} is {values!r}; pass the least and the largest")
-    numbers = tuple(check(name, value, **limits) for value in values)
-    if numbers[0] > numbers[1]:
-        raise ValueError(f"{name} is {numbers!r}; pass the least before the largest")
-    return numbers
 
 
 def _fill_slice(pair: Pair, thin: int, out: Pair) -> dict[str, Any]:

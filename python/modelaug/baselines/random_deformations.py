@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._checked import Checked, Count, Limits, NonNegative, Positive
 from modelaug._random import Stream, generator
 from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
+from modelaug.synthesis.acquisition import Strength
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
@@ -22,10 +24,11 @@ __all__ = ["RandomDeformations", "RandomOptions"]
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
+Nodes = Annotated[int, Limits(2, 64)]  # finer lattices are noise
 
 
 @dataclass(frozen=True)
-class RandomOptions:
+class RandomOptions(Checked):
     """How images are deformed and their brightness is changed.
 
     Parameters
@@ -53,28 +56,15 @@ class RandomOptions:
         How often a draw that folds is made anew; after that its displacements are halved until it does not.
     """
 
-    points: int = 3
-    sd: float | None = None
-    brightness: float = 0.2
-    offset: float = 0.05
-    brightness_points: int = 4
+    points: Nodes = 3
+    sd: NonNegative | None = None
+    brightness: Strength = 0.2
+    offset: Strength = 0.05
+    brightness_points: Nodes = 4
     border: Literal["edge", "constant"] = "edge"
-    weight_width: float = 4.0
+    weight_width: Positive = 4.0
     weight_unit: Literal["spacing", "mm"] = "spacing"
-    max_attempts: int = 20
-
-    def __post_init__(self) -> None:
-        # As plain numbers, which a manifest can hold. Lattices as fine as that are noise.
-        for name in ("points", "brightness_points"):
-            object.__setattr__(self, name, _checks.integer(name, getattr(self, name), minimum=2, maximum=64))
-        if self.sd is not None:
-            object.__setattr__(self, "sd", _checks.number("sd", self.sd, minimum=0.0))
-        for name in ("brightness", "offset"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=10.0))
-        _checks.choice("border", self.border, ("edge", "constant"))
-        object.__setattr__(self, "weight_width", _checks.number("weight_width", self.weight_width, above=0.0))
-        _checks.choice("weight_unit", self.weight_unit, ("spacing", "mm"))
-        object.__setattr__(self, "max_attempts", _checks.integer("max_attempts", self.max_attempts, minimum=1))
+    max_attempts: Count = 20
 
 
 class RandomDeformations(BatchedSource):

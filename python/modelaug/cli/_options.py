@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from modelaug import AcquisitionOptions, PairOptions, ResidualOptions
+from modelaug import PairOptions
+from modelaug._checked import Checked, hints, members, with_values
 
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound=Checked)
 
 PairSettings = Annotated[
     list[str] | None,
@@ -23,8 +23,6 @@ PairSettings = Annotated[
         show_default=False,
     ),
 ]
-
-_NESTED: Final[dict[str, Any]] = {"residual": ResidualOptions, "acquisition": AcquisitionOptions}
 
 
 def parse_pair_options(settings: Sequence[str] | None) -> PairOptions:
@@ -51,38 +49,27 @@ def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: st
     ValueError, TypeError
         If a setting is not of this form, or names no option, or its value does not fit.
     """
-    fields = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    parts = {group: [each.name for each in dataclasses.fields(_NESTED[group])] for group in fields if group in _NESTED}
-    names = [name for name in fields if name not in parts]
-    names += [f"{group}.{member}" for group, members in parts.items() for member in members]
-    plain: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
+    names = _names(kind)
+    values: dict[str, Any] = {}
     for setting in settings or ():
         name, equals, text = setting.partition("=")
-        group, dot, member = name.partition(".")
         if not equals or name not in names:
-            known = parts[group] if dot and group in parts and member not in parts[group] else names
-            raise ValueError(f"{flag} {setting!r} names no option; pass NAME=VALUE with one of {', '.join(known)}")
-        if dot:
-            nested.setdefault(group, {})[member] = _value(text)
-        else:
-            plain[name] = _value(text)
-    for group, members in nested.items():
-        part = _NESTED[group]
-        needed = [each.name for each in dataclasses.fields(part) if each.default is dataclasses.MISSING]
-        missing = [each for each in needed if each not in members]
-        if missing:
-            raise ValueError(f"{flag} {group}.{missing[0]}=VALUE is missing; {group} needs {' and '.join(needed)}")
-        plain[group] = _made(part, members, f"{flag} {group}:")
-    return _made(kind, {**defaults, **plain}, flag)
-
-
-def _made(kind: type[Options], values: dict[str, Any], said: str) -> Options:
-    """Return options with values; what is wrong with one of them is said of what the user typed."""
+            group, dot, _ = name.partition(".")
+            within = [each.removeprefix(group + dot) for each in names if dot and each.startswith(group + dot)]
+            known = ", ".join(within or names)
+            raise ValueError(f"{flag} {setting!r} names no option; pass NAME=VALUE with one of {known}")
+        values[name] = _value(text)
     try:
-        return kind(**values)
+        return with_values(kind, {**defaults, **values})
     except (TypeError, ValueError) as error:
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{said} {error}") from None
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{flag} {error}") from None
+
+
+def _names(kind: type[Checked]) -> list[str]:
+    """Return what can be set, options within options behind the others."""
+    parts = members(kind)
+    own = [name for name in hints(kind) if name not in parts]
+    return own + [f"{group}.{name}" for group, part in parts.items() for name in hints(part)]
 
 
 def _value(text: str) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
 
 from modelaug import _checks
+from modelaug._checked import Checked, Count, Limits, Positive, WholeNumber
 
 __all__ = ["ABLATIONS", "FROM_SCRATCH", "METHODS", "PRETRAINED", "CompareOptions", "NetworkOptions", "preset_options"]
 
@@ -36,7 +36,7 @@ ABLATIONS: Final = (
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(Checked):
     """How every network of a comparison is made; all are made alike but for their pairs.
 
     Parameters
@@ -58,27 +58,36 @@ class NetworkOptions:
         Of `modelaug.learning.register`, for the rows called "cascade".
     """
 
-    grid: tuple[int, ...] = (128, 128)
+    grid: Annotated[tuple[int, ...], _checks.grid_shape] = (128, 128)
     kind: str = "FlowNetS"
-    width: float = 0.25
-    pretrain_steps: int = 6000
-    pretrain_rate: float = 2e-3
-    steps: int = 2000
-    rate: float = 2e-3
-    batch_size: int = 8
-    passes: int = 2
+    width: Positive = 0.25
+    pretrain_steps: WholeNumber = 6000
+    pretrain_rate: Positive = 2e-3
+    steps: Count = 2000
+    rate: Positive = 2e-3
+    batch_size: Count = 8
+    passes: Count = 2
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", _checks.grid_shape("grid", self.grid))
-        _checks.integer("pretrain_steps", self.pretrain_steps, minimum=0)
-        for name in ("steps", "batch_size", "passes"):
-            _checks.integer(name, getattr(self, name), minimum=1)
-        for name in ("width", "pretrain_rate", "rate"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), above=0.0))
+
+def _rows(name: str, value: Iterable[str]) -> tuple[str, ...]:
+    """Return rows in the order of the table, whatever order they were named in."""
+    known, methods = (*METHODS, *ABLATIONS), tuple(value)
+    for each in methods:
+        _checks.choice(name, each, known)
+    if not methods or len(set(methods)) < len(methods):
+        raise ValueError(f"{name} is {methods}; name at least one, and each once")
+    return tuple(each for each in known if each in methods)
+
+
+def _structures(name: str, value: Iterable[int]) -> tuple[int, ...]:
+    labels = tuple(_checks.integer(name, each, minimum=1) for each in value)
+    if not labels:
+        raise ValueError(f"{name} is empty; name at least one structure, or pass None")
+    return labels
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(Checked):
     """What is compared, and how.
 
     Parameters
@@ -100,37 +109,16 @@ class CompareOptions:
         Of the folds, the pairs and the networks' first weights.
     """
 
-    methods: tuple[str, ...] = METHODS
-    folds: int = 5
+    methods: Annotated[tuple[str, ...], _rows] = METHODS
+    folds: Annotated[int, Limits(2)] = 5
     metric: Literal["jaccard", "contour_distance"] = "jaccard"
-    labels: tuple[int, ...] | None = None
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        known = (*METHODS, *ABLATIONS)
-        methods = tuple(self.methods)
-        for name in methods:
-            _checks.choice("methods", name, known)
-        if not methods or len(set(methods)) < len(methods):
-            raise ValueError(f"methods is {methods}; name at least one, and each once")
-        # In the order of the table, whatever order they were named in.
-        object.__setattr__(self, "methods", tuple(name for name in known if name in methods))
-        _checks.integer("folds", self.folds, minimum=2)
-        _checks.choice("metric", self.metric, ("jaccard", "contour_distance"))
-        if self.labels is not None:
-            ids = tuple(_checks.integer("labels", each, minimum=1) for each in self.labels)
-            if not ids:
-                raise ValueError("labels is empty; name at least one structure, or pass None")
-            object.__setattr__(self, "labels", ids)
-        if not isinstance(self.network, NetworkOptions):
-            raise TypeError(f"network is {self.network!r}; pass NetworkOptions(...)")
-        _checks.integer("seed", self.seed, minimum=0)
+    labels: Annotated[tuple[int, ...], _structures] | None = None
+    network: NetworkOptions = NetworkOptions()
+    seed: WholeNumber = 0
 
     def identity(self) -> dict[str, Any]:
         """Return, as for JSON, what results of other runs must have in common to be used: all but the rows."""
-        options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {name: value for name, value in options.items() if name != "methods"}
+        return {name: value for name, value in self.as_json().items() if name != "methods"}
 
 
 def preset_options(name: str) -> NetworkOptions:

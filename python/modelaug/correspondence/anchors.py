@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.correspondence.contours import Array, Contour, Labels, Mask, label_values, largest_piece, structure_mask
+from modelaug._checked import Checked, Count, Limits, NonNegative
+from modelaug.correspondence.contours import (
+    Array,
+    Contour,
+    Labels,
+    LabelValues,
+    Mask,
+    label_values,
+    largest_piece,
+    structure_mask,
+)
 
 __all__ = ["ANCHORS", "Anchor", "Center", "Contact", "Extreme", "Given", "Midline", "Nearest", "Ray", "Scene"]
 
@@ -77,7 +87,7 @@ def _named(values: tuple[int, ...]) -> str:
     return "a structure" if not values else f"label {' or '.join(map(str, values))}"
 
 
-class Anchor:
+class Anchor(Checked):
     """A rule that finds a point; on the contour of its object where that has one.
 
     Attributes
@@ -106,6 +116,47 @@ class Anchor:
         raise NotImplementedError
 
 
+def _some_labels(name: str, value: Any) -> tuple[int, ...]:
+    values = label_values(name, value)
+    if not values:
+        raise ValueError(f"{name} is empty; name at least one label")
+    return values
+
+
+def _direction(name: str, value: Sequence[float]) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} is {value!r}; pass (row, column)")
+    row, column = (_checks.number(name, each) for each in value)
+    if row == column == 0:
+        raise ValueError(f"{name} is (0, 0); pass a direction such as (-1, 0) for the top")
+    return row, column
+
+
+def _reference(name: str, value: Any) -> tuple[str, int]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not isinstance(value[0], str):
+        raise TypeError(f"{name} is {value!r}; pass the name of an object and the place of an anchor in it, from 0")
+    return value[0], _checks.integer(name, value[1], minimum=0)
+
+
+def _side_pairs(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, (tuple, list)) or len(value) < 2:
+        raise ValueError(f"{name} is {value!r}; pass two pairs of labels or more")
+    pairs = tuple(label_values(name, each) for each in value)
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{name} is {value!r}; pass two labels in each pair")
+    return pairs
+
+
+def _point_name(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} of a given point is {value!r}; pass a string")
+    return value
+
+
+Direction = Annotated[tuple[float, float], _direction]
+Reference = Annotated[tuple[str, int], _reference]
+
+
 @dataclass(frozen=True)
 class Contact(Anchor):
     """An end of the part of the contour that lies along another structure.
@@ -124,17 +175,11 @@ class Contact(Anchor):
         Smallest distance in mm from which on they count as two structures that do not touch.
     """
 
-    other: tuple[int, ...]
+    other: Annotated[tuple[int, ...], _some_labels]
     at: Literal["start", "end"]
-    reach: float = 2.5
-    farthest: float = 5.0
+    reach: NonNegative = 2.5
+    farthest: NonNegative = 5.0
     needs_contour = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "other", _some_labels("other", self.other))
-        _checks.choice("at", self.at, ("start", "end"))
-        for name in ("reach", "farthest"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the end of the contact."""
@@ -189,14 +234,9 @@ class Extreme(Anchor):
         Which share of the pixels counts as outermost, where pixels are averaged.
     """
 
-    direction: tuple[float, float]
-    labels: tuple[int, ...] = ()
-    share: float = 0.1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "direction", _direction(self.direction))
-        object.__setattr__(self, "labels", label_values("labels", self.labels))
-        object.__setattr__(self, "share", _checks.number("share", self.share, above=0.0, maximum=1.0))
+    direction: Direction
+    labels: LabelValues = ()
+    share: Annotated[float, Limits(above=0.0, maximum=1.0)] = 0.1
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the point that lies farthest."""
@@ -230,19 +270,14 @@ class Ray(Anchor):
     """
 
     angle: float = 0.0
-    towards: tuple[int, ...] = ()
-    through: tuple[str, int] | None = None
-    origin: tuple[int, ...] = ()
+    towards: LabelValues = ()
+    through: Reference | None = None
+    origin: LabelValues = ()
     needs_contour = True
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "angle", _checks.number("angle", self.angle))
-        object.__setattr__(self, "towards", label_values("towards", self.towards))
-        object.__setattr__(self, "origin", label_values("origin", self.origin))
-        if self.through is not None:
-            object.__setattr__(self, "through", _reference("through", self.through))
-            if self.towards:
-                raise ValueError("through and towards are both given; pass one of them")
+    def _check(self) -> None:
+        if self.through is not None and self.towards:
+            raise ValueError("through and towards are both given; pass one of them")
 
     @property
     def references(self) -> tuple[tuple[str, int], ...]:
@@ -276,11 +311,8 @@ class Nearest(Anchor):
         (object, place of the anchor there).
     """
 
-    to: tuple[str, int]
+    to: Reference
     needs_contour = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "to", _reference("to", self.to))
 
     @property
     def references(self) -> tuple[tuple[str, int], ...]:
@@ -310,20 +342,10 @@ class Midline(Anchor):
         Pixels that both structures of a pair must have.
     """
 
-    pairs: tuple[tuple[int, int], ...]
-    direction: tuple[float, float] = (-1.0, 0.0)
-    least: int = 20
+    pairs: Annotated[tuple[tuple[int, int], ...], _side_pairs]
+    direction: Direction = (-1.0, 0.0)
+    least: Count = 20
     needs_contour = True
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.pairs, (tuple, list)) or len(self.pairs) < 2:
-            raise ValueError(f"pairs is {self.pairs!r}; pass two pairs of labels or more")
-        pairs = tuple(label_values("pairs", each) for each in self.pairs)
-        if any(len(pair) != 2 for pair in pairs):
-            raise ValueError(f"pairs is {self.pairs!r}; pass two labels in each pair")
-        object.__setattr__(self, "pairs", pairs)
-        object.__setattr__(self, "direction", _direction(self.direction))
-        object.__setattr__(self, "least", _checks.integer("least", self.least, minimum=1))
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return where the midline leaves the contour."""
@@ -350,10 +372,7 @@ class Center(Anchor):
         The structure; the object itself if empty.
     """
 
-    labels: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", label_values("labels", self.labels))
+    labels: LabelValues = ()
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the centroid."""
@@ -370,11 +389,7 @@ class Given(Anchor):
         Which one.
     """
 
-    name: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"name of a given point is {self.name!r}; pass a string")
+    name: Annotated[str, _point_name]
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the user's point."""
@@ -393,25 +408,3 @@ ANCHORS: Final[dict[str, type[Any]]] = {
     "ray": Ray,
 }
 """The rules by the names that a file knows them by."""
-
-
-def _some_labels(name: str, value: Any) -> tuple[int, ...]:
-    values = label_values(name, value)
-    if not values:
-        raise ValueError(f"{name} is empty; name at least one label")
-    return values
-
-
-def _direction(value: Sequence[float]) -> tuple[float, float]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"direction is {value!r}; pass (row, column)")
-    row, column = (_checks.number("direction", each) for each in value)
-    if row == column == 0:
-        raise ValueError("direction is (0, 0); pass a direction such as (-1, 0) for the top")
-    return row, column
-
-
-def _reference(name: str, value: Any) -> tuple[str, int]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not isinstance(value[0], str):
-        raise TypeError(f"{name} is {value!r}; pass the name of an object and the place of an anchor in it, from 0")
-    return value[0], _checks.integer(name, value[1], minimum=0)

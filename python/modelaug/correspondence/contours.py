@@ -8,18 +8,20 @@ other are inside, the cell's mean decides whether they are connected.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._checked import Checked, Limits
 from modelaug.transforms.polylines import Polyline, polygon_area
 
 __all__ = [
     "Contour",
     "ContourOptions",
+    "LabelValues",
     "isolines",
     "label_maps",
     "label_values",
@@ -37,8 +39,24 @@ _ROUNDING: Final = 1e-9  # voxels
 _STRAY: Final = 0.1  # size of a second piece, as a share of the largest, that is worth a warning
 
 
+def label_values(name: str, value: Any) -> tuple[int, ...]:
+    """Return label values as a tuple of different integers; a single one stands for itself."""
+    if isinstance(value, (int, np.integer)):
+        value = (value,)
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} is {value!r}; pass label values as a list of integers")
+    values = tuple(_checks.integer(name, each, minimum=-(2**63)) for each in value)
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} is {list(values)}; name each label once")
+    return values
+
+
+Length = Annotated[float, Limits(0.0, 1000.0)]
+LabelValues = Annotated[tuple[int, ...], label_values]
+
+
 @dataclass(frozen=True)
-class ContourOptions:
+class ContourOptions(Checked):
     """How a structure's mask is cleaned before its outline is taken.
 
     Parameters
@@ -59,30 +77,12 @@ class ContourOptions:
         That distance in mm.
     """
 
-    smoothing: float = 1.0
-    close: float = 0.0
-    open: float = 0.0
-    grow: float = 0.0
-    apart: tuple[int, ...] = ()
-    gap: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, minimum in (("smoothing", 0.0), ("close", 0.0), ("open", 0.0), ("gap", 0.0), ("grow", -1000.0)):
-            value = _checks.number(name, getattr(self, name), minimum=minimum, maximum=1000.0)
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "apart", label_values("apart", self.apart))
-
-
-def label_values(name: str, value: Any) -> tuple[int, ...]:
-    """Return label values as a tuple of different integers; a single one stands for itself."""
-    if isinstance(value, (int, np.integer)):
-        value = (value,)
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name} is {value!r}; pass label values as a list of integers")
-    values = tuple(_checks.integer(name, each, minimum=-(2**63)) for each in value)
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name} is {list(values)}; name each label once")
-    return values
+    smoothing: Length = 1.0
+    close: Length = 0.0
+    open: Length = 0.0
+    grow: Annotated[float, Limits(-1000.0, 1000.0)] = 0.0
+    apart: LabelValues = ()
+    gap: Length = 0.0
 
 
 def label_maps(labels: npt.ArrayLike) -> Labels:

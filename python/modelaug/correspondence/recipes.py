@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from modelaug import _checks
+from modelaug._checked import Checked
 from modelaug.correspondence.anchors import ANCHORS, Anchor, Contact, Extreme, Midline, Nearest, Ray
-from modelaug.correspondence.contours import ContourOptions, label_values
+from modelaug.correspondence.contours import ContourOptions, LabelValues
 from modelaug.data.cohort import ObjectKind
 from modelaug.io.files.reading import ModelFileError, read_toml
 
 __all__ = ["RECIPES", "ObjectRecipe", "Recipe", "brains", "hearts", "read_recipe"]
 
-_KINDS: Final = ("closed", "open", "points")
+
+def _object_name(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} is {value!r}; pass a string")
+    return value
+
+
+def _rules(name: str, value: Iterable[Any]) -> tuple[Anchor, ...]:
+    anchors = tuple(value)
+    for anchor in anchors:
+        if not isinstance(anchor, tuple(ANCHORS.values())):
+            raise TypeError(f"{name} hold {anchor!r}; pass rules such as Ray(...)")
+    return anchors
+
+
+def _landmark_counts(name: str, value: Any) -> tuple[int, ...] | int:
+    # A total is checked when it is known how many parts there are.
+    several = isinstance(value, (tuple, list))
+    return tuple(_checks.integer(name, each, minimum=1) for each in value) if several else value
 
 
 @dataclass(frozen=True)
-class ObjectRecipe:
+class ObjectRecipe(Checked):
     """How the landmarks of one object are placed.
 
     Parameters
@@ -41,24 +60,18 @@ class ObjectRecipe:
         How the outline is taken.
     """
 
-    name: str
-    labels: tuple[int, ...] = ()
-    anchors: tuple[Anchor, ...] = ()
-    counts: tuple[int, ...] | int = ()
+    name: Annotated[str, _object_name]
+    labels: LabelValues = ()
+    anchors: Annotated[tuple[Anchor, ...], _rules] = ()
+    counts: Annotated[tuple[int, ...] | int, _landmark_counts] = ()
     kind: ObjectKind = "closed"
-    contour: ContourOptions = field(default_factory=ContourOptions)
+    contour: ContourOptions = ContourOptions()
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"name of an object is {self.name!r}; pass a string")
-        _checks.choice(f"kind of object {self.name!r}", self.kind, _KINDS)
-        object.__setattr__(self, "labels", label_values(f"labels of object {self.name!r}", self.labels))
-        object.__setattr__(self, "anchors", tuple(self.anchors))
-        if not isinstance(self.contour, ContourOptions):
-            raise TypeError(f"contour of object {self.name!r} is {self.contour!r}; pass ContourOptions(...)")
+    def _called(self, name: str) -> str:
+        return "name of an object" if name == "name" else f"{name} of object {self.name!r}"
+
+    def _check(self) -> None:
         for anchor in self.anchors:
-            if not isinstance(anchor, tuple(ANCHORS.values())):
-                raise TypeError(f"anchors of object {self.name!r} hold {anchor!r}; pass rules such as Ray(...)")
             if self.kind == "points" and anchor.needs_contour:
                 rule = type(anchor).__name__
                 raise ValueError(
@@ -70,12 +83,11 @@ class ObjectRecipe:
         least = 2 if self.kind == "open" else 1
         if len(self.anchors) < least:
             raise ValueError(f"anchors of object {self.name!r} are {len(self.anchors)}; name at least {least}")
-        if isinstance(self.counts, (tuple, list)):
-            counts = tuple(_checks.integer(f"counts of object {self.name!r}", each, minimum=1) for each in self.counts)
-            object.__setattr__(self, "counts", counts)
-            if len(counts) != self.parts:
+        if isinstance(self.counts, tuple):
+            if len(self.counts) != self.parts:
                 raise ValueError(
-                    f"counts of object {self.name!r} are {list(counts)}; pass {self.parts}, one per part of the contour"
+                    f"counts of object {self.name!r} are {list(self.counts)}; pass {self.parts}, one per part of the "
+                    "contour"
                 )
         else:
             if self.kind == "points":
@@ -100,8 +112,15 @@ class ObjectRecipe:
         return total + (self.kind == "open")
 
 
+def _own_objects(name: str, value: Iterable[Any]) -> tuple[ObjectRecipe, ...]:
+    objects = tuple(value)
+    if not objects or not all(isinstance(each, ObjectRecipe) for each in objects):
+        raise TypeError(f"{name} is {objects!r}; pass at least one ObjectRecipe")
+    return objects
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """How landmarks in correspondence are placed in label maps.
 
     Parameters
@@ -110,12 +129,9 @@ class Recipe:
         The objects, in the order of their landmarks; rules refer to anchors of objects before theirs only.
     """
 
-    objects: tuple[ObjectRecipe, ...]
+    objects: Annotated[tuple[ObjectRecipe, ...], _own_objects]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "objects", tuple(self.objects))
-        if not self.objects or not all(isinstance(each, ObjectRecipe) for each in self.objects):
-            raise TypeError(f"objects is {self.objects!r}; pass at least one ObjectRecipe")
+    def _check(self) -> None:
         anchors: dict[str, int] = {}
         for each in self.objects:
             if each.name in anchors:

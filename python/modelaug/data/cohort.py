@@ -6,21 +6,25 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _storage
+from modelaug._checked import Checked
 
 __all__ = ["Cohort", "LandmarkObject", "subject_names"]
 
 ObjectKind = Literal["closed", "open", "points"]
-_KINDS = ("closed", "open", "points")
+
+
+def _landmarks(name: str, value: Iterable[int]) -> tuple[int, ...]:
+    return tuple(_checks.integer(name, i, minimum=0) for i in value)
 
 
 @dataclass(frozen=True)
-class LandmarkObject:
+class LandmarkObject(Checked):
     """A group of landmarks that belong to one anatomical object.
 
     Parameters
@@ -41,16 +45,15 @@ class LandmarkObject:
     """
 
     name: str
-    indices: tuple[int, ...]
+    indices: Annotated[tuple[int, ...], _landmarks]
     kind: ObjectKind
 
-    def __post_init__(self) -> None:
-        _checks.choice("kind", self.kind, _KINDS)
-        if len(self.indices) == 0:
+    def _called(self, name: str) -> str:
+        return "name of an object" if name == "name" else name
+
+    def _check(self) -> None:
+        if not self.indices:
             raise ValueError(f"indices of object {self.name!r} is empty; name at least one landmark")
-        if not isinstance(self.name, str):
-            raise TypeError(f"name of an object is {self.name!r}; pass a string")
-        object.__setattr__(self, "indices", tuple(_checks.integer("indices", i, minimum=0) for i in self.indices))
 
 
 class Cohort:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
 from modelaug import _checks
+from modelaug._checked import Checked, Count, Limits, Positive
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import Turn
 from modelaug.data.resampling import resample
@@ -31,11 +32,24 @@ __all__ = [
 ]
 
 Center = Literal["image", "labels", "landmarks"]
-_CENTERS = ("image", "labels", "landmarks")
+
+
+def _position(name: str, value: Any) -> int | float:
+    """Return which slice is meant: an integer, its number, or where it lies from 0 to 1."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    return _checks.number(name, value, minimum=0.0, maximum=1.0)
+
+
+def _limits(name: str, value: Sequence[float]) -> tuple[float, float]:
+    array = _checks.finite(name, value, ndim=1, dtype=np.float64)
+    if array.shape != (2,) or not 0 <= array[0] < array[1] <= 100:
+        raise ValueError(f"{name} is {value}; pass two numbers between 0 and 100, the lower first")
+    return float(array[0]), float(array[1])
 
 
 @dataclass(frozen=True)
-class PreparationOptions:
+class PreparationOptions(Checked):
     """What `prepare` does to a scan, in this order; nothing by default.
 
     Parameters
@@ -58,42 +72,21 @@ class PreparationOptions:
         Two percentiles of each channel's intensities that become 0 and 1; what is beyond is cut.
     """
 
-    slice_axis: int | None = None
-    slice_at: int | float | None = None
-    slice_label: int | None = None
-    spacing: float | None = None
-    shape: tuple[int, ...] | None = None
+    slice_axis: Annotated[int, Limits(0, 2)] | None = None
+    slice_at: Annotated[int | float, _position] | None = None
+    slice_label: Count | None = None
+    spacing: Positive | None = None
+    shape: Annotated[tuple[int, ...], _checks.grid_shape] | None = None
     center: Center = "image"
-    percentiles: tuple[float, float] | None = None
+    percentiles: Annotated[tuple[float, float], _limits] | None = None
 
-    def __post_init__(self) -> None:
-        if self.slice_axis is not None:
-            _checks.integer("slice_axis", self.slice_axis, minimum=0, maximum=2)
-        whole = isinstance(self.slice_at, (int, np.integer)) and not isinstance(self.slice_at, bool)
-        if self.slice_at is not None and not whole:
-            object.__setattr__(self, "slice_at", _checks.number("slice_at", self.slice_at, minimum=0.0, maximum=1.0))
-        if self.slice_label is not None:
-            _checks.integer("slice_label", self.slice_label, minimum=1)
+    def _check(self) -> None:
         if self.slice_at is not None and self.slice_label is not None:
             raise ValueError(
                 f"slice_at is {self.slice_at} and slice_label {self.slice_label}; choose the slice by one of them"
             )
         if self.slice_axis is not None and self.slice_at is None and self.slice_label is None:
             raise ValueError(f"slice_axis is {self.slice_axis}; say which slice by slice_at or slice_label")
-        if self.spacing is not None:
-            object.__setattr__(self, "spacing", _checks.number("spacing", self.spacing, above=0.0))
-        if self.shape is not None:
-            object.__setattr__(self, "shape", _checks.grid_shape("shape", self.shape))
-        _checks.choice("center", self.center, _CENTERS)
-        if self.percentiles is not None:
-            object.__setattr__(self, "percentiles", _percentiles(self.percentiles))
-
-
-def _percentiles(value: Sequence[float]) -> tuple[float, float]:
-    array = _checks.finite("percentiles", value, ndim=1, dtype=np.float64)
-    if array.shape != (2,) or not 0 <= array[0] < array[1] <= 100:
-        raise ValueError(f"percentiles is {value}; pass two numbers between 0 and 100, the lower first")
-    return float(array[0]), float(array[1])
 
 
 def prepare(scan: Scan, options: PreparationOptions | None = None) -> Scan:
@@ -141,12 +134,12 @@ def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, labe
     count = scan.grid[axis]
     if label is not None:
         index = _slice_of_label(scan, axis, label)
-    elif isinstance(at, (int, np.integer)) and not isinstance(at, bool):
-        index = int(at) + (count if at < 0 else 0)
+    elif isinstance(position := _position("at", at), int):
+        index = position + (count if position < 0 else 0)
         if not 0 <= index < count:
             raise ValueError(f"slice {at} of subject {scan.name!r} does not exist; axis {axis} has {count}")
     else:
-        index = slice_at_fraction("at", at, count)
+        index = slice_at_fraction("at", position, count)
     landmarks = None
     if scan.landmarks is not None:
         away = np.abs(scan.landmarks[:, axis] - index)
@@ -199,7 +192,7 @@ def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
         If the shape has another number of axes, or the scan lacks what it is to be centred on.
     """
     new = np.array(_checks.grid_shape("shape", shape, axes=len(scan.grid)))
-    _checks.choice("center", center, _CENTERS)
+    _checks.choice("center", center, get_args(Center))
     if center == "image":
         middle = (np.array(scan.grid) - 1) / 2
     elif center == "labels":
@@ -245,7 +238,7 @@ def scale_intensities(scan: Scan, percentiles: tuple[float, float] = (1.0, 99.0)
     TypeError, ValueError
         If the percentiles are not in order, or a channel is the same at both.
     """
-    wanted = _percentiles(percentiles)
+    wanted = _limits("percentiles", percentiles)
     image = np.empty_like(scan.image)
     limits = []
     for k, channel in enumerate(scan.image):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from modelaug import _checks
+from modelaug._checked import Checked, Count, WholeNumber, differences
 from modelaug.explorer.choice import ModelChoice
 from modelaug.explorer.modes import ModePairs
-from modelaug.synthesis import AcquisitionOptions, Pair, PairOptions, PairSynthesizer, ResidualOptions
+from modelaug.synthesis import Pair, PairOptions, PairSynthesizer
 
 __all__ = ["ExplorerState", "PairRenderer"]
 
 
+def _coefficients(name: str, value: Iterable[float]) -> tuple[float, ...]:
+    return tuple(_checks.number(f"{name}[{k}]", each) for k, each in enumerate(value))
+
+
 @dataclass(frozen=True)
-class ExplorerState:
+class ExplorerState(Checked):
     """Everything that decides what is seen.
 
     Parameters
@@ -32,24 +38,12 @@ class ExplorerState:
     """
 
     source: Literal["pairs", "modes"] = "pairs"
-    seed: int = 0
-    index: int = 0
-    shape: tuple[float, ...] = ()
-    texture: tuple[float, ...] = ()
-    level: int | None = None
-    options: PairOptions = field(default_factory=PairOptions)
-
-    def __post_init__(self) -> None:
-        _checks.choice("source", self.source, ("pairs", "modes"))
-        for name in ("seed", "index"):
-            object.__setattr__(self, name, _checks.integer(name, getattr(self, name), minimum=0))
-        for name in ("shape", "texture"):
-            values = tuple(_checks.number(f"{name}[{k}]", value) for k, value in enumerate(getattr(self, name)))
-            object.__setattr__(self, name, values)
-        if self.level is not None:
-            object.__setattr__(self, "level", _checks.integer("level", self.level, minimum=1))
-        if not isinstance(self.options, PairOptions):
-            raise TypeError(f"options is {self.options!r}; pass PairOptions(...)")
+    seed: WholeNumber = 0
+    index: WholeNumber = 0
+    shape: Annotated[tuple[float, ...], _coefficients] = ()
+    texture: Annotated[tuple[float, ...], _coefficients] = ()
+    level: Count | None = None
+    options: PairOptions = PairOptions()
 
     def line(self, choice: ModelChoice) -> str:
         """Return one line of Python after which ``pair`` is what is seen, bit for bit."""
@@ -107,12 +101,8 @@ def _trimmed(values: tuple[float, ...]) -> tuple[float, ...]:
     return values[:last]
 
 
-def _written(options: PairOptions | ResidualOptions | AcquisitionOptions) -> str:
+def _written(options: Checked) -> str:
     """Return options as Python, those that are not the default."""
-    given = []
-    for each in fields(options):
-        value = getattr(options, each.name)
-        if each.default is MISSING or value != each.default:
-            nested = isinstance(value, ResidualOptions | AcquisitionOptions)
-            given.append(f"{each.name}={_written(value) if nested else repr(value)}")
-    return f"modelaug.{type(options).__name__}({', '.join(given)})"
+    given = differences(options).items()
+    words = (f"{name}={_written(value) if isinstance(value, Checked) else repr(value)}" for name, value in given)
+    return f"modelaug.{type(options).__name__}({', '.join(words)})"

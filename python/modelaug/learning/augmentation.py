@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from modelaug import _checks
+from modelaug._checked import Checked, Limits, Share, WholeNumber
 from modelaug._random import Stream, generator
 from modelaug.learning.intensity import GREY_MEAN
 from modelaug.learning.sampling import sample_at
@@ -26,7 +27,7 @@ Matrices = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class AffineRanges:
+class AffineRanges(Checked):
     """How far an image is moved at most, each number drawn uniformly from minus to plus its range.
 
     Parameters
@@ -44,18 +45,21 @@ class AffineRanges:
         If a value has the wrong type or is out of range.
     """
 
-    translation: float = 0.0
-    rotation: float = 0.0
-    zoom: float = 0.0
+    translation: Share = 0.0
+    rotation: Annotated[float, Limits(0.0, 180.0)] = 0.0
+    zoom: Annotated[float, Limits(0.0, 2.0)] = 0.0
 
-    def __post_init__(self) -> None:
-        for name, most in (("translation", 1.0), ("rotation", 180.0), ("zoom", 2.0)):
-            value = _checks.number(name, getattr(self, name), minimum=0.0, maximum=most)
-            object.__setattr__(self, name, value)
+
+def _probabilities(name: str, value: Any) -> tuple[float, ...] | float:
+    several = isinstance(value, (tuple, list))
+    found = tuple(_checks.number(name, p, minimum=0.0, maximum=1.0) for p in (value if several else (value,)))
+    if len(found) not in (1, 2, 3):
+        raise ValueError(f"{name} is {value}; pass a probability for each axis, or one for all")
+    return found if several else found[0]
 
 
 @dataclass(frozen=True)
-class AugmentOptions:
+class AugmentOptions(Checked):
     """How pairs are varied before a network sees them, after FlowNet, for grey medical images.
 
     FlowNet (Dosovitskiy et al., ICCV 2015, sec. 4.3) moves both images alike, and the second a little more: by up to
@@ -91,26 +95,13 @@ class AugmentOptions:
 
     common: AffineRanges = AffineRanges(translation=0.05, rotation=10.0, zoom=0.1)
     relative: AffineRanges = AffineRanges(translation=0.01, rotation=1.0, zoom=0.02)
-    flips: tuple[float, ...] | float = 0.0
-    gamma: float = 0.2
-    contrast: float = 0.1
-    brightness: float = 0.1
-    shared: float = 0.5
-    noise: float = 0.02
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("common", "relative"):
-            if not isinstance(getattr(self, name), AffineRanges):
-                raise TypeError(f"{name} is {getattr(self, name)!r}; pass AffineRanges(...)")
-        given = self.flips if isinstance(self.flips, (tuple, list)) else (self.flips,)
-        flips = tuple(_checks.number("flips", p, minimum=0.0, maximum=1.0) for p in given)
-        if len(flips) not in (1, 2, 3):
-            raise ValueError(f"flips is {self.flips}; pass a probability for each axis, or one for all")
-        object.__setattr__(self, "flips", flips if isinstance(self.flips, (tuple, list)) else flips[0])
-        for name in ("gamma", "contrast", "brightness", "shared", "noise"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=1.0))
-        _checks.integer("seed", self.seed, minimum=0)
+    flips: Annotated[tuple[float, ...] | float, _probabilities] = 0.0
+    gamma: Share = 0.2
+    contrast: Share = 0.1
+    brightness: Share = 0.1
+    shared: Share = 0.5
+    noise: Share = 0.02
+    seed: WholeNumber = 0
 
     @property
     def moves(self) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from modelaug import _checks
+from modelaug._checked import Checked
 from modelaug.learning.intensity import scale_intensity
 from modelaug.learning.sampling import upsample
 
@@ -41,7 +42,7 @@ _KNOWN: Final[dict[str, type[RegistrationNetwork]]] = {}
 
 
 @dataclass(frozen=True)
-class SeenImages:
+class SeenImages(Checked):
     """The images that a network was trained on.
 
     Parameters
@@ -52,14 +53,12 @@ class SeenImages:
         Millimetres per voxel along each axis, in array-axis order; None if that is not known.
     """
 
-    grid: tuple[int, ...]
+    grid: Annotated[tuple[int, ...], _checks.grid_shape]
     spacing: tuple[float, ...] | None = None
 
-    def __post_init__(self) -> None:
-        grid = _checks.grid_shape("grid", self.grid)
-        object.__setattr__(self, "grid", grid)
+    def _check(self) -> None:
         if self.spacing is not None:
-            lengths = _checks.spacing("spacing", self.spacing, len(grid))
+            lengths = _checks.spacing("spacing", self.spacing, len(self.grid))
             object.__setattr__(self, "spacing", tuple(lengths.tolist()))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from modelaug import _checks
+from modelaug._checked import Checked, Count, Limits, NonNegative, Positive, Share
 from modelaug.learning.augmentation import AugmentOptions
 from modelaug.synthesis.pairs import HELD_OUT
 from modelaug.synthesis.residual import ResidualOptions
@@ -20,7 +20,7 @@ __all__ = ["LossOptions", "RealOptions", "TrainOptions", "recommended_options"]
 
 
 @dataclass(frozen=True)
-class LossOptions:
+class LossOptions(Checked):
     """What pairs of known flow are trained for: the end-point error at several scales, and more if wanted.
 
     Parameters
@@ -38,25 +38,19 @@ class LossOptions:
         If a value has the wrong type or is out of range.
     """
 
-    scale_weights: tuple[float, ...] | None = None
+    scale_weights: tuple[NonNegative, ...] | None = None
     normalize: bool | None = None
-    overlap: float = 0.0
-    folds: float = 0.0
+    overlap: NonNegative = 0.0
+    folds: NonNegative = 0.0
 
-    def __post_init__(self) -> None:
-        if not (self.normalize is None or isinstance(self.normalize, bool)):
-            raise TypeError(f"normalize is {self.normalize!r}; pass True, False or None")
-        if self.scale_weights is not None:
-            weights = _numbers("scale_weights", self.scale_weights, minimum=0.0)
-            if sum(weights) == 0:
-                raise ValueError(f"scale_weights is {self.scale_weights}; pass numbers, not all 0")
-            object.__setattr__(self, "scale_weights", weights)
-        for name in ("overlap", "folds"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
+    def _check(self) -> None:
+        if self.scale_weights is not None and sum(self.scale_weights) == 0:
+            weights = ", ".join(f"{each:g}" for each in self.scale_weights)
+            raise ValueError(f"scale_weights is ({weights}); pass numbers, not all 0")
 
 
 @dataclass(frozen=True)
-class RealOptions:
+class RealOptions(Checked):
     """How a cohort's own images take part in training: pairs of its subjects, whose flow nobody knows.
 
     Parameters
@@ -80,26 +74,17 @@ class RealOptions:
         If a value has the wrong type or is out of range.
     """
 
-    pairs: int = 4
+    pairs: Count = 4
     similarity: Literal["correlation", "squares"] = "correlation"
-    radius: int = 3
-    similarity_weight: float = 1.0
-    overlap: float = 1.0
-    smoothness: float = 1.0
+    radius: Count = 3
+    similarity_weight: NonNegative = 1.0
+    overlap: NonNegative = 1.0
+    smoothness: NonNegative = 1.0
     residual: ResidualOptions | None = None
-
-    def __post_init__(self) -> None:
-        _checks.integer("pairs", self.pairs, minimum=1)
-        _checks.choice("similarity", self.similarity, ("correlation", "squares"))
-        _checks.integer("radius", self.radius, minimum=1)
-        for name in ("similarity_weight", "overlap", "smoothness"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0))
-        if self.residual is not None and not isinstance(self.residual, ResidualOptions):
-            raise TypeError(f"residual is {self.residual!r}; pass ResidualOptions(...) or None")
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Checked):
     """How to train; the defaults are those FlowNet-S was published with, scaled to the number of steps.
 
     Parameters
@@ -151,50 +136,30 @@ class TrainOptions:
         If a value has the wrong type or is out of range.
     """
 
-    steps: int
-    batch_size: int = 8
-    learning_rate: float | None = 1e-4
+    steps: Count
+    batch_size: Count = 8
+    learning_rate: Positive | None = 1e-4
     schedule: Literal["halvings", "cosine"] = "halvings"
-    halvings: tuple[float, ...] = (1 / 3, 1 / 2, 2 / 3)
+    halvings: tuple[Share, ...] = (1 / 3, 1 / 2, 2 / 3)
     warmup: int = 0
-    ema: float | None = None
-    weight_decay: float = 4e-4
-    gradient_clip: float | None = None
+    ema: Share | None = None
+    weight_decay: NonNegative = 4e-4
+    gradient_clip: Positive | None = None
     augment: AugmentOptions | None = None
     loss: LossOptions = LossOptions()
     real: RealOptions = RealOptions()
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
-    seed: int | None = None
-    validation_pairs: int = 64
-    validate_every: int = 500
-    checkpoint_every: int = 500
-    log_every: int = 50
+    seed: Annotated[int, Limits(0, 2**63 - 1)] | None = None
+    validation_pairs: Count = 64
+    validate_every: Count = 500
+    checkpoint_every: Count = 500
+    log_every: Count = 50
     keep: Literal["best", "last"] = "best"
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validation_pairs", "validate_every", "checkpoint_every", "log_every"):
-            _checks.integer(name, getattr(self, name), minimum=1)
+    def _check(self) -> None:
         if self.steps * self.batch_size > HELD_OUT - self.validation_pairs:
             raise ValueError(f"steps is {self.steps}; pass fewer, so that training leaves out the validation pairs")
-        if self.learning_rate is not None:
-            _checks.number("learning_rate", self.learning_rate, above=0.0)
-        _checks.choice("schedule", self.schedule, ("halvings", "cosine"))
         _checks.integer("warmup", self.warmup, minimum=0, maximum=self.steps - 1)
-        if self.ema is not None:
-            _checks.number("ema", self.ema, minimum=0.0, maximum=1.0)
-        _checks.number("weight_decay", self.weight_decay, minimum=0.0)
-        if self.gradient_clip is not None:
-            _checks.number("gradient_clip", self.gradient_clip, above=0.0)
-        if self.augment is not None and not isinstance(self.augment, AugmentOptions):
-            raise TypeError(f"augment is {self.augment!r}; pass AugmentOptions(...) or None")
-        if self.seed is not None:
-            _checks.integer("seed", self.seed, minimum=0, maximum=2**63 - 1)
-        object.__setattr__(self, "halvings", _numbers("halvings", self.halvings, minimum=0.0, maximum=1.0))
-        for name, kind in (("loss", LossOptions), ("real", RealOptions)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} is {getattr(self, name)!r}; pass {kind.__name__}(...)")
-        _checks.choice("precision", self.precision, ("32", "bf16-mixed", "16-mixed"))
-        _checks.choice("keep", self.keep, ("best", "last"))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0; the network's own has to be put in, see `of`."""
@@ -220,17 +185,6 @@ class TrainOptions:
         rate = network.learning_rate if self.learning_rate is None else self.learning_rate
         loss = dataclasses.replace(self.loss, scale_weights=weights, normalize=normalize)
         return dataclasses.replace(self, learning_rate=rate, loss=loss)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the options in the form in which they are noted in files."""
-        options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return options
-
-
-def _numbers(name: str, values: Any, **limits: float) -> tuple[float, ...]:
-    if not isinstance(values, (tuple, list)):
-        raise TypeError(f"{name} is {values!r}; pass a tuple of numbers")
-    return tuple(_checks.number(name, value, **limits) for value in values)
 
 
 def recommended_options(steps: int, **changes: Any) -> TrainOptions:

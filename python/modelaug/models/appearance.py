@@ -10,16 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core, _storage, locality
+from modelaug._checked import Checked, Count, Limits, NonNegative
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.locality.gaussian import GaussianModel
-from modelaug.locality.merging import RESCALES, Rescale
-from modelaug.locality.tapers import TAPERS, Taper
+from modelaug.locality.merging import Rescale
+from modelaug.locality.tapers import Taper
 from modelaug.models.alignment import Transform, apply_pose, pose_parameter_count, procrustes
 from modelaug.models.crossings import contour_pairs, count_crossings
 from modelaug.models.normalization import Progress, borders, normalize
@@ -29,10 +30,12 @@ from modelaug.transforms.warping import pull
 __all__ = ["AppearanceModel", "ShapeOptions", "TextureOptions"]
 
 Array = npt.NDArray[np.float64]
+Levels = Annotated[int, Limits(1, 12)]
+Coverage = Annotated[float, Limits(above=0.0, maximum=1.0)]
 
 
 @dataclass(frozen=True)
-class ShapeOptions:
+class ShapeOptions(Checked):
     """How shapes become a Gaussian model, see `locality.fit_localized`.
 
     Parameters
@@ -53,26 +56,17 @@ class ShapeOptions:
         What alignment takes away and the pose model keeps, see `procrustes`.
     """
 
-    levels: int = 4
+    levels: Levels = 4
     method: Literal["merge", "mixture"] = "merge"
     taper: Taper = "gaussian"
-    coverage: float = 0.99
+    coverage: Coverage = 0.99
     rescale: Rescale = "total"
     distances: Literal["euclidean", "objects"] = "euclidean"
     transform: Transform = "similarity"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=12))
-        _checks.choice("method", self.method, ("merge", "mixture"))
-        _checks.choice("taper", self.taper, TAPERS)
-        object.__setattr__(self, "coverage", _checks.number("coverage", self.coverage, above=0.0, maximum=1.0))
-        _checks.choice("rescale", self.rescale, RESCALES)
-        _checks.choice("distances", self.distances, ("euclidean", "objects"))
-        _checks.choice("transform", self.transform, ("similarity", "rigid", "translation", "none"))
-
 
 @dataclass(frozen=True)
-class TextureOptions:
+class TextureOptions(Checked):
     """How shape-normalized images become a model of textures, see `texture`.
 
     Parameters
@@ -92,21 +86,12 @@ class TextureOptions:
     """
 
     engine: Literal["fields", "basis", "patchwork"] = "patchwork"
-    levels: int = 2
-    coverage: float = 1.0
-    sharpness: float = 5.0
+    levels: Levels = 2
+    coverage: Coverage = 1.0
+    sharpness: NonNegative = 5.0
     taper: Taper = "wendland"
     rescale: Rescale = "total"
-    max_modes: int = 1000
-
-    def __post_init__(self) -> None:
-        _checks.choice("engine", self.engine, ("fields", "basis", "patchwork"))
-        object.__setattr__(self, "levels", _checks.integer("levels", self.levels, minimum=1, maximum=12))
-        object.__setattr__(self, "coverage", _checks.number("coverage", self.coverage, above=0.0, maximum=1.0))
-        object.__setattr__(self, "sharpness", _checks.number("sharpness", self.sharpness, minimum=0.0))
-        _checks.choice("taper", self.taper, TAPERS)
-        _checks.choice("rescale", self.rescale, RESCALES)
-        object.__setattr__(self, "max_modes", _checks.integer("max_modes", self.max_modes, minimum=1))
+    max_modes: Count = 1000
 
 
 @dataclass(frozen=True, eq=False)

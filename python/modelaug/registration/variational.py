@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks, _core
+from modelaug._checked import Checked, Count, Limits, NonNegative
 from modelaug.data.cohort import Cohort
 from modelaug.data.resampling import resize_field, resize_image
 from modelaug.registration._images import images_on_one_grid
@@ -41,7 +42,7 @@ _QUANTILES = 256
 
 
 @dataclass(frozen=True)
-class VariationalOptions:
+class VariationalOptions(Checked):
     """How two images are registered.
 
     Parameters
@@ -68,22 +69,12 @@ class VariationalOptions:
 
     force: Literal["active", "passive", "symmetric"] = "symmetric"
     regularizer: Literal["diffusion", "curvature", "gaussian"] = "diffusion"
-    alpha: float = 1.0
-    step: float = 1.0
-    levels: int = 3
-    iterations: int = 60
-    tolerance: float = 1e-3
+    alpha: Annotated[float, Limits(above=0.0, maximum=1e6)] = 1.0
+    step: Annotated[float, Limits(above=0.0, maximum=1e6)] = 1.0
+    levels: Annotated[int, Limits(1, 12)] = 3
+    iterations: Count = 60
+    tolerance: NonNegative = 1e-3
     match: Literal["range", "histogram"] = "histogram"
-
-    def __post_init__(self) -> None:
-        _checks.choice("force", self.force, ("active", "passive", "symmetric"))
-        _checks.choice("regularizer", self.regularizer, ("diffusion", "curvature", "gaussian"))
-        _checks.choice("match", self.match, ("range", "histogram"))
-        for name in ("alpha", "step"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), above=0.0, maximum=1e6))
-        object.__setattr__(self, "tolerance", _checks.number("tolerance", self.tolerance, minimum=0.0))
-        _checks.integer("levels", self.levels, minimum=1, maximum=12)
-        _checks.integer("iterations", self.iterations, minimum=1)
 
 
 def register_variational(

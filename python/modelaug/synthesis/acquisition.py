@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks
+from modelaug._checked import Checked, Limits
 from modelaug.transforms.lattices import MultiscaleLattice
 
 __all__ = ["UNIT_RANGE", "Acquisition", "AcquisitionOptions"]
@@ -18,9 +18,11 @@ Image = npt.NDArray[np.float32]
 UNIT_RANGE: Final[Image] = np.array([[0.0, 1.0]], dtype=np.float32)
 """Of the intensities of images from 0 to 1 in all channels."""
 
+Strength = Annotated[float, Limits(0.0, 10.0)]
+
 
 @dataclass(frozen=True)
-class AcquisitionOptions:
+class AcquisitionOptions(Checked):
     """How the intensities of an image vary after rendering; every image of a pair is acquired on its own.
 
     Intensities are scaled to [0, 1] by the model's range of each channel, changed in the order of the parameters, cut
@@ -39,14 +41,10 @@ class AcquisitionOptions:
         Standard deviation of white Gaussian noise, as a share of the range.
     """
 
-    gamma: float = 0.0
-    contrast: float = 0.0
-    bias: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("gamma", "contrast", "bias", "noise"):
-            object.__setattr__(self, name, _checks.number(name, getattr(self, name), minimum=0.0, maximum=10.0))
+    gamma: Strength = 0.0
+    contrast: Strength = 0.0
+    bias: Strength = 0.0
+    noise: Strength = 0.0
 
 
 class Acquisition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from modelaug import _checks
+from modelaug._checked import Checked, Count, NonNegative, Positive, Share
 from modelaug.synthesis.acquisition import AcquisitionOptions
 from modelaug.synthesis.residual import ResidualOptions
 
@@ -13,7 +13,7 @@ __all__ = ["PairOptions"]
 
 
 @dataclass(frozen=True)
-class PairOptions:
+class PairOptions(Checked):
     """How pairs are drawn.
 
     Parameters
@@ -50,31 +50,12 @@ class PairOptions:
 
     flow: Literal["composed", "direct"] = "composed"
     texture: Literal["independent", "shared", "mixed"] = "independent"
-    shared_probability: float = 0.5
+    shared_probability: Share = 0.5
     pose: Literal["cohort", "none"] = "cohort"
-    pose_limit: float | None = None
-    weight_width: float = 4.0
+    pose_limit: NonNegative | None = None
+    weight_width: Positive = 4.0
     weight_unit: Literal["spacing", "mm"] = "spacing"
     residual: ResidualOptions | None = None
     acquisition: AcquisitionOptions | None = None
-    max_attempts: int = 20
+    max_attempts: Count = 20
     allow_folds: bool = False
-
-    def __post_init__(self) -> None:
-        _checks.choice("flow", self.flow, ("composed", "direct"))
-        _checks.choice("texture", self.texture, ("independent", "shared", "mixed"))
-        _checks.choice("pose", self.pose, ("cohort", "none"))
-        # As plain numbers, which a manifest can hold.
-        share = _checks.number("shared_probability", self.shared_probability, minimum=0.0, maximum=1.0)
-        object.__setattr__(self, "shared_probability", share)
-        if self.pose_limit is not None:
-            object.__setattr__(self, "pose_limit", _checks.number("pose_limit", self.pose_limit, minimum=0.0))
-        object.__setattr__(self, "weight_width", _checks.number("weight_width", self.weight_width, above=0.0))
-        _checks.choice("weight_unit", self.weight_unit, ("spacing", "mm"))
-        for name, kind in (("residual", ResidualOptions), ("acquisition", AcquisitionOptions)):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{name} is {value!r}; pass {kind.__name__}(...) or None")
-        object.__setattr__(self, "max_attempts", _checks.integer("max_attempts", self.max_attempts, minimum=1))
-        if not isinstance(self.allow_folds, bool):
-            raise TypeError(f"allow_folds is {self.allow_folds!r}; pass True or False")

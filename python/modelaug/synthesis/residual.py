@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug import _checks
+from modelaug._checked import Checked, NonNegative, Positive
 from modelaug.transforms.lattices import Lattice
 
 __all__ = ["ResidualLattice", "ResidualOptions"]
@@ -21,7 +21,7 @@ _MOST_NODES = 2.0**24
 
 
 @dataclass(frozen=True)
-class ResidualOptions:
+class ResidualOptions(Checked):
     """A smooth random displacement of each image, independent of its landmarks.
 
     The control points of a cubic B-spline lattice are displaced by independent uniform numbers. Landmarks move along.
@@ -35,12 +35,10 @@ class ResidualOptions:
         Smallest distance of the control points, in mm.
     """
 
-    amplitude: float
-    spacing: float
+    amplitude: NonNegative
+    spacing: Positive
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "amplitude", _checks.number("amplitude", self.amplitude, minimum=0.0))
-        object.__setattr__(self, "spacing", _checks.number("spacing", self.spacing, above=0.0))
+    def _check(self) -> None:
         if self.amplitude > _INJECTIVE * self.spacing:
             raise ValueError(
                 f"amplitude is {self.amplitude:g} mm; pass at most {_INJECTIVE:g} times the spacing "

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._checked import Checked, Limits, NonNegative, Positive
 
 __all__ = ["BSpline", "SplineOptions", "fit_bspline"]
 
@@ -171,7 +172,7 @@ def fit_bspline(
 
 
 @dataclass(frozen=True)
-class SplineOptions:
+class SplineOptions(Checked):
     """How landmarks become dense maps, see `fit_bspline` and `maps.fit_map`.
 
     Parameters
@@ -190,22 +191,11 @@ class SplineOptions:
         Largest distance at which the steps may miss a landmark, in voxels.
     """
 
-    tolerance: float = 0.05
-    max_levels: int = 8
-    finest: float = 1.0
-    max_steps: int = 16
-    max_residual: float = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tolerance", _checks.number("tolerance", self.tolerance, minimum=0.0))
-        object.__setattr__(
-            self, "max_levels", _checks.integer("max_levels", self.max_levels, minimum=1, maximum=_checks.LARGEST_INT)
-        )
-        object.__setattr__(self, "finest", _checks.number("finest", self.finest, above=0.0))
-        object.__setattr__(
-            self, "max_steps", _checks.integer("max_steps", self.max_steps, minimum=1, maximum=_checks.LARGEST_INT)
-        )
-        object.__setattr__(self, "max_residual", _checks.number("max_residual", self.max_residual, minimum=0.0))
+    tolerance: NonNegative = 0.05
+    max_levels: Annotated[int, Limits(1, _checks.LARGEST_INT)] = 8
+    finest: Positive = 1.0
+    max_steps: Annotated[int, Limits(1, _checks.LARGEST_INT)] = 16
+    max_residual: NonNegative = 1.0
 
     def displacement(
         self, sites: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], grid: tuple[int, ...]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks
+from modelaug._checked import differences
 from modelaug.data.cohort import LandmarkObject
 from modelaug.data.preparation import PreparationOptions
 from modelaug.io.files.archives import write_atomically
@@ -66,7 +67,7 @@ class CohortDescription:
     voxel_size: tuple[float, ...] | None = None
     relabel: Mapping[int, int] = field(default_factory=dict)
     objects: tuple[LandmarkObject, ...] | None = None
-    preparation: PreparationOptions = field(default_factory=PreparationOptions)
+    preparation: PreparationOptions = PreparationOptions()
     history: str | None = None
 
     def __post_init__(self) -> None:
@@ -200,8 +201,7 @@ def _indices(value: Any) -> tuple[int, ...]:
 def _preparation(value: Any) -> PreparationOptions:
     table = _table("preparation", value)
     _refuse_unknown("in [preparation], ", table, [each.name for each in fields(PreparationOptions)])
-    arguments: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in table.items()}
-    return PreparationOptions(**arguments)
+    return PreparationOptions(**table)
 
 
 def write_description(description: CohortDescription, *, finished: bool = True) -> Path:
@@ -216,12 +216,10 @@ def encode_description(description: CohortDescription, *, finished: bool) -> byt
     """Return what `write_description` writes; what is done to the images only if there is something."""
     import tomli_w
 
-    defaults = PreparationOptions()
-    steps = {each.name: getattr(description.preparation, each.name) for each in fields(PreparationOptions)}
     values: dict[str, Any] = {} if finished else {_UNFINISHED: True}
     values |= {key: getattr(description, key) for key in (*_PATTERNS, "subjects", "voxel_size", "history")}
     values["relabel"] = {str(old): new for old, new in description.relabel.items()}
-    values["preparation"] = {key: value for key, value in steps.items() if value != getattr(defaults, key)}
+    values["preparation"] = differences(description.preparation)
     values["objects"] = [
         {"name": each.name, "kind": each.kind, "landmarks": _shortest(each.indices)}
         for each in description.objects or ()
