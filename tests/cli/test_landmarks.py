@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
+pytest.importorskip("contourpy")
 
 from modelaug import Cohort, phantoms
 from modelaug.correspondence import hearts, landmarks_from_labels

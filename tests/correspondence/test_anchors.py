@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+pytest.importorskip("contourpy")
+
 from modelaug.correspondence import Center, Contact, ContourOptions, Extreme, Given, Midline, Nearest, Ray
 from modelaug.correspondence.anchors import Scene
 from modelaug.correspondence.contours import Contour, structure_contour

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("contourpy")
+
 from modelaug.correspondence.contours import (
     Contour,
     ContourOptions,

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+pytest.importorskip("contourpy")
+
 from modelaug import Cohort
 from modelaug.correspondence import generic_recipe, landmarks_from_labels
 from tests.cli.test_cli import fails, modelaug

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("contourpy")
+
 from modelaug import Cohort, phantoms
 from modelaug.correspondence import (
     Center,
