@@ -28,20 +28,6 @@ from modelaug.io.formats.nifti import DISPLACEMENT, LPS_TO_RAS
 from modelaug.io.formats.volumes import read_header, read_values
 from modelaug.transforms.fields import check_field
 
-__all__ = [
-    "displacement_from_flo",
-    "displacement_from_itk",
-    "displacement_to_flo",
-    "displacement_to_itk",
-    "encode_flo",
-    "field_of_plane",
-    "field_of_volume",
-    "read_field",
-    "read_flo",
-    "write_field",
-    "write_flo",
-]
-
 FIELD_FORMAT: Final = "modelaug displacement field"
 _VERSION: Final = 1
 _CONVENTION: Final = {

@@ -14,13 +14,12 @@ from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.arrays import open_archive, read_npy
 from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError
-from modelaug.io.formats.dicom import DICOM_SUFFIX, is_dicom, read_dicom
+from modelaug.io.formats.dicom import DICOM_SUFFIX, read_dicom
+from modelaug.io.formats.dicom_planes import is_dicom
 from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES, itk_image, write_itk
 from modelaug.io.formats.pictures import JPEG_SUFFIXES, PICTURE_SUFFIXES, read_picture, write_picture
 from modelaug.io.formats.tiff import TIFF_SUFFIXES, read_tiff
 from modelaug.io.formats.volumes import read_volume
-
-__all__ = ["IMAGE_SUFFIXES", "read_image", "read_in_space", "read_labels", "read_voxels", "write_image"]
 
 IMAGE_SUFFIXES: Final = (".npy", *PICTURE_SUFFIXES, *TIFF_SUFFIXES, DICOM_SUFFIX, *ITK_READ_SUFFIXES)
 """Formats of one image a file that can be read."""

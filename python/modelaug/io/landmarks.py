@@ -23,17 +23,6 @@ from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError, parse_json, read_text, reading
 from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows_of, to_numbers, write_rows
 
-__all__ = [
-    "LANDMARK_SUFFIXES",
-    "PHYSICAL_SUFFIXES",
-    "holds_landmarks",
-    "numbered",
-    "read_landmark_file",
-    "read_landmarks",
-    "read_named_landmarks",
-    "write_landmarks",
-]
-
 PHYSICAL_SUFFIXES: Final = (".mrk.json", ".fcsv")
 """Formats of positions in space, in mm."""
 

@@ -19,8 +19,6 @@ from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import pose_parameter_count
 from modelaug.models.appearance import AppearanceModel
 
-__all__ = ["read_model", "write_model"]
-
 _FORMAT = "modelaug appearance model"
 _VERSION = 2
 _PARTS = ("shape", "texture", "pose")

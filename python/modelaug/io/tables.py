@@ -13,8 +13,6 @@ from typing import Final
 
 from modelaug.io.files.reading import ModelFileError, read_bytes, reading
 
-__all__ = ["Rows", "Table", "looks_numeric", "read_lines", "read_rows", "rows_of", "to_numbers", "write_rows"]
-
 _LONGEST: Final = 2**26
 """Bytes of a table of points; more is none."""
 

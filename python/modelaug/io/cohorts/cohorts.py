@@ -16,8 +16,6 @@ from modelaug.io.files.archives import write_archive
 from modelaug.io.files.arrays import Archive, open_archive
 from modelaug.io.files.reading import parse_json, refusing
 
-__all__ = ["parse_preparation", "read_cohort", "write_cohort"]
-
 
 def write_cohort(path: str | Path, cohort: Cohort) -> None:
     """Write a cohort to an ``.npz`` file, under a temporary name until it is complete."""

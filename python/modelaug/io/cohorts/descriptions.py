@@ -16,8 +16,6 @@ from modelaug.data.preparation import PreparationOptions
 from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.reading import ModelFileError, read_toml
 
-__all__ = ["DESCRIPTION_NAME", "CohortDescription", "encode_description", "read_description", "write_description"]
-
 DESCRIPTION_NAME: Final = "cohort.toml"
 
 _UNFINISHED: Final = "unfinished"

@@ -18,8 +18,6 @@ from modelaug.io.files.writing import TEMPORARY, remove_leftovers
 from modelaug.io.images import write_image
 from modelaug.io.landmarks import write_landmarks
 
-__all__ = ["FOLDER_FORMATS", "write_cohort_folder"]
-
 FOLDER_FORMATS: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 """Formats of the images and labels in a folder."""
 

@@ -14,11 +14,10 @@ from typing import Final
 
 from modelaug.io.files.paths import stem, suffix
 from modelaug.io.files.reading import ModelFileError
-from modelaug.io.formats.dicom import dicom_files, is_dicom
+from modelaug.io.formats.dicom import dicom_files
+from modelaug.io.formats.dicom_planes import is_dicom
 from modelaug.io.images import IMAGE_SUFFIXES
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, holds_landmarks
-
-__all__ = ["SubjectFiles", "match_folder", "match_patterns"]
 
 _LOG: Final = logging.getLogger("modelaug.io")
 

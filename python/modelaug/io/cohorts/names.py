@@ -9,8 +9,6 @@ from modelaug.data.scans import Scan
 from modelaug.io.files.reading import ModelFileError
 from modelaug.io.landmarks import numbered
 
-__all__ = ["Named", "in_one_order"]
-
 Named = tuple[Path | None, Scan, tuple[str, ...] | None]
 """A file of landmarks, the scan they are in, and their names, None if the file has none."""
 

@@ -28,8 +28,6 @@ from modelaug.io.formats.volumes import read_header
 from modelaug.io.images import read_labels, read_voxels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES, read_landmark_file
 
-__all__ = ["describe", "is_history", "read_described", "read_scans"]
-
 _LOG: Final = logging.getLogger("modelaug.io")
 _ARRAYS: Final = (".npy", ".npz")
 """Formats in which axes may be channels or planes."""

@@ -15,8 +15,6 @@ from modelaug.data.orientation import turn_onto
 from modelaug.io.files.reading import ModelFileError, reading
 from modelaug.io.formats.nrrd import read_nrrd_notes
 
-__all__ = ["check_segments", "on_grid"]
-
 _SEGMENT: Final = re.compile(r"Segment(\d+)_(Name|LabelValue)")
 _SAME: Final = 0.05
 """Voxels by which grids may differ that are the same, but for rounding in their headers."""

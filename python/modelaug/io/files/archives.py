@@ -16,8 +16,6 @@ from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.locks import make_parent
 from modelaug.io.files.writing import TEMPORARY, writing
 
-__all__ = ["read_archive", "write_archive", "write_atomically"]
-
 _ASKING: Final = threading.Lock()  # the mask can only be read by setting it, which two threads must not do at once
 
 

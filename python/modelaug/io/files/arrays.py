@@ -16,8 +16,6 @@ import numpy.typing as npt
 
 from modelaug.io.files.reading import ModelFileError, parse_json, reading
 
-__all__ = ["Archive", "ArrayHeader", "Kind", "open_archive", "read_npy"]
-
 Kind = Literal["cohort", "field", "model"]
 """What an archive of this package is."""
 

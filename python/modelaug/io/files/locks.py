@@ -28,8 +28,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["LOCK", "Hold", "hold_folder", "make_parent"]
-
 LOCK: Final = ".modelaug.lock"
 
 _LOG: Final = logging.getLogger(__name__)

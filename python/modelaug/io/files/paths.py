@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["stem", "suffix"]
-
 _DOUBLE_SUFFIXES: Final = (".nii.gz", ".mrk.json")
 
 

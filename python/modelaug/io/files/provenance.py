@@ -11,8 +11,6 @@ from typing import Any, Final
 from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.reading import ModelFileError, legible, read_own_json, reading
 
-__all__ = ["SOURCE", "as_json", "claim_folder", "file_digest", "refuse_other", "write_json"]
-
 SOURCE: Final = "source.json"
 """Name of the note in a folder."""
 

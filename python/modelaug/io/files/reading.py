@@ -11,22 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = [
-    "ModelFileError",
-    "check_file",
-    "check_format",
-    "legible",
-    "one_line",
-    "parse_json",
-    "read_bytes",
-    "read_json",
-    "read_own_json",
-    "read_text",
-    "read_toml",
-    "reading",
-    "refusing",
-]
-
 _LONGEST_TEXT: Final = 2**28
 """Bytes of a table, a description or a note; more is no such file."""
 

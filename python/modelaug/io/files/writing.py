@@ -10,8 +10,6 @@ from typing import Final
 
 from modelaug.io.files.reading import one_line
 
-__all__ = ["TEMPORARY", "FolderLostError", "remove_leftovers", "writing"]
-
 TEMPORARY: Final = ".tmp"
 """Ending of files that are being written; they begin with a dot, their later name and another dot."""
 

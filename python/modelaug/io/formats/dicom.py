@@ -16,8 +16,6 @@ from modelaug.io.formats.dicom_pixels import is_lossy, stored_pixels
 from modelaug.io.formats.dicom_planes import Plane, detector_spacing, is_dicom, planes_of, read_header
 from modelaug.io.formats.dicom_stacks import stacked
 
-__all__ = ["DICOM_SUFFIX", "dicom_files", "is_dicom", "is_oriented", "read_dicom"]
-
 DICOM_SUFFIX: Final = ".dcm"
 
 _DIRECTORY: Final = "DICOMDIR"

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from modelaug.io.files.reading import ModelFileError, reading
 from modelaug.io.formats.dicom_planes import PIXEL_KEYWORDS, Plane, read_header, transfer_syntax
 
-__all__ = ["is_lossy", "stored_pixels"]
-
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _PALETTE: Final = "PALETTE COLOR"
 _COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")

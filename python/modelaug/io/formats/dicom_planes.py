@@ -13,18 +13,6 @@ import numpy.typing as npt
 
 from modelaug.io.files.reading import ModelFileError, check_file, one_line, reading
 
-__all__ = [
-    "ALIKE",
-    "PIXEL_KEYWORDS",
-    "REASONS",
-    "Plane",
-    "detector_spacing",
-    "is_dicom",
-    "planes_of",
-    "read_header",
-    "transfer_syntax",
-]
-
 _Vector = npt.NDArray[np.float64]
 
 PIXEL_KEYWORDS: Final = (

@@ -13,8 +13,6 @@ from modelaug.data.geometry import Geometry
 from modelaug.io.files.reading import ModelFileError, one_line
 from modelaug.io.formats.dicom_planes import ALIKE, REASONS, Plane
 
-__all__ = ["stacked"]
-
 _ROUNDED: Final = 1e-4  # of cosines and sizes that are to be the same
 _LEAN: Final = 1e-3  # mm aside per mm along: what rounded cosines may make
 

@@ -22,26 +22,6 @@ import numpy.typing as npt
 from modelaug.data.geometry import Geometry
 from modelaug.io.files.reading import ModelFileError, check_file
 
-__all__ = [
-    "LONGEST_HEADER",
-    "PLAIN_NUMBER",
-    "UNITS",
-    "Encoding",
-    "Header",
-    "Kind",
-    "Vectors",
-    "beginning",
-    "beside",
-    "elements",
-    "floats",
-    "integers",
-    "lengths_in_mm",
-    "no_field",
-    "placed",
-    "sizes",
-    "voxels",
-]
-
 Encoding = Literal["raw", "gzip", "zlib", "text"]
 
 Kind = Literal["labels", "displacement", "vectors", "statistics"]

@@ -14,14 +14,6 @@ from modelaug.data.geometry import Geometry
 from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.paths import suffix
 
-__all__ = [
-    "ITK_READ_SUFFIXES",
-    "ITK_SUFFIXES",
-    "NIFTI_SUFFIXES",
-    "itk_image",
-    "write_itk",
-]
-
 ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
 """Formats that keep where the voxels lie, each in a single file."""
 

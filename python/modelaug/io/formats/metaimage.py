@@ -23,8 +23,6 @@ from modelaug.io.formats.headers import (
     sizes,
 )
 
-__all__ = ["read_metaimage_header"]
-
 _TYPES: Final = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",

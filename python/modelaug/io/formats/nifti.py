@@ -17,8 +17,6 @@ from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError, reading
 from modelaug.io.formats.headers import Header, Kind, Vectors, beginning, elements, placed, sizes
 
-__all__ = ["DISPLACEMENT", "LPS_TO_RAS", "VECTOR", "read_nifti_header"]
-
 DISPLACEMENT: Final = 1006
 """NIfTI's code for the intent of displacement vectors."""
 

@@ -29,8 +29,6 @@ from modelaug.io.formats.headers import (
     sizes,
 )
 
-__all__ = ["read_nrrd_header", "read_nrrd_notes"]
-
 _TYPES: Final = {
     name: kind
     for kind, names in {

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.reading import ModelFileError, read_bytes, reading
 
-__all__ = ["JPEG_SUFFIXES", "PICTURE_SUFFIXES", "as_shown", "grey_or_colour", "read_picture", "write_picture"]
-
 JPEG_SUFFIXES: Final = (".jpg", ".jpeg")
 PICTURE_SUFFIXES: Final = (".png", *JPEG_SUFFIXES)
 """Formats of one or three channels that do not say where their pixels lie; PNG has 8 or 16 bits, JPEG 8."""

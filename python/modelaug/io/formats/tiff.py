@@ -17,8 +17,6 @@ from modelaug.io.files.reading import ModelFileError, reading
 from modelaug.io.formats.pictures import as_shown, grey_or_colour
 from modelaug.io.formats.tiff_descriptions import read_description
 
-__all__ = ["TIFF_SUFFIXES", "read_tiff"]
-
 TIFF_SUFFIXES: Final = (".tif", ".tiff")
 
 _REDUCED_OR_MASK: Final = 1 | 4  # bits of NewSubfileType

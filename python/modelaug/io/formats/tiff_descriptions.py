@@ -12,8 +12,6 @@ from modelaug import _checks
 from modelaug.io.files.reading import ModelFileError
 from modelaug.io.formats.headers import UNITS
 
-__all__ = ["Description", "read_description"]
-
 _MILLIMETRES: Final = {
     **UNITS,
     **dict.fromkeys(("nanometer", "nanometre"), UNITS["nm"]),

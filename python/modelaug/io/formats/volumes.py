@@ -21,8 +21,6 @@ from modelaug.io.formats.metaimage import read_metaimage_header
 from modelaug.io.formats.nifti import read_nifti_header
 from modelaug.io.formats.nrrd import read_nrrd_header
 
-__all__ = ["read_header", "read_values", "read_volume"]
-
 _KINDS: Final = {"displacement": "a displacement field", "vectors": "vectors", "statistics": "statistics"}
 
 

@@ -16,8 +16,6 @@ import scipy
 
 from modelaug import _core
 
-__all__ = ["bits_here", "differing_bits"]
-
 _SETS: Final = ("baseline", "v3", "v4")  # each runs where a later one does
 
 

@@ -33,8 +33,6 @@ from modelaug.io.shards.writing import (
 from modelaug.models.appearance import AppearanceModel
 from modelaug.synthesis import PairOptions, PairSynthesizer
 
-__all__ = ["run_remotely", "write_shards_remotely"]
-
 _TIMEOUT: Final = 30  # seconds for a scheduler to answer
 _log: Final = logging.getLogger(__name__)
 

@@ -25,8 +25,6 @@ from modelaug.io.files.locks import make_parent
 from modelaug.io.files.writing import TEMPORARY, writing
 from modelaug.synthesis import Pair
 
-__all__ = ["FORMATS", "ChairsFormat", "FileFormat", "NpzFormat", "TarFormat", "file_format", "shard_stem"]
-
 FORMATS: Final = ("npz", "tar", "chairs")
 
 Array = npt.NDArray[Any]

@@ -14,20 +14,6 @@ from modelaug.io.files.reading import ModelFileError, read_own_json, refusing
 from modelaug.io.shards.bits import differing_bits
 from modelaug.io.shards.formats import FORMATS
 
-__all__ = [
-    "FORMAT",
-    "MANIFEST",
-    "VERSION",
-    "has_manifest",
-    "is_whole",
-    "manifest_name",
-    "plan_of",
-    "read_manifest",
-    "shard_bytes",
-    "shard_entry",
-    "verify_shards",
-]
-
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "modelaug pairs"
 VERSION: Final = 2

@@ -16,8 +16,6 @@ from modelaug.io.files.reading import ModelFileError, refusing
 from modelaug.io.shards.manifests import is_whole, read_manifest, verify_shards
 from modelaug.synthesis.pairs import HELD_OUT, Pair
 
-__all__ = ["ShardedPairs"]
-
 _REQUIRED: Final[tuple[str, ...]] = ("fixed", "moving", "flow", "weight", "landmarks_fixed", "landmarks_moving")
 _LABELS: Final = ("labels_fixed", "labels_moving")
 _CACHED: Final = 2

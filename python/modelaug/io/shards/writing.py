@@ -32,17 +32,6 @@ from modelaug.io.shards.manifests import (
 from modelaug.models.appearance import AppearanceModel
 from modelaug.synthesis import Pair, PairSource, PairSynthesizer, stack_pairs
 
-__all__ = [
-    "Ledger",
-    "ShardPlan",
-    "describe_synthesizer",
-    "draw_shard",
-    "plan_shards",
-    "remove_leftovers",
-    "store_shard",
-    "write_shards",
-]
-
 Progress = Callable[[int, int], None]
 
 _SHARD: Final = re.compile(r"pairs-(\d{6,})(?:\.\w+)?")
