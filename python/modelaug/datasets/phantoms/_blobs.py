@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from modelaug.data.cohort import Cohort
@@ -52,7 +51,7 @@ _DEGREES = np.array([1] * 3 + [2] * 5 + [3] * 7)
 
 
 def _sum_harmonics(coefficients: Array, directions: Sequence[Array]) -> Array:
-    """Return the sum of the harmonics, times their coefficients (15,), at `directions`: three arrays of components."""
+    """Return the sum of harmonics weighted by coefficients (15,) at `directions`: three arrays of components."""
     total = np.zeros(np.broadcast_shapes(*(d.shape for d in directions)))
     for coefficient, harmonic in zip(coefficients, _harmonics(*directions), strict=True):
         total += coefficient * harmonic
@@ -61,14 +60,14 @@ def _sum_harmonics(coefficients: Array, directions: Sequence[Array]) -> Array:
 
 @dataclass(frozen=True)
 class BlobsAnatomy:
-    """Surfaces of one subject, in mm; each is star-shaped about a centre.
+    """The surfaces of one subject, in mm, each star-shaped about a centre.
 
     Attributes
     ----------
     centres : ndarray, (2, 3)
         Centre of the organ and its cavity; centre of the neighbour.
     rotation : ndarray, (3, 3)
-        Turns the subject's frame, in which the harmonics are defined, into the image's.
+        From the subject's coordinates, in which the harmonics are defined, to the image's.
     sizes : ndarray, (3,)
         Mean radii of organ and neighbour, and between them that of the cavity as a fraction of the organ's.
     coefficients : ndarray, (3, 15)
@@ -86,9 +85,8 @@ class BlobsAnatomy:
         deviations = np.array([[0.0, 0.03, 0.06, 0.035], [0.0, 0.06, 0.08, 0.05], [0.0, 0.03, 0.07, 0.04]])
         coefficients = rng.standard_normal((3, len(_DEGREES))) * deviations[:, _DEGREES]
         sizes = np.array([26.0, 0.5, 14.0]) * np.exp([bounded_normal(rng, sigma) for sigma in (0.09, 0.1, 0.12)])
-        rotation = scipy.spatial.transform.Rotation.from_rotvec(
-            [bounded_normal(rng, 0.12) for _ in range(3)]
-        ).as_matrix()
+        turn = scipy.spatial.transform.Rotation.from_rotvec([bounded_normal(rng, 0.12) for _ in range(3)])
+        rotation = turn.as_matrix()
         centre = EXTENT / 2 + np.array([bounded_normal(rng, 3.0) for _ in range(3)]) - [0.0, 5.0, 10.0]
         towards = rotation @ (np.array([0.1, 0.45, 0.85]) + [bounded_normal(rng, 0.06) for _ in range(3)])
         towards /= np.linalg.norm(towards)
@@ -115,19 +113,17 @@ class BlobsAnatomy:
         return cls(centres, rotation, sizes * np.array([shrink, 1.0, shrink]), coefficients)
 
     def radius(self, surface: int, directions: Sequence[Array]) -> Array:
-        """Return the radius of a surface along unit vectors, given as three components in the image's frame."""
+        """Return the radius of a surface along unit vectors, given as three components in the image's coordinates."""
         own = [sum(self.rotation[j, k] * directions[j] for j in range(3)) for k in range(3)]
         # Bent to stay within exp(+-0.35), which keeps the cavity inside the organ.
-        radius: Array = self.sizes[surface] * np.exp(
-            0.35 * np.tanh(_sum_harmonics(self.coefficients[surface], own) / 0.35)
-        )
+        bent = 0.35 * np.tanh(_sum_harmonics(self.coefficients[surface], own) / 0.35)
+        radius: Array = self.sizes[surface] * np.exp(bent)
         return radius * self.radius(0, directions) if surface == 1 else radius
 
     def points(self, surface: int, directions: Array) -> Array:
-        """Return the points (m, 3) of a surface in `directions` (m, 3) of the subject's frame."""
+        """Return the points (m, 3) of a surface in `directions` (m, 3) of the subject's coordinates."""
         turned = directions @ self.rotation.T
-        points: Array = self.centres[surface // 2] + self.radius(surface, list(turned.T))[:, None] * turned
-        return points
+        return np.asarray(self.centres[surface // 2] + self.radius(surface, list(turned.T))[:, None] * turned)
 
     def levels(self, mesh: Sequence[Array]) -> list[Array]:
         """Return the radial distance (*grid) to each surface, negative inside."""
@@ -154,7 +150,7 @@ def _paint(levels: Sequence[Array], frame: Frame, rng: np.random.Generator) -> A
 
 
 def blobs3d(n: int, *, shape: Sequence[int] = (64, 64, 64), seed: int = 0) -> Cohort:
-    """Generate volumes with an organ, a cavity in it and a neighbour beside it.
+    """Generate volumes with an organ, a cavity in it and a neighbour next to it.
 
     Parameters
     ----------
@@ -169,7 +165,7 @@ def blobs3d(n: int, *, shape: Sequence[int] = (64, 64, 64), seed: int = 0) -> Co
     -------
     Cohort
         Images (n, 1, *shape) float32 within [0, 255]; 180 landmarks, 60 on each surface (organ, cavity, neighbour;
-        points) where rays in fixed directions of the subject's frame leave it. Labels (n, *shape) uint8: 1 organ,
+        points) where rays in fixed directions of the subject's coordinates leave it. Labels (n, *shape) uint8: 1 organ,
         2 cavity, 3 neighbour.
 
     Raises
@@ -185,7 +181,7 @@ def _draw(rng: np.random.Generator, frame: Frame, mesh: list[Array]) -> Subject:
     anatomy = BlobsAnatomy.draw(rng)
     landmarks = np.concatenate([anatomy.points(k, sphere_directions(COUNT)) for k in range(len(NAMES))])
     levels = anatomy.levels(mesh)
-    labels: npt.NDArray[np.uint8] = np.zeros(frame.grid, dtype=np.uint8)
+    labels = np.zeros(frame.grid, np.uint8)
     for k, level in enumerate(levels):
         labels[level <= 0] = k + 1
     return landmarks, labels, _paint(levels, frame, rng)

@@ -1,11 +1,12 @@
-"""What the phantoms share: a grid in millimetres, smooth noise, star-shaped curves, and painting with soft edges.
+"""Grids in millimetres, smooth noise, star-shaped curves and painting with soft edges, for all phantoms.
 
-A phantom is described in millimetres and drawn on whatever grid is asked for, so the anatomy of a subject depends on
+A phantom is described in millimetres and drawn on any grid, so the anatomy of a subject depends on
 its seed and index only. Points are ``(row, column)`` or ``(plane, row, column)`` throughout.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ ANGLES: Array = np.linspace(0.0, 2 * math.pi, 1440, endpoint=False)
 
 
 def subject_rng(seed: int, index: int) -> np.random.Generator:
-    """Return the generator of subject `index`, independent of all other subjects."""
+    """Return the random generator of subject `index`, independent of all other subjects."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index]))
 
 
@@ -39,7 +40,7 @@ def checked_shape(shape: Sequence[int], d: int, minimum: int) -> tuple[int, ...]
 
 
 def bounded_normal(rng: np.random.Generator, sigma: float, limit: float = 2.0) -> float:
-    """Return a normal number of deviation about `sigma`, bent smoothly to stay within ``limit * sigma``."""
+    """Draw a normal number of standard deviation about `sigma`, bent smoothly to stay within ``limit * sigma``."""
     return float(sigma * limit * math.tanh(rng.standard_normal() / limit))
 
 
@@ -74,11 +75,11 @@ class Frame:
         return [(np.arange(length) + 0.5) * step for length, step in zip(self.grid, self.spacing, strict=True)]
 
     def mesh(self) -> list[Array]:
-        """Positions in mm of the pixel centres, one array (*grid) per axis."""
+        """Return the positions in mm of the pixel centres, one array (*grid) per axis."""
         return list(np.meshgrid(*self.axes, indexing="ij"))
 
     def pixels(self, points: Array) -> Array:
-        """Turn points (m, d) from mm to pixels, (0, 0) being the centre of the first pixel."""
+        """Convert points (m, d) from mm to pixels, (0, 0) being the centre of the first pixel."""
         return points / self.spacing - 0.5
 
     def noise(self, rng: np.random.Generator, scale: float) -> Array:
@@ -92,8 +93,7 @@ class Frame:
             weights = basis_matrix(positions / scale, cells)
             field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
         # 151/315 is the integral of the squared cubic B-spline: the mean variance along one axis.
-        field /= (151 / 315) ** (len(self.grid) / 2)
-        return field
+        return np.asarray(field / (151 / 315) ** (len(self.grid) / 2))
 
 
 def coverage(level: Array, softness: float) -> Array:
@@ -102,14 +102,14 @@ def coverage(level: Array, softness: float) -> Array:
 
 
 def polar(mesh: Sequence[Array], centre: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return distance and angle of a 2D `mesh` about `centre`; angles grow from the column to the row axis."""
+    """Return the distance and angle of a 2D `mesh` about `centre`; angles grow from the column to the row axis."""
     row, column = np.asarray(centre, dtype=np.float64)
     down, right = mesh[0] - row, mesh[1] - column
     return np.hypot(down, right), np.arctan2(down, right)
 
 
 def turned(mesh: Sequence[Array], centre: npt.ArrayLike, angle: float) -> tuple[Array, Array]:
-    """Return coordinates of a 2D `mesh` along and across the direction `angle`, measured from `centre`."""
+    """Return the coordinates of a 2D `mesh` along and across the direction `angle`, measured from `centre`."""
     row, column = np.asarray(centre, dtype=np.float64)
     down, right = mesh[0] - row, mesh[1] - column
     return right * math.cos(angle) + down * math.sin(angle), down * math.cos(angle) - right * math.sin(angle)
@@ -124,8 +124,7 @@ def fourier_noise(rng: np.random.Generator, low: int, high: int, falloff: float 
     amplitude = harmonics**-falloff / math.sqrt(float(np.sum(harmonics ** (-2.0 * falloff))))
     phases = harmonics[:, None] * ANGLES
     cosine, sine = rng.standard_normal((2, len(harmonics)))
-    noise: Array = (amplitude * cosine) @ np.cos(phases) + (amplitude * sine) @ np.sin(phases)
-    return noise
+    return np.asarray((amplitude * cosine) @ np.cos(phases) + (amplitude * sine) @ np.sin(phases))
 
 
 def bump(centre: float, width: float) -> Array:
@@ -147,14 +146,13 @@ class RadialCurve:
         fraction = position - below
         first = below.astype(np.intp) % len(self.radii)
         slopes = np.roll(self.radii, -1) - self.radii
-        radii: Array = self.radii[first] + slopes[first] * fraction
-        return radii
+        return np.asarray(self.radii[first] + slopes[first] * fraction)
 
     def points(self, angles: npt.ArrayLike) -> Array:
         """Return the points (m, 2) of the curve at `angles` (m,), in mm."""
         angles = np.asarray(angles, dtype=np.float64)
-        points: Array = self.centre + self.at(angles)[:, None] * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-        return points
+        directions = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        return np.asarray(self.centre + self.at(angles)[:, None] * directions)
 
     def level(self, mesh: Sequence[Array]) -> Array:
         """Return the distance to the curve along the radius at every point of a 2D `mesh`, negative inside."""
@@ -163,7 +161,7 @@ class RadialCurve:
 
 
 class Canvas:
-    """An image that is painted over, back to front, with soft edges.
+    """An image painted back to front, with soft edges.
 
     Attributes
     ----------
@@ -177,13 +175,17 @@ class Canvas:
         self.mesh = mesh
         self.image: Array = np.full(frame.grid, background)
 
+    def cover(self, level: Array) -> Array:
+        """Return the fraction of each pixel inside an edge, see `coverage`."""
+        return coverage(level, self.frame.softness)
+
     def paint(self, cover: Array, value: Array | float) -> None:
         """Paint `value` with the opacity `cover`."""
         self.image += cover * (value - self.image)
 
     def paint_inside(self, level: Array, value: Array | float) -> None:
         """Paint `value` where `level`, a distance in mm, is negative."""
-        self.paint(coverage(level, self.frame.softness), value)
+        self.paint(self.cover(level), value)
 
     def ellipse(
         self, centre: npt.ArrayLike, radii: tuple[float, float], angle: float, value: float, cover: Array | None = None
@@ -199,7 +201,7 @@ class Canvas:
         level = (np.hypot(u / radii[0], v / radii[1]) - 1) * min(radii)
         # A spot smaller than a pixel fades instead of vanishing between pixels.
         fade = min(1.0, 2 * min(radii) / self.frame.softness)
-        opacity = coverage(level, self.frame.softness) * fade
+        opacity = self.cover(level) * fade
         if cover is not None:
             opacity *= cover[window]
         self.image[window] += opacity * (value - self.image[window])
@@ -208,8 +210,7 @@ class Canvas:
 def rician(rng: np.random.Generator, image: Array, sigma: float) -> Array:
     """Return the magnitude of `image` plus complex Gaussian noise of deviation `sigma`."""
     real, imaginary = rng.standard_normal((2, *image.shape)) * sigma
-    noisy: Array = np.hypot(image + real, imaginary)
-    return noisy
+    return np.asarray(np.hypot(image + real, imaginary))
 
 
 def draw_cohort(
@@ -219,13 +220,14 @@ def draw_cohort(
     objects: Sequence[tuple[str, int, ObjectKind]],
     draw: Callable[[np.random.Generator, Frame, list[Array]], Subject],
 ) -> Cohort:
-    """Return a cohort of `n` subjects, each drawn with a generator of its own.
+    """Draw a cohort of `n` subjects, each with a random generator of its own.
 
     Parameters
     ----------
     n, seed
-        As users pass them.
+        Arguments of the public function, not yet checked.
     frame
+        Grid and field of view.
     objects
         Name, number of landmarks and kind of each object, in the order of the landmarks.
     draw
@@ -233,15 +235,11 @@ def draw_cohort(
     """
     n = _checks.integer("n", n, minimum=1)
     seed = _checks.integer("seed", seed, minimum=0, maximum=2**64 - 1)
-    ends = np.cumsum([0, *(count for _, count, _ in objects)]).tolist()
-    images = np.empty((n, *frame.grid), dtype=np.float32)
-    labels = np.empty((n, *frame.grid), dtype=np.uint8)
-    landmarks = np.empty((n, ends[-1], len(frame.grid)))
-    mesh = frame.mesh()
+    images, labels = (np.empty((n, *frame.grid), dtype) for dtype in (np.float32, np.uint8))
+    landmarks, mesh = [], frame.mesh()
     for i in range(n):
         points, labels[i], images[i] = draw(subject_rng(seed, i), frame, mesh)
-        landmarks[i] = frame.pixels(points)
-    groups = [
-        LandmarkObject(name, tuple(range(ends[k], ends[k + 1])), kind) for k, (name, _, kind) in enumerate(objects)
-    ]
-    return Cohort(images, landmarks, labels=labels, objects=groups, spacing=frame.spacing)
+        landmarks.append(frame.pixels(points))
+    numbers = iter(range(len(landmarks[0])))
+    groups = [LandmarkObject(name, tuple(itertools.islice(numbers, count)), kind) for name, count, kind in objects]
+    return Cohort(images, np.array(landmarks), labels=labels, objects=groups, spacing=frame.spacing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.datasets.phantoms._drawing import (
-    ANGLES,
-    Array,
-    RadialCurve,
-    bounded_normal,
-    bump,
-    fourier_noise,
-)
+from modelaug.datasets.phantoms._drawing import ANGLES, Array, RadialCurve, bounded_normal, bump, fourier_noise
 from modelaug.transforms.polylines import Polyline
 
 EXTENT = 256.0  # field of view, mm
@@ -90,14 +84,8 @@ class HeartAnatomy:
         for axis, direction in enumerate((np.sin(ANGLES), np.cos(ANGLES))):
             lowest, highest = MARGIN - np.min(radius * direction), EXTENT - MARGIN - np.max(radius * direction)
             centre[axis] = np.clip(centre[axis], lowest, highest)
-        return cls(
-            endocardium=RadialCurve(centre, endocardium),
-            epicardium=RadialCurve(centre, epicardium),
-            right_inner=RadialCurve(centre, inner),
-            right_outer=RadialCurve(centre, outer),
-            anterior=anterior,
-            inferior=inferior,
-        )
+        curve = functools.partial(RadialCurve, centre)
+        return cls(curve(endocardium), curve(epicardium), curve(inner), curve(outer), anterior, inferior)
 
     def landmarks(self) -> Array:
         """Return the landmarks (104, 2) in mm, at equal arc length between the insertions of the right ventricle."""
@@ -124,5 +112,5 @@ class HeartAnatomy:
         return labels
 
     def right_level(self, mesh: Sequence[Array]) -> Array:
-        """Return the distance to the right ventricular cavity, negative inside."""
+        """Return the signed distance to the right ventricular cavity, negative inside."""
         return np.maximum(-self.right_inner.level(mesh), self.right_outer.level(mesh))
