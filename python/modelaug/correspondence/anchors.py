@@ -24,8 +24,6 @@ from modelaug.correspondence.contours import (
     structure_mask,
 )
 
-__all__ = ["ANCHORS", "Anchor", "Center", "Contact", "Extreme", "Given", "Midline", "Nearest", "Ray", "Scene"]
-
 _LEVEL: Final = 0.5  # voxels behind the farthest point that count as equally far
 
 

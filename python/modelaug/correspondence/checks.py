@@ -14,8 +14,6 @@ from modelaug.data.cohort import LandmarkObject, subject_names
 from modelaug.models.alignment import procrustes
 from modelaug.transforms.polylines import polygon_area
 
-__all__ = ["check_correspondence"]
-
 _FEWEST: Final = 4  # subjects that can be compared with each other
 _TURNED: Final = 60.0  # degrees from the others' orientation
 _BETTER: Final = 0.5  # error of landmarks counted from elsewhere, as a share of that of the landmarks as they are

@@ -18,18 +18,6 @@ from modelaug import _checks
 from modelaug._checked import Checked, Limits
 from modelaug.transforms.polylines import Polyline, polygon_area
 
-__all__ = [
-    "Contour",
-    "ContourOptions",
-    "LabelValues",
-    "isolines",
-    "label_maps",
-    "label_values",
-    "largest_piece",
-    "structure_contour",
-    "structure_mask",
-]
-
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer[Any]]

@@ -14,8 +14,6 @@ from modelaug.correspondence.anchors import Ray, Scene
 from modelaug.correspondence.contours import Array, ContourOptions, Labels, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 
-__all__ = ["generic_recipe"]
-
 _CLEAR: Final = 0.5  # distance of two centroids, as a share of the structure's radius, that makes a direction of them
 _GAP: Final = 1.0  # voxels between structures that touch
 _FEWEST: Final = 8  # landmarks of an object

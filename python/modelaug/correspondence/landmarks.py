@@ -16,8 +16,6 @@ from modelaug.correspondence.contours import Array, Contour, label_maps, structu
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 from modelaug.data.cohort import LandmarkObject, subject_names
 
-__all__ = ["Correspondence", "landmarks_from_labels"]
-
 _TOLD: Final = 3  # failures that a message names; the others are counted
 _APART: Final = 1e-3  # mm; anchors that are closer leave no room for landmarks between them
 

@@ -14,8 +14,6 @@ from modelaug.correspondence.contours import ContourOptions, LabelValues
 from modelaug.data.cohort import ObjectKind
 from modelaug.io.files.reading import ModelFileError, read_toml
 
-__all__ = ["RECIPES", "ObjectRecipe", "Recipe", "brains", "hearts", "read_recipe"]
-
 
 def _object_name(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:

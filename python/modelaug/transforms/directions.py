@@ -8,8 +8,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["sphere_directions"]
-
 
 @functools.cache
 def sphere_directions(count: int) -> npt.NDArray[np.float64]:

@@ -10,8 +10,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Polyline", "inside_polygon", "polygon_area"]
-
 Array = npt.NDArray[np.float64]
 
 _BLOCK: Final = 1 << 14  # distances at a time, so that they stay in the cache
