@@ -15,7 +15,7 @@ import numpy as np
 from floor import Machine
 
 from modelaug import AppearanceModel
-from modelaug.synthesis.geometry import Geometry
+from modelaug.synthesis.geometry import PairGeometry
 from modelaug.transforms.lattices import MultiscaleLattice
 
 EXPONENTIAL = 10  # multiply-adds
@@ -67,7 +67,7 @@ def textures(model: AppearanceModel) -> Work:
     return Work(2 * images * each, images * model.channels * voxels * FLOAT_BYTES)
 
 
-def maps(model: AppearanceModel, geometry: Geometry) -> Work:
+def maps(model: AppearanceModel, geometry: PairGeometry) -> Work:
     """Return the work of fitting both render maps and of evaluating them at all voxels.
 
     At each level of a fit a landmark gives to its 4^d control points and is evaluated again; refinement takes 1.5
@@ -86,7 +86,7 @@ def maps(model: AppearanceModel, geometry: Geometry) -> Work:
     return Work(total)
 
 
-def correspondence(model: AppearanceModel, geometry: Geometry) -> Work:
+def correspondence(model: AppearanceModel, geometry: PairGeometry) -> Work:
     """Return the work of Newton's method on the moving map's splines at all voxels.
 
     An evaluation takes every step's displacement and gradient, the product of their Jacobians, and a linear system.
@@ -109,7 +109,7 @@ def warps(model: AppearanceModel) -> Work:
     return Work(lookups * 2 * (2**d - 1) * voxels, voxels * (written + FLOAT_BYTES + label_bytes))
 
 
-def work(model: AppearanceModel, geometries: Sequence[Geometry]) -> dict[str, Work]:
+def work(model: AppearanceModel, geometries: Sequence[PairGeometry]) -> dict[str, Work]:
     """Return the parts of a pair; maps and correspondence are means over `geometries`, whose splines they depend on."""
 
     def mean(works: Sequence[Work]) -> Work:

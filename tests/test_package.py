@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import subprocess
 import sys
@@ -89,6 +90,38 @@ except ModuleNotFoundError as error:
     print(error)
 """
     assert _python(code).strip() == "modelaug.Augmenter needs scikit-learn; run: pip install 'modelaug[sklearn]'"
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("synthesis", "Geometry", "PairGeometry"),
+        ("synthesis.geometry", "Geometry", "PairGeometry"),
+        ("data", "scale_intensities", "scale_percentiles"),
+        ("preparation", "scale_intensities", "scale_percentiles"),
+    ],
+)
+def test_old_names_work_with_a_warning(module: str, old: str, new: str) -> None:
+    place = importlib.import_module(f"modelaug.{module}")
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+        found = getattr(place, old)
+    assert found is getattr(place, new)
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = place.nothing
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("locality", ["MergedLevels", "check_distances", "check_thresholds", "principal_angles"]),
+        ("explorer", ["PairRenderer"]),
+    ],
+)
+def test_what_is_no_longer_public_works_without_a_word(module: str, names: list[str]) -> None:
+    place = importlib.import_module(f"modelaug.{module}")
+    for name in names:
+        assert getattr(place, name).__name__ == name
+        assert name not in place.__all__
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

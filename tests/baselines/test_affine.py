@@ -30,7 +30,7 @@ def apply(mapping: Array, points: Array) -> Array:
 def test_maps_are_composed_and_inverted(seed: int, d: int) -> None:
     rng = generator(seed)
     outer, inner, points = draw_map(rng, d), draw_map(rng, d), rng.normal(size=(5, d)) * 50
-    np.testing.assert_allclose(apply(affine.compose(outer, inner), points), apply(outer, apply(inner, points)))
+    np.testing.assert_allclose(apply(affine.compose_affine(outer, inner), points), apply(outer, apply(inner, points)))
     np.testing.assert_allclose(apply(affine.inverse(outer), apply(outer, points)), points, atol=1e-9)
     assert affine.length_factor(outer) ** d == pytest.approx(np.linalg.det(outer[:, :d]))
 

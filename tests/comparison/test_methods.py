@@ -16,7 +16,7 @@ pytest.importorskip("safetensors")
 
 from modelaug import Cohort, learning, phantoms
 from modelaug.comparison import CompareOptions, compare, methods, preset_options
-from modelaug.comparison.methods import Fold, prepare
+from modelaug.comparison.methods import Fold, prepare_method
 from modelaug.io.files.provenance import write_json
 from modelaug.learning import read_card
 from modelaug.registration import VariationalOptions
@@ -72,7 +72,7 @@ def test_rows_of_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(methods, "_train", lambda *arguments: None)
     monkeypatch.setattr(learning, "load_network", lambda folder: None)
     monkeypatch.setattr(learning, "register", register)
-    rows = prepare("FlowNet-SAM", fold(tmp_path, phantoms.heart(4, shape=GRID)))
+    rows = prepare_method("FlowNet-SAM", fold(tmp_path, phantoms.heart(4, shape=GRID)))
     assert list(rows) == ["FlowNet-SAM", "FlowNet-SAM, cascade", "FlowNet-SAM, refined"]
     moving = phantoms.heart(2, shape=GRID).images[0]
     fixed = pulled(moving, start)

@@ -109,7 +109,7 @@ def test_methods_learn_from_the_other_folds_only(tmp_path: Path, monkeypatch: py
         assert fold.label_ids is not None
         return {method: no_registration(fold.training, 0)}
 
-    monkeypatch.setattr(run, "prepare", watching)
+    monkeypatch.setattr(run, "prepare_method", watching)
     subjects = cohort()
     compare(subjects, tmp_path, name="toys", options=replace(TWO, methods=("VarReg",)), threads=1)
     for record in scores(tmp_path):

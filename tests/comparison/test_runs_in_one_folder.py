@@ -34,13 +34,13 @@ def acting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Let something be done when the third of four tasks begins."""
     begun = [0]
 
-    def prepare(method: str, fold: run.Fold) -> dict[str, Register]:
+    def prepare_method(method: str, fold: run.Fold) -> dict[str, Register]:
         begun[0] += 1
         if begun[0] == 3:
             act()
         return {method: no_registration(fold.training, 0)}
 
-    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(run, "prepare_method", prepare_method)
 
 
 def test_one_run_at_a_time_and_leftovers_of_none_that_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from modelaug import Cohort
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_intensities, take_slice
+from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_percentiles, take_slice
 from modelaug.data.scans import Scan, cohort_from_scans
 
 ROTATED = np.array([[0.0, -1.0, 0.0], [0.8, 0.0, -0.6], [0.6, 0.0, 0.8]])
@@ -88,7 +88,7 @@ def test_resampling_is_smoothing_and_then_linear_interpolation(new: tuple[float,
 def test_channels_are_scaled_by_percentiles_of_their_own() -> None:
     rng = np.random.Generator(np.random.Philox(3))
     image = np.stack([rng.normal(size=(20, 30)), 1000 + 50 * rng.random((20, 30))])
-    found = scale_intensities(Scan("ann", image, geometry=Geometry((1.0, 1.0))), (5.0, 90.0)).image
+    found = scale_percentiles(Scan("ann", image, geometry=Geometry((1.0, 1.0))), (5.0, 90.0)).image
     for each, channel in zip(found, image, strict=True):
         ranked = np.sort(channel.ravel())
         low, high = (np.interp(q / 100 * (ranked.size - 1), np.arange(ranked.size), ranked) for q in (5, 90))
@@ -211,7 +211,7 @@ def test_landmarks_go_with_their_slice_only() -> None:
 
 def test_intensities_are_scaled_by_their_percentiles() -> None:
     before = scan((9, 8))
-    after = scale_intensities(before, (10, 90))
+    after = scale_percentiles(before, (10, 90))
     low, high = np.percentile(before.image[0].astype(np.float64), (10, 90))
     np.testing.assert_allclose(after.image[0], np.clip((before.image[0] - low) / (high - low), 0, 1), atol=1e-6)
     assert after.steps[-1]["limits"] == [[pytest.approx(low), pytest.approx(high)]]
@@ -266,7 +266,7 @@ def test_what_does_not_suit_a_scan_is_refused_by_name() -> None:
         (lambda: crop(flat, (3, 3), center="labels"), "'bob' has no labels"),
         (lambda: crop(flat, (3, 3), center="landmarks"), "'bob' has no landmarks"),
         (lambda: crop(scan((9, 8), landmarks=[[500.0, 3.0]]), (3, 3), center="landmarks"), "so far outside"),
-        (lambda: scale_intensities(flat), "channel 0 of subject 'bob' is 1 at both"),
+        (lambda: scale_percentiles(flat), "channel 0 of subject 'bob' is 1 at both"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

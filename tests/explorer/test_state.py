@@ -23,8 +23,9 @@ from modelaug import (
     plots,
     warp,
 )
-from modelaug.explorer import ExplorerState, ModelChoice, ModePairs, PairRenderer
+from modelaug.explorer import ExplorerState, ModelChoice, ModePairs
 from modelaug.explorer.pictures import PANELS, contours, grey_limits, pictures
+from modelaug.explorer.state import PairRenderer
 from modelaug.plots.flow import grid_cell, grid_lines
 from tests.examples import heart_model, hearts, one_line, plane_model, same_pairs, volume, volume_model
 

@@ -14,8 +14,8 @@ import pytest
 
 from modelaug import ModelFileError, PairOptions, PairSynthesizer, build_config
 from modelaug.io import ShardedPairs, read_manifest, verify_shards, write_shards
+from modelaug.io.shards import writing as shards
 from modelaug.io.shards.bits import bits_here, differing_bits
-from modelaug.io.shards.writing import writing as shards
 from tests.examples import heart_model, one_line
 
 HERE = {

@@ -12,9 +12,9 @@ import pytest
 
 from modelaug import ModelFileError, Pair, PairSynthesizer
 from modelaug.io import read_manifest, verify_shards, write_shards
+from modelaug.io.shards import writing as shards
 from modelaug.io.shards.formats import FORMATS
 from modelaug.io.shards.writing import describe_synthesizer
-from modelaug.io.shards.writing import writing as shards
 from tests.examples import heart_model, one_line
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from modelaug import LandmarkObject
 from modelaug.locality import (
-    check_distances,
     contour_distances,
     euclidean_distances,
     expand_distances,
@@ -17,6 +16,7 @@ from modelaug.locality import (
     multi_object_distances,
     thresholds,
 )
+from modelaug.locality.distances import check_distances
 from tests.examples import Array, one_line, philox
 from tests.reference import locality as reference
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from modelaug import GaussianModel
-from modelaug.locality import merge_bases, merge_levels, principal_angles
+from modelaug.locality import merge_bases, merge_levels
+from modelaug.locality.merging import principal_angles
 from tests.examples import Array, one_line, philox
 from tests.reference import locality as reference
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelaug.locality import check_thresholds, effective_range, euclidean_distances, taper_weights
+from modelaug.locality import effective_range, euclidean_distances, taper_weights
+from modelaug.locality.tapers import check_thresholds
 from tests.examples import one_line, philox
 from tests.reference import locality as reference
 

@@ -192,7 +192,7 @@ MUTANTS: Final = (
     Mutant(
         "shapes move by themselves, not on the background",
         "baselines/moving_shapes.py",
-        "motion = compose(ground, options.foreground.draw(rng, center, size))",
+        "motion = compose_affine(ground, options.foreground.draw(rng, center, size))",
         "motion = options.foreground.draw(rng, center, size)",
         ("baselines/test_moving_shapes.py::test_shapes_move_along_with_the_background",),
     ),

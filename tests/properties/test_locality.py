@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from modelaug import GaussianModel, LandmarkObject
 from modelaug.locality import (
-    check_distances,
     contour_distances,
     euclidean_distances,
     expand_distances,
@@ -19,10 +18,11 @@ from modelaug.locality import (
     merge_levels,
     multi_object_distances,
     nearest_correlation,
-    principal_angles,
     taper_weights,
     thresholds,
 )
+from modelaug.locality.distances import check_distances
+from modelaug.locality.merging import principal_angles
 from tests.examples import Array
 from tests.properties.strategies import generator, seeds
 from tests.reference import locality as reference

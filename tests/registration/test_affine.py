@@ -15,10 +15,10 @@ from modelaug.evaluation import score_registration
 from modelaug.io import Geometry, displacement_to_itk
 from modelaug.registration import estimate_affine, register_affine
 from modelaug.registration.affine import _to_space, _window
-from modelaug.registration.correlation import Overlay, Picture, Transform
+from modelaug.registration.correlation import AffineKind, Overlay, Picture
 from tests.examples import one_line, philox, rotation
 
-TRANSFORMS: tuple[Transform, ...] = ("translation", "rigid", "similarity", "affine")
+TRANSFORMS: tuple[AffineKind, ...] = ("translation", "rigid", "similarity", "affine")
 HEART = phantoms.heart(1, shape=(96, 112), seed=5).images[0, 0]
 BLOBS = phantoms.blobs3d(1, shape=(36, 40, 33), seed=1).images[0, 0]
 MOVING = {2: HEART, 3: BLOBS}
@@ -35,7 +35,7 @@ def turned(d: int, angle: float) -> Array:
     return np.asarray(turn @ (np.eye(d) + np.sin(angle) * generator + (1 - np.cos(angle)) * generator @ generator))
 
 
-def linear_part(transform: Transform, d: int) -> Array:
+def linear_part(transform: AffineKind, d: int) -> Array:
     """Return a linear map of a kind."""
     linear = np.eye(d) if transform == "translation" else turned(d, 0.2)
     if transform in ("similarity", "affine"):
@@ -75,7 +75,7 @@ def error_in_mm(found: Any, truth: Array, moving: Geometry) -> float:
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_a_known_map_is_found(transform: Transform, d: int) -> None:
+def test_a_known_map_is_found(transform: AffineKind, d: int) -> None:
     moving, unit = MOVING[d], Geometry((1.0,) * d)
     shift = np.array([5.0, -4.0]) if d == 2 else np.array([1.5, -2.0, 2.5])
     truth = known_displacement(moving.shape, linear_part(transform, d), unit, unit, shift)
@@ -88,7 +88,7 @@ def test_a_known_map_is_found(transform: Transform, d: int) -> None:
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_a_known_map_is_found_between_grids(transform: Transform, d: int) -> None:
+def test_a_known_map_is_found_between_grids(transform: AffineKind, d: int) -> None:
     grid, fixed_place, moving_place = places(d)
     linear = linear_part(transform, d)
     truth = known_displacement(grid, linear, fixed_place, moving_place, np.full(d, 1.5) + np.eye(d)[0])
@@ -142,14 +142,14 @@ def test_places_that_do_not_overlap(d: int) -> None:
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_equal_images_stay_where_they_are(transform: Transform) -> None:
+def test_equal_images_stay_where_they_are(transform: AffineKind) -> None:
     for image in (HEART, BLOBS):
         assert np.abs(register_affine(5 - 2 * (-image), image, transform=transform)).max() < 0.01
 
 
 @given(seed=st.integers(0, 99), transform=st.sampled_from(TRANSFORMS), d=st.sampled_from([2, 3]))
 @settings(max_examples=12)
-def test_nothing_agrees_less_than_the_places_in_space(seed: int, transform: Transform, d: int) -> None:
+def test_nothing_agrees_less_than_the_places_in_space(seed: int, transform: AffineKind, d: int) -> None:
     """Images that have nothing in common: whatever is found, it is no chance match far away, and no worse."""
     grid = (40, 33) if d == 2 else (17, 20, 13)
     pair = [ndimage.gaussian_filter(philox(2 * seed + k).normal(size=grid), 2) for k in range(2)]

@@ -11,7 +11,7 @@ import scipy
 
 __all__ = [
     "Box",
-    "compose",
+    "compose_affine",
     "inverse",
     "join",
     "length_factor",
@@ -63,7 +63,7 @@ def join(linear: Array, offset: Array) -> Array:
     return affine
 
 
-def compose(outer: Array, inner: Array) -> Array:
+def compose_affine(outer: Array, inner: Array) -> Array:
     """Return the affine map that applies `inner` first."""
     return join(outer[:, :-1] @ inner[:, :-1], outer[:, :-1] @ inner[:, -1] + outer[:, -1])
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from modelaug import _checks, _core
 from modelaug._checked import Checked, Limits, Share
 from modelaug._random import Stream, generator
-from modelaug.baselines.affine import Box, compose, inverse, join, length_factor, on_box, random_rotation, side
+from modelaug.baselines.affine import Box, compose_affine, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.baselines.motion import Motion
 from modelaug.baselines.outlines import Outline, draw_outline
 from modelaug.baselines.patterns import PatternLibrary
@@ -235,7 +235,7 @@ class MovingShapes(BatchedSource):
         for _ in range(count):
             center = rng.uniform(0.0, 1.0, size=len(extent)) * extent
             outline = draw_outline(rng, len(extent), size * math.exp(rng.uniform(low, high)), options.holes)
-            motion = compose(ground, options.foreground.draw(rng, center, size))
+            motion = compose_affine(ground, options.foreground.draw(rng, center, size))
             surfaces.append(self._surface(rng, motion, outline, center))
         return surfaces
 
@@ -261,7 +261,7 @@ class MovingShapes(BatchedSource):
         back = inverse(motion)
         if surface.outline is None:
             box: Box = tuple(slice(0, length) for length in self.grid)
-            self._patterns.at(surface.pattern, compose(surface.texture, back), box, image[0])
+            self._patterns.at(surface.pattern, compose_affine(surface.texture, back), box, image[0])
             for channel, (first, second) in reversed(list(zip(image, surface.tones, strict=True))):
                 np.multiply(image[0], second - first, out=channel)
                 channel += first
@@ -276,7 +276,7 @@ class MovingShapes(BatchedSource):
         coverage += np.float32(0.5)
         np.clip(coverage, 0.0, 1.0, out=coverage)
         texture = np.empty_like(coverage)
-        self._patterns.at(surface.pattern, compose(surface.texture, back), box, texture)
+        self._patterns.at(surface.pattern, compose_affine(surface.texture, back), box, texture)
         for channel, (first, second) in zip(image, surface.tones, strict=True):
             piece = channel[box]
             piece += coverage * (first + (second - first) * texture - piece)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelaug.io.files.arrays import Kind, open_archive
+from modelaug.io.files.arrays import ArchiveKind, open_archive
 
 
-def archive_kind(path: Path) -> tuple[Kind | None, list[str]]:
+def archive_kind(path: Path) -> tuple[ArchiveKind | None, list[str]]:
     """Return what an ``.npz`` holds, None if it is nothing known, and the names of its arrays; none is unpacked.
 
     Raises

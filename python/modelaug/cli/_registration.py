@@ -38,14 +38,14 @@ from modelaug.io.formats.pictures import PICTURE_SUFFIXES
 from modelaug.io.images import read_in_space
 from modelaug.io.landmarks import LANDMARK_SUFFIXES
 from modelaug.registration.affine import register_affine
-from modelaug.registration.correlation import Transform
+from modelaug.registration.correlation import AffineKind
 
 if TYPE_CHECKING:
     import torch
 
     from modelaug.learning import RegistrationNetwork
 
-TRANSFORMS: Final[tuple[Transform, ...]] = get_args(Transform)
+TRANSFORMS: Final[tuple[AffineKind, ...]] = get_args(AffineKind)
 """Kinds of affine registration."""
 
 Read = tuple[npt.NDArray[np.float32], Geometry | None]
@@ -63,7 +63,7 @@ class Settings:
         As of `modelaug.learning.register`.
     """
 
-    transform: Transform | None = None
+    transform: AffineKind | None = None
     passes: int = 1
     symmetric: bool = False
     grid: tuple[int, ...] | None = None

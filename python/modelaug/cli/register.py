@@ -27,7 +27,7 @@ from modelaug.io.files.provenance import file_digest
 if TYPE_CHECKING:
     import torch
 
-    from modelaug.registration.correlation import Transform
+    from modelaug.registration.correlation import AffineKind
 
 __all__ = ["register"]
 
@@ -174,12 +174,12 @@ def register(
     outcome.tell(job)
 
 
-def _kind(affine: bool, transform: str | None) -> Transform | None:
+def _kind(affine: bool, transform: str | None) -> AffineKind | None:
     """Return the kind of affine registration that is asked for, if any."""
     if transform is not None and not affine:
         raise ValueError(f"--transform is {transform!r} without --affine; pass both, or none")
     kind = choice("--transform", transform or "affine", TRANSFORMS)
-    return cast("Transform", kind) if affine else None
+    return cast("AffineKind", kind) if affine else None
 
 
 def _check_mask(given: bool, settings: Settings) -> None:

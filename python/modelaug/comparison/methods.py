@@ -34,7 +34,7 @@ from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, Residua
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork
 
-__all__ = ["Fold", "new_network", "prepare", "pretrain_network"]
+__all__ = ["Fold", "new_network", "prepare_method", "pretrain_network"]
 
 _CANDIDATES: Final = (
     *(VariationalOptions(alpha=alpha, levels=4, match="histogram") for alpha in (0.5, 1.0, 2.0, 3.0)),
@@ -96,7 +96,7 @@ def pretrain_network(folder: Path, options: CompareOptions, *, channels: int = 1
     return folder
 
 
-def prepare(method: str, fold: Fold) -> Mapping[str, Register]:
+def prepare_method(method: str, fold: Fold) -> Mapping[str, Register]:
     """Learn what a method learns, or continue to, and return how it registers: a function for each of its rows."""
     if method == "Before Reg":
         return {method: no_registration(fold.training, 0)}

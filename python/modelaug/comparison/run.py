@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
-from modelaug.comparison.methods import Fold, new_network, prepare, pretrain_network
+from modelaug.comparison.methods import Fold, new_network, prepare_method, pretrain_network
 from modelaug.comparison.options import CompareOptions
 from modelaug.comparison.report import write_report
 from modelaug.data.cohort import Cohort
@@ -197,7 +197,7 @@ def _do(task: Task) -> None:
     if label_ids is None and training.labels is not None:
         label_ids = tuple(int(each) for each in scored_labels(training.labels))
     fold = Fold(training, label_ids, task.folder, task.out, task.options, threads)
-    registers = prepare(task.method, fold)
+    registers = prepare_method(task.method, fold)
     prepared = time.perf_counter() - started
     pairs = test_pairs(test)
     shown = (pairs[0], pairs[len(pairs) // 2])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from modelaug._renamed import old_names
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_intensities, take_slice
+from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_percentiles, take_slice
 from modelaug.data.scans import Scan, cohort_from_scans
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "crop",
     "prepare",
     "resample",
-    "scale_intensities",
+    "scale_percentiles",
     "take_slice",
 ]
+
+__getattr__ = old_names(__name__, scale_intensities="scale_percentiles")

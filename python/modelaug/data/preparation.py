@@ -15,6 +15,7 @@ import numpy as np
 
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, Positive
+from modelaug._renamed import old_names
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import Turn
 from modelaug.data.resampling import resample
@@ -26,7 +27,7 @@ __all__ = [
     "prepare",
     "reorient",
     "resample",
-    "scale_intensities",
+    "scale_percentiles",
     "slice_at_fraction",
     "take_slice",
 ]
@@ -105,7 +106,7 @@ def prepare(scan: Scan, options: PreparationOptions | None = None) -> Scan:
     if chosen.shape is not None:
         scan = crop(scan, chosen.shape, center=chosen.center)
     if chosen.percentiles is not None:
-        scan = scale_intensities(scan, chosen.percentiles)
+        scan = scale_percentiles(scan, chosen.percentiles)
     return scan
 
 
@@ -230,7 +231,7 @@ def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
     )
 
 
-def scale_intensities(scan: Scan, percentiles: tuple[float, float] = (1.0, 99.0)) -> Scan:
+def scale_percentiles(scan: Scan, percentiles: tuple[float, float] = (1.0, 99.0)) -> Scan:
     """Return a scan whose intensities at two percentiles of each channel are 0 and 1; what is beyond is cut.
 
     Raises
@@ -264,3 +265,6 @@ def reorient(scan: Scan, turn: Turn) -> Scan:
         landmarks=None if scan.landmarks is None else turn.points(scan.landmarks, scan.grid),
         geometry=turn.geometry(scan.geometry, scan.grid),
     )
+
+
+__getattr__ = old_names(__name__, scale_intensities="scale_percentiles")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["dice", "histogram", "jaccard", "label_maps", "scored_labels", "structure_ids"]
+__all__ = ["dice", "histogram", "jaccard", "label_pair", "scored_labels", "structure_ids"]
 
 Labels = npt.NDArray[np.integer[Any]]
 Counts = npt.NDArray[np.int64]
@@ -124,7 +124,7 @@ def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20
     return np.asarray(values[(images >= needed - 1e-9) & (values != 0)])
 
 
-def label_maps(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike) -> tuple[Labels, Labels]:
+def label_pair(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike) -> tuple[Labels, Labels]:
     """Return two label maps, checked to be on one grid."""
     a, b = (_label_map(name, labels, (2, 3)) for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)))
     if a.shape != b.shape:
@@ -187,7 +187,7 @@ def _voxels(
     labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None
 ) -> tuple[Counts, Counts, Counts]:
     """Return how many voxels each structure has in both maps at once, in the first, and in the second."""
-    a, b = label_maps(labels_a, labels_b)
+    a, b = label_pair(labels_a, labels_b)
     both, in_a, in_b = (histogram(x) for x in (a[a == b], a, b))
     wanted = structure_ids(ids, in_a[0], in_b[0])
     return _counts(*both, wanted), _counts(*in_a, wanted), _counts(*in_b, wanted)

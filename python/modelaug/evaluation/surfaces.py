@@ -19,7 +19,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.evaluation.overlap import Labels, histogram, label_maps, structure_ids
+from modelaug.evaluation.overlap import Labels, histogram, label_pair, structure_ids
 
 __all__ = [
     "Distances",
@@ -144,7 +144,7 @@ def surface_distances(
     labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None, spacing: npt.ArrayLike | None
 ) -> list[Distances]:
     """Return the distances of which `surface_distance` is the mean, for each structure."""
-    a, b = label_maps(labels_a, labels_b)
+    a, b = label_pair(labels_a, labels_b)
     scale = _checks.spacing("spacing", spacing, a.ndim)
     wanted = structure_ids(ids, histogram(a)[0], histogram(b)[0])
     axes = [k for k, length in enumerate(a.shape) if length > 1] or [0]

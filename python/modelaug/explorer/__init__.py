@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from modelaug.data.cohort import Cohort
 from modelaug.explorer.choice import ModelChoice
 from modelaug.explorer.modes import ModePairs
-from modelaug.explorer.state import ExplorerState, PairRenderer
+from modelaug.explorer.state import ExplorerState
+from modelaug.explorer.state import PairRenderer as PairRenderer  # public until version 0.2
 from modelaug.models.appearance import AppearanceModel
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
 
-__all__ = ["ExplorerState", "ModePairs", "ModelChoice", "PairRenderer", "explore"]
+__all__ = ["ExplorerState", "ModePairs", "ModelChoice", "explore"]
 
 
 def explore(what: AppearanceModel | Cohort | ModelChoice, *, modes: int = 6) -> Viewable:

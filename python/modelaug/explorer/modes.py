@@ -43,7 +43,7 @@ class ModePairs:
     """Pairs whose fixed image is the mean, and whose moving one has chosen modes of shape and texture.
 
     Both are in the mean pose. Nothing is drawn at random. A shape that no map without folds can render is taken back
-    towards the mean until one can, see `Geometry`; ``info["shrink"]`` says by which factor.
+    towards the mean until one can, see `PairGeometry`; ``info["shrink"]`` says by which factor.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class ModePairs:
         Returns
         -------
         Pair
-            ``info`` is that of its `Geometry`.
+            ``info`` is that of its `PairGeometry`.
 
         Raises
         ------

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelaug.locality.correlation import NearestCorrelation, nearest_correlation
 from modelaug.locality.distances import (
-    check_distances,
     contour_distances,
     euclidean_distances,
     expand_distances,
@@ -16,7 +15,7 @@ from modelaug.locality.distances import (
     thresholds,
 )
 from modelaug.locality.gaussian import GaussianModel
-from modelaug.locality.merging import MergedLevels, Rescale, merge_bases, merge_levels, principal_angles
+from modelaug.locality.merging import Rescale, merge_bases, merge_levels
 from modelaug.locality.shape import (
     LevelReport,
     LocalityReport,
@@ -26,7 +25,7 @@ from modelaug.locality.shape import (
     kernel_mixture_model,
     localized_model,
 )
-from modelaug.locality.tapers import Taper, check_thresholds, effective_range, taper_weights
+from modelaug.locality.tapers import Taper, effective_range, taper_weights
 
 if TYPE_CHECKING:
     from modelaug.locality.eigen import EigenimageReport, localized_eigenimages
@@ -39,13 +38,10 @@ __all__ = [
     "LocalityReport",
     "LocalizedFit",
     "LocalizedOperator",
-    "MergedLevels",
     "NearestCorrelation",
     "Rescale",
     "Spread",
     "Taper",
-    "check_distances",
-    "check_thresholds",
     "contour_distances",
     "effective_range",
     "euclidean_distances",
@@ -59,13 +55,21 @@ __all__ = [
     "mesh_distances",
     "multi_object_distances",
     "nearest_correlation",
-    "principal_angles",
     "taper_weights",
     "thresholds",
 ]
 
-# On demand, since they need scipy.sparse, which takes long to import.
-_ON_DEMAND = {"EigenimageReport": "eigen", "LocalizedOperator": "operator", "localized_eigenimages": "eigen"}
+_ON_DEMAND = {
+    # They need scipy.sparse, which takes long to import.
+    "EigenimageReport": "eigen",
+    "LocalizedOperator": "operator",
+    "localized_eigenimages": "eigen",
+    # Until version 0.2 these were public.
+    "MergedLevels": "merging",
+    "check_distances": "distances",
+    "check_thresholds": "tapers",
+    "principal_angles": "merging",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.data.geometry import Geometry
 from modelaug.registration._images import image_channels, mask_weights, number_of_axes
-from modelaug.registration.correlation import Overlay, Picture, Transform, climb
+from modelaug.registration.correlation import AffineKind, Overlay, Picture, climb
 
 __all__ = ["AffineMap", "estimate_affine", "register_affine"]
 
@@ -83,7 +83,7 @@ def register_affine(
     fixed: npt.ArrayLike,
     moving: npt.ArrayLike,
     *,
-    transform: Transform = "affine",
+    transform: AffineKind = "affine",
     spacing: npt.ArrayLike | None = None,
     geometry: Geometry | None = None,
     moving_geometry: Geometry | None = None,
@@ -140,7 +140,7 @@ def estimate_affine(
     fixed: npt.ArrayLike,
     moving: npt.ArrayLike,
     *,
-    transform: Transform = "affine",
+    transform: AffineKind = "affine",
     spacing: npt.ArrayLike | None = None,
     geometry: Geometry | None = None,
     moving_geometry: Geometry | None = None,
@@ -202,7 +202,7 @@ def estimate_affine(
     >>> found.matrix.shape
     (2, 3)
     """
-    _checks.choice("transform", transform, get_args(Transform))
+    _checks.choice("transform", transform, get_args(AffineKind))
     count = _checks.thread_count(threads)
     if geometry is None:
         if moving_geometry is not None:
@@ -225,7 +225,7 @@ def estimate_affine(
     return AffineMap(_between_voxels(mapping, *places), grid, correlation, name)
 
 
-def _search(pictures: list[tuple[Picture, Picture]], transform: Transform, threads: int) -> tuple[str, Array, float]:
+def _search(pictures: list[tuple[Picture, Picture]], transform: AffineKind, threads: int) -> tuple[str, Array, float]:
     """Return the best map between positions on pictures of rising resolution: its start, itself, its correlation."""
     starts = _starts(*pictures[0], transform)
     place = starts[0][1]
@@ -318,7 +318,7 @@ def _window(grid: tuple[int, ...]) -> Image:
     return np.asarray(np.exp(-squared / (2 * _WINDOW**2)), np.float32)
 
 
-def _starts(fixed: Picture, moving: Picture, transform: Transform) -> list[tuple[str, Array]]:
+def _starts(fixed: Picture, moving: Picture, transform: AffineKind) -> list[tuple[str, Array]]:
     """Return the maps to begin with and what they bring onto each other; the images' places in space come first."""
     d = len(fixed.grid)
     turns = [("overlay", np.eye(d), np.zeros(d), np.zeros(d)), ("centres", np.eye(d), fixed.centre, moving.centre)]

@@ -28,9 +28,9 @@ import scipy
 from modelaug import _core
 from modelaug.data.resampling import resize_image
 
-__all__ = ["Match", "Overlay", "Picture", "Transform", "climb"]
+__all__ = ["AffineKind", "Match", "Overlay", "Picture", "climb"]
 
-Transform = Literal["affine", "similarity", "rigid", "translation"]
+AffineKind = Literal["affine", "similarity", "rigid", "translation"]
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
@@ -310,7 +310,7 @@ def _correlation(
     return correlation, towards - correlation * along, curvature
 
 
-def climb(overlay: Overlay, mapping: Array, transform: Transform) -> tuple[Array, Match] | None:
+def climb(overlay: Overlay, mapping: Array, transform: AffineKind) -> tuple[Array, Match] | None:
     """Return the best map that steps of a kind lead to, and how well the images agree; None if they hardly overlap."""
     best = overlay.match(mapping)
     if best is None:
@@ -337,7 +337,7 @@ def climb(overlay: Overlay, mapping: Array, transform: Transform) -> tuple[Array
     return mapping, best
 
 
-def _directions(transform: Transform, d: int) -> Array:
+def _directions(transform: AffineKind, d: int) -> Array:
     """Return orthonormal steps (d (d + 1), k) that a map of a kind is made of."""
     units = np.eye(d * (d + 1)).reshape(d, d + 1, d, d + 1)
     shifts = [units[a, d] for a in range(d)]

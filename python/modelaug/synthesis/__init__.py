@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from modelaug._renamed import old_names
 from modelaug.synthesis.acquisition import AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource
-from modelaug.synthesis.geometry import Geometry
+from modelaug.synthesis.geometry import PairGeometry
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import Pair, PairSource, stack_pairs
 from modelaug.synthesis.residual import ResidualOptions
@@ -13,11 +14,13 @@ from modelaug.synthesis.synthesizer import PairSynthesizer
 __all__ = [
     "AcquisitionOptions",
     "BatchedSource",
-    "Geometry",
     "Pair",
+    "PairGeometry",
     "PairOptions",
     "PairSource",
     "PairSynthesizer",
     "ResidualOptions",
     "stack_pairs",
 ]
+
+__getattr__ = old_names(__name__, Geometry="PairGeometry")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from modelaug import _core
 from modelaug._random import Stream, generator
+from modelaug._renamed import old_names
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import inverse_pose, pose_matrix
 from modelaug.models.appearance import AppearanceModel
@@ -22,7 +23,7 @@ from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
 from modelaug.transforms.splines import SplineOptions
 
-__all__ = ["Geometry", "GeometrySource"]
+__all__ = ["GeometrySource", "PairGeometry"]
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
@@ -31,7 +32,7 @@ _ACCURACY = 0.01  # voxels; largest residual of the correspondence
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry:
+class PairGeometry:
     """The geometry of a pair; the fixed image first, the moving one second.
 
     A draw is valid if
@@ -124,7 +125,7 @@ class GeometrySource:
         if residual is not None:
             self._residual = ResidualLattice(residual, self.model.grid, self.model.spacing)
 
-    def draw(self, index: int, out: Field | None = None) -> Geometry:
+    def draw(self, index: int, out: Field | None = None) -> PairGeometry:
         """Return the first valid geometry for `index`, its flow in `out` if that is given."""
         rejected: list[str] = []
         for coefficients, attempt, shrink in self._attempts(index):
@@ -162,7 +163,7 @@ class GeometrySource:
             residual = np.stack([self._residual.numbers(optional, len(self.model.grid)) for _ in range(2)])
         return Coefficients(shape, pose, residual, numbers)
 
-    def _geometry(self, coefficients: Coefficients, info: dict[str, Any], out: Field | None) -> Geometry:
+    def _geometry(self, coefficients: Coefficients, info: dict[str, Any], out: Field | None) -> PairGeometry:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
@@ -180,7 +181,7 @@ class GeometrySource:
             "landmark_shift": max(_longest(rendered[i][0] - drawn[i]) for i in range(2)),
             **facts,
         }
-        return Geometry(
+        return PairGeometry(
             (landmarks_fixed, landmarks_moving),
             (fixed, moving),
             displacements,
@@ -294,3 +295,6 @@ def _longest(vectors: Array) -> float:
 def _combine(model: GaussianModel, coefficients: Array) -> Array:
     """Return mean + P b. Not a BLAS product, whose rounding may depend on the number of its threads."""
     return np.asarray(model.mean + np.einsum("pk,k->p", model.basis, coefficients))
+
+
+__getattr__ = old_names(__name__, Geometry="PairGeometry")

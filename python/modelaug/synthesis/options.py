@@ -41,7 +41,7 @@ class PairOptions(Checked):
     acquisition
         Random contrast, brightness and noise of each image; none by default.
     max_attempts
-        How often a draw is made anew that no map without folds can render, see `Geometry`; after that it is shrunk
+        How often a draw is made anew that no map without folds can render, see `PairGeometry`; after that it is shrunk
         towards the mean until one can.
     allow_folds
         Whether to render every draw whose landmarks are inside the frame, by single splines, as the paper does;

@@ -13,7 +13,7 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.models.texture import texture_engine
 from modelaug.synthesis.acquisition import Acquisition
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
-from modelaug.synthesis.geometry import Geometry, GeometrySource
+from modelaug.synthesis.geometry import GeometrySource, PairGeometry
 from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import landmark_spacing, weight_map
@@ -86,14 +86,14 @@ class PairSynthesizer(BatchedSource):
         self._weight = mean_weight(model, self.options)
         self._labels = None if model.labels is None else np.ascontiguousarray(model.labels)
 
-    def geometry(self, index: int) -> Geometry:
+    def geometry(self, index: int) -> PairGeometry:
         """Return landmarks, maps and flow of pair `index` without rendering it."""
         return self._geometry.draw(index)
 
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        ``info`` is that of its `Geometry` and ``shared``, whether both images have the same texture.
+        ``info`` is that of its `PairGeometry` and ``shared``, whether both images have the same texture.
 
         Raises
         ------

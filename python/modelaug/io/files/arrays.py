@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from modelaug.io.files.reading import ModelFileError, parse_json, reading
 
-Kind = Literal["cohort", "field", "model"]
+ArchiveKind = Literal["cohort", "field", "model"]
 """What an archive of this package is."""
 
 _KINDS: Final = {"cohort": "it is a cohort", "field": "it is a displacement field", "model": "it is a model"}
@@ -64,7 +64,7 @@ class Archive:
         self._archive = archive
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> ArchiveKind | None:
         """What the archive is by the names of its arrays; None if it is nothing known."""
         if {"images", "landmarks"} <= set(self.headers):
             return "cohort"

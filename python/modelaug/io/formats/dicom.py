@@ -13,7 +13,7 @@ import numpy.typing as npt
 from modelaug.data.geometry import Geometry
 from modelaug.io.files.reading import ModelFileError, reading
 from modelaug.io.formats.dicom_pixels import is_lossy, stored_pixels
-from modelaug.io.formats.dicom_planes import Plane, detector_spacing, is_dicom, planes_of, read_header
+from modelaug.io.formats.dicom_planes import Plane, detector_spacing, is_dicom, planes_of, read_dicom_header
 from modelaug.io.formats.dicom_stacks import stacked
 
 DICOM_SUFFIX: Final = ".dcm"
@@ -81,7 +81,7 @@ def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[A
 
 
 def _of_file(path: Path, labels: bool) -> list[Plane]:
-    header = read_header(path)
+    header = read_dicom_header(path)
     return _planes(path, header, labels)
 
 
@@ -95,13 +95,13 @@ def is_oriented(path: str | Path) -> bool:
     """Return whether a file of DICOM, or the first one in a folder, says how its axes run in the patient."""
     file = dicom_files(Path(path))[0] if Path(path).is_dir() else Path(path)
     with reading(file, "DICOM", "copy it again"):
-        return planes_of(file, read_header(file), file.name)[0].axes is not None
+        return planes_of(file, read_dicom_header(file), file.name)[0].axes is not None
 
 
 def _of_folder(folder: Path, labels: bool) -> list[Plane]:
     files = dicom_files(folder)
     _check_others(folder, files)
-    headers = {path: read_header(path) for path in files}
+    headers = {path: read_dicom_header(path) for path in files}
     series: dict[str, Path] = {}
     for path, header in headers.items():
         series.setdefault(str(header.get("SeriesInstanceUID")), path)

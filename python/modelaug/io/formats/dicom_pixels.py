@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.files.reading import ModelFileError, reading
-from modelaug.io.formats.dicom_planes import PIXEL_KEYWORDS, Plane, read_header, transfer_syntax
+from modelaug.io.formats.dicom_planes import PIXEL_KEYWORDS, Plane, read_dicom_header, transfer_syntax
 
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _PALETTE: Final = "PALETTE COLOR"
@@ -57,7 +57,8 @@ def stored_pixels(planes: Sequence[Plane], *, palette: bool) -> Iterator[npt.NDA
     header: Any = None
     for plane in planes:
         if plane.path != path:
-            path, header = plane.path, read_header(plane.path, (*PIXEL_KEYWORDS, "PixelData", *_FLOATS, *_OFFSETS))
+            path = plane.path
+            header = read_dicom_header(path, (*PIXEL_KEYWORDS, "PixelData", *_FLOATS, *_OFFSETS))
             kind = _checked(path, header)
         with reading(plane.path, "an image", "copy it again"):
             pixels = _decoded(header, plane.frame)

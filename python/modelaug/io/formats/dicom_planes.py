@@ -174,7 +174,7 @@ def _head(path: str | Path) -> bytes:
         return file.read(132)
 
 
-def read_header(path: Path, keywords: Sequence[str] = (*PIXEL_KEYWORDS, *_OF_FILE, *_OF_PLANE)) -> Any:
+def read_dicom_header(path: Path, keywords: Sequence[str] = (*PIXEL_KEYWORDS, *_OF_FILE, *_OF_PLANE)) -> Any:
     """Return a ``pydicom.Dataset`` of a file with these elements, and its pixels if ``"PixelData"`` is among them.
 
     Raises

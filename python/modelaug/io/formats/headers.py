@@ -24,7 +24,7 @@ from modelaug.io.files.reading import ModelFileError, check_file
 
 Encoding = Literal["raw", "gzip", "zlib", "text"]
 
-Kind = Literal["labels", "displacement", "vectors", "statistics"]
+ValueKind = Literal["labels", "displacement", "vectors", "statistics"]
 """What a header can say that its values are, other than intensities."""
 
 Vectors = Literal["displacement in LPS", "displacement in RAS", "positions in RAS"]
@@ -104,7 +104,7 @@ class Header:
     encoding: Encoding = "raw"
     slope: float = 1.0
     intercept: float = 0.0
-    kind: Kind | None = None
+    kind: ValueKind | None = None
     vectors: Vectors = "displacement in LPS"
     no_field: str = ""
     oriented: bool = True

@@ -15,7 +15,7 @@ import scipy  # whose submodules are imported when they are used: spatial takes 
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError, reading
-from modelaug.io.formats.headers import Header, Kind, Vectors, beginning, elements, placed, sizes
+from modelaug.io.formats.headers import Header, ValueKind, Vectors, beginning, elements, placed, sizes
 
 DISPLACEMENT: Final = 1006
 """NIfTI's code for the intent of displacement vectors."""
@@ -202,7 +202,7 @@ def _intent(code: int) -> str:
     return f"its intent is {code}, {name}"
 
 
-def _kind(code: int) -> Kind | None:
+def _kind(code: int) -> ValueKind | None:
     if code in _LABELS:
         return "labels"
     if code in _STATISTICS:

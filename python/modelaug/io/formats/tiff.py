@@ -15,7 +15,7 @@ import numpy.typing as npt
 from modelaug.data.geometry import Geometry
 from modelaug.io.files.reading import ModelFileError, reading
 from modelaug.io.formats.pictures import as_shown, grey_or_colour
-from modelaug.io.formats.tiff_descriptions import read_description
+from modelaug.io.formats.tiff_descriptions import read_tiff_description
 
 TIFF_SUFFIXES: Final = (".tif", ".tiff")
 
@@ -70,7 +70,7 @@ def read_tiff(path: str | Path, *, labels: bool = False) -> tuple[Array, Geometr
         for page in full:
             _check_page(path, page, full[0], labels=labels)
         _check_size(path, full)
-        said = read_description(path, file, len(full))
+        said = read_tiff_description(path, file, len(full))
         arrays = [_decode(page, numbers=labels) for page in full]
     channels = arrays[0].ndim == 3
     array = arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1 if channels else 0)

@@ -46,7 +46,7 @@ class Description:
     intercept: float = 0.0
 
 
-def read_description(path: str | Path, file: Any, pages: int) -> Description:
+def read_tiff_description(path: str | Path, file: Any, pages: int) -> Description:
     """Return what an open ``tifffile.TiffFile`` notes about its pages of full size.
 
     Raises

@@ -27,7 +27,7 @@ from modelaug.io.shards.writing import (
     describe_synthesizer,
     draw_shard,
     plan_shards,
-    remove_leftovers,
+    remove_shard_leftovers,
     store_shard,
 )
 from modelaug.models.appearance import AppearanceModel
@@ -96,7 +96,7 @@ def write_shards_remotely(
     with Ledger(plan, progress) as ledger:
         if ledger.missing:
             _collect(scheduler, ledger, plan, (model_file, synthesizer.seed, synthesizer.options))
-            remove_leftovers(plan)  # of workers that were lost
+            remove_shard_leftovers(plan)  # of workers that were lost
     return plan.manifest
 
 

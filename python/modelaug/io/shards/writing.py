@@ -355,7 +355,7 @@ class Ledger:
             if self.missing:
                 _refuse_other_bits(plan, self._bits)
             self._done = sum(shard["count"] for shard in found)
-            remove_leftovers(plan)
+            remove_shard_leftovers(plan)
             self._save()
             if self._done:
                 self.report(0)
@@ -388,7 +388,7 @@ class Ledger:
         self._due = time.monotonic() + _PATIENCE * (time.monotonic() - began)
 
 
-def remove_leftovers(plan: ShardPlan) -> None:
+def remove_shard_leftovers(plan: ShardPlan) -> None:
     """Remove the temporary files of the plan's shards and manifest, and of no other part, which may be at work."""
 
     def of(name: str) -> bool:
