@@ -140,7 +140,7 @@ class TestBadInput:
             call(Augmenter())
 
     def test_of_fit(self) -> None:
-        with pytest.raises(TypeError, match="cohort is a list; pass a Cohort"):
+        with pytest.raises(TypeError, match="cohort is list; pass a Cohort"):
             Augmenter().fit([])  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"shape is 3; pass ShapeOptions\(\.\.\.\) or None"):
             Augmenter(shape=3).fit(plane())  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ class TestBadInput:
         others = Cohort(plane().images, plane().landmarks[:, :4], spacing=plane().spacing)
         with pytest.raises(ValueError, match="landmarks has shape"):
             augmenter.score(others)
-        with pytest.raises(TypeError, match="cohort is a ndarray"):
+        with pytest.raises(TypeError, match="cohort is ndarray"):
             augmenter.score(plane().landmarks)  # type: ignore[arg-type]
 
 

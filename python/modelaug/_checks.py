@@ -88,10 +88,12 @@ def options(value: Options | None, kind: type[Options], name: str = "options") -
     return kind() if value is None else instance(name, value, kind, f"{kind.__name__}(...) or None")
 
 
-def instance(name: str, value: Any, kind: type[Options], wanted: str) -> Options:
-    """Return `value` if it is of a kind; `wanted` says what to pass otherwise."""
+def instance(name: str, value: Any, kind: type[Options], wanted: str = "", *, large: bool = False) -> Options:
+    """Return `value` if it is of a kind; `wanted` says what to pass otherwise; of what is `large` its type is told."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r}; pass {wanted}")
+        raise TypeError(
+            f"{name} is {type(value).__name__ if large else repr(value)}; pass {wanted or f'a {kind.__name__}'}"
+        )
     return value
 
 
@@ -109,6 +111,14 @@ def grid_shape(name: str, value: Sequence[int], *, axes: int | None = None) -> t
     if axes not in (None, len(shape)):
         raise ValueError(f"{name} is {shape}; pass {axes} lengths, one per axis")
     return shape
+
+
+def landmarks(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return landmarks of several subjects as an array (n, m, d), d = 2 or 3."""
+    points = finite(name, value, ndim=3, dtype=np.float64)
+    if points.shape[2] not in (2, 3):
+        raise ValueError(f"{name} has shape {points.shape}; its last axis must hold 2 or 3 coordinates")
+    return points
 
 
 def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:

@@ -201,5 +201,4 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 
 
 def _check_cohort(cohort: Cohort) -> None:
-    if not isinstance(cohort, Cohort):
-        raise TypeError(f"cohort is a {type(cohort).__name__}; pass a Cohort")
+    _checks.instance("cohort", cohort, Cohort, large=True)

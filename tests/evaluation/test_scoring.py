@@ -217,7 +217,7 @@ def test_bad_arguments_are_refused() -> None:
         with pytest.raises(ValueError, match=r"pass|remove") as caught:
             score_registration(cohort, fixed, moving, field)
         one_line(caught.value)
-    with pytest.raises(TypeError, match="cohort is a list; pass a Cohort"):
+    with pytest.raises(TypeError, match="cohort is list; pass a Cohort"):
         score_registration([], 0, 1, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="surfaces is 'all'; pass True or False"):
         score_registration(cohort, 0, 1, None, surfaces="all")  # type: ignore[arg-type]

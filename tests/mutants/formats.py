@@ -94,7 +94,7 @@ MUTANTS: Final = (
     Mutant(
         "label maps are taken for images",
         "io/formats/volumes.py",
-        'if not labels and header.kind == "labels":',
+        'if labels is False and header.kind == "labels":',
         "if False:",
         ("io/test_volumes.py", "io/test_nifti.py"),
     ),

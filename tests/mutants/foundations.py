@@ -87,8 +87,8 @@ MUTANTS: Final = (
     Mutant(
         "one mode too few for the coverage",
         "locality/gaussian.py",
-        "np.searchsorted(share, coverage - 1e-12)) + 1, len(kept))",
-        "np.searchsorted(share, coverage - 1e-12)), len(kept))",
+        "np.searchsorted(share, coverage - 1e-12)) + 1, len(variances))",
+        "np.searchsorted(share, coverage - 1e-12)), len(variances))",
         ("locality/test_gaussian.py",),
     ),
     Mutant(

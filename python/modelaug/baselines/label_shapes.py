@@ -12,10 +12,10 @@ import scipy
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, Positive
 from modelaug._random import Stream, generator
+from modelaug.baselines.cohort_source import CohortSource
 from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions, Strength
-from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice, MultiscaleLattice
@@ -81,7 +81,7 @@ class LabelShapesOptions(Checked):
     max_attempts: Count = 20
 
 
-class LabelShapes(BatchedSource):
+class LabelShapes(CohortSource):
     """Pairs painted from label maps with random contrasts; pair i is a pure function of (cohort, seed, options, i).
 
     In the manner of Hoffmann, Billot, Greve, Iglesias, Fischl and Dalca, *SynthMorph: learning contrast-invariant
@@ -106,15 +106,10 @@ class LabelShapes(BatchedSource):
         If an argument is of another kind, or the cohort has no labels.
     """
 
-    _origin = "cohort"
-
     def __init__(self, cohort: Cohort, *, seed: int = 0, options: LabelShapesOptions | None = None) -> None:
-        if not isinstance(cohort, Cohort):
-            raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
+        super().__init__(cohort, seed)
         if cohort.labels is None:
             raise ValueError("cohort has no labels; pass one with label maps")
-        self.cohort = cohort
-        self.seed = _checks.integer("seed", seed, minimum=0)
         self.options = _checks.options(options, LabelShapesOptions)
         chosen, grid = self.options, cohort.grid
         length = np.array(grid) - 1.0
@@ -126,18 +121,12 @@ class LabelShapes(BatchedSource):
         # Labels as rows of a table of intensities; those of the regions come behind.
         self._rows = positions.reshape(cohort.labels.shape).astype(np.uint32)
         self._fields = MultiscaleLattice(grid, cohort.spacing, _REGION_LEVELS) if chosen.regions > 0 else None
-        self._channels = cohort.images.shape[1]
         acquisition = chosen.acquisition
         self._acquire = None if acquisition is None else Acquisition(acquisition, grid, cohort.spacing, UNIT_RANGE)
         self._everywhere = np.ones(grid, dtype=np.float32)
         self._weights = (
             None if chosen.weight_width is None else SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
         )
-
-    def layout(self) -> Layout:
-        """Return shape and type of every array of a pair, by its name in `Pair`."""
-        landmarks, labels = self.cohort.landmarks.shape[1], self._labels.dtype
-        return pair_layout(self.cohort.grid, channels=self._channels, landmarks=landmarks, labels=labels)
 
     def draw(self, index: int) -> Pair:
         """Return pair `index`; its label maps are the subject's, without the regions.
@@ -186,7 +175,7 @@ class LabelShapes(BatchedSource):
     ) -> None:
         """Paint an image (c, *grid); all of its numbers are drawn always, in the same order."""
         options = self.options
-        size = (self._channels, len(self._ids) + options.regions)
+        size = (self.cohort.images.shape[1], len(self._ids) + options.regions)
         means, deviations = colors.random(size, dtype=np.float32), colors.random(size, dtype=np.float32)
         sigma = options.blur * rng.random()
         deformed = np.empty_like(rows)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, NonNegative, Positive
 from modelaug._random import Stream, generator
+from modelaug.baselines.cohort_source import CohortSource
 from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.acquisition import Strength
-from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice
@@ -67,7 +67,7 @@ class RandomOptions(Checked):
     max_attempts: Count = 20
 
 
-class RandomDeformations(BatchedSource):
+class RandomDeformations(CohortSource):
     """Pairs of two random deformations of one real image; pair i is a pure function of (cohort, seed, options, i).
 
     Each image is pulled through a cubic spline through normal displacements on a coarse lattice, as in Ronneberger,
@@ -89,13 +89,8 @@ class RandomDeformations(BatchedSource):
         If an argument is of another kind, or subjects have one landmark and the weight's unit is ``"spacing"``.
     """
 
-    _origin = "cohort"
-
     def __init__(self, cohort: Cohort, *, seed: int = 0, options: RandomOptions | None = None) -> None:
-        if not isinstance(cohort, Cohort):
-            raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
-        self.cohort = cohort
-        self.seed = _checks.integer("seed", seed, minimum=0)
+        super().__init__(cohort, seed)
         self.options = _checks.options(options, RandomOptions)
         chosen, grid = self.options, cohort.grid
         sd = np.array(grid) * (10 / 256) if chosen.sd is None else np.full(len(grid), chosen.sd)
@@ -106,12 +101,6 @@ class RandomDeformations(BatchedSource):
         flat = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
         self._low, self._high = flat.min(axis=1), flat.max(axis=1)
         self._weights = SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
-
-    def layout(self) -> Layout:
-        """Return shape and type of every array of a pair, by its name in `Pair`."""
-        cohort, labels = self.cohort, None if self.cohort.labels is None else self.cohort.labels.dtype
-        channels, landmarks = cohort.images.shape[1], cohort.landmarks.shape[1]
-        return pair_layout(cohort.grid, channels=channels, landmarks=landmarks, labels=labels)
 
     def draw(self, index: int) -> Pair:
         """Return pair `index`.

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 from modelaug._random import Stream, generator
+from modelaug.baselines.cohort_source import CohortSource
 from modelaug.data.cohort import Cohort
-from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.archives import write_npy
 from modelaug.io.files.arrays import read_npy
 from modelaug.io.files.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
-from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair
 from modelaug.synthesis.weights import SubjectWeights
 
@@ -32,7 +32,7 @@ Field = npt.NDArray[np.float32]
 _WEIGHT_WIDTH: Final = 4.0  # mean distances of neighbouring landmarks, as for pairs of the model
 
 
-class RegisteredPairs(BatchedSource):
+class RegisteredPairs(CohortSource):
     """All ordered pairs of a cohort's subjects, registered: affinely by their landmarks, then by their intensities.
 
     An epoch has each of the n (n - 1) pairs once, in an order of its own; pair i is a pure function of (cohort, seed,
@@ -58,8 +58,6 @@ class RegisteredPairs(BatchedSource):
         If an argument is of another kind, there are fewer than 2 subjects, or not enough landmarks for an affine map.
     """
 
-    _origin = "cohort"
-
     def __init__(
         self,
         cohort: Cohort,
@@ -69,12 +67,9 @@ class RegisteredPairs(BatchedSource):
         cache: str | Path | None = None,
         threads: int | None = None,
     ) -> None:
-        if not isinstance(cohort, Cohort):
-            raise TypeError(f"cohort is {type(cohort).__name__}; pass a Cohort")
+        super().__init__(cohort, seed)
         if len(cohort) < 2:
             raise ValueError(f"cohort has {len(cohort)} subject; pass at least 2")
-        self.cohort = cohort
-        self.seed = _checks.integer("seed", seed, minimum=0)
         self.options = _checks.options(options, VariationalOptions)
         self.threads = _checks.thread_count(threads)
         self._cache = None if cache is None else Path(cache)
@@ -114,18 +109,12 @@ class RegisteredPairs(BatchedSource):
         path = self._cache / f"{self._name(pair)}.npy"
         if not path.exists():
             field = self._register(pair)
-            write_atomically(path, lambda file: np.save(file, field, allow_pickle=False))
+            write_npy(path, field)
             return field
         found = read_npy(path, "remove it")
         if found.shape != (len(self.cohort.grid), *self.cohort.grid) or found.dtype != np.float32:
             raise ModelFileError(f"{path} holds {found.dtype} {found.shape}, no such displacement; remove it")
         return found
-
-    def layout(self) -> Layout:
-        """Return shape and type of every array of a pair, by its name in `Pair`."""
-        cohort, labels = self.cohort, None if self.cohort.labels is None else self.cohort.labels.dtype
-        channels, landmarks = cohort.images.shape[1], cohort.landmarks.shape[1]
-        return pair_layout(cohort.grid, channels=channels, landmarks=landmarks, labels=labels)
 
     def _fill(self, index: int, out: Pair) -> dict[str, Any]:
         """Put pair `index` into arrays; ``info`` holds the subjects, ``fixed`` and ``moving``."""

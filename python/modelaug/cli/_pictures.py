@@ -14,9 +14,7 @@ from modelaug.data.geometry import Geometry, in_plane, voxels_apart
 from modelaug.data.orientation import turn_onto
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
 from modelaug.io.files.paths import suffix
-from modelaug.io.formats.itk import ITK_READ_SUFFIXES
 from modelaug.io.formats.pictures import PICTURE_SUFFIXES
-from modelaug.io.formats.volumes import read_header
 from modelaug.io.images import read_in_space, read_labels
 from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.transforms.warping import warp_points
@@ -273,15 +271,13 @@ def mask_of(path: Path, picture: Picture) -> Image:
     ValueError
         If the mask has another size, lies elsewhere in space, or has values out of the range.
     """
-    says_labels = suffix(path) in ITK_READ_SUFFIXES and read_header(path).kind == "labels"
-    array, geometry = read_labels(path) if says_labels else read_in_space(path)
-    mask: Image = _on_grid(path, array, geometry, picture)
+    mask: Image = _on_grid(path, *read_in_space(path, labels=None), picture)
     low, high = float(mask.min()), float(mask.max())
     if suffix(path) in PICTURE_SUFFIXES and high > 0:
         return mask / np.float32(high)
     if low < 0 or high > 1 or high == 0:
         raise ValueError(f"{path} has values from {low:g} to {high:g}; pass weights from 0 to 1 that are not all 0")
-    return mask.astype(np.float32, copy=False)
+    return mask
 
 
 def _on_grid(path: Path, array: npt.NDArray[Any], geometry: Geometry | None, picture: Picture) -> npt.NDArray[Any]:

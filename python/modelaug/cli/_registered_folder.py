@@ -205,8 +205,7 @@ def _write_results(path: Path, results: Results) -> None:
     writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(results.values())
-    data = buffer.getvalue().encode()
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, buffer.getvalue().encode())
 
 
 def _print_means(lines: Sequence[Mapping[str, str]]) -> None:

@@ -27,7 +27,7 @@ from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.fields import field_of_plane
 from modelaug.io.files.paths import suffix
 from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
-from modelaug.io.images import read_in_space, read_labels
+from modelaug.io.images import read_in_space, read_labels, read_placed
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
 __all__ = ["apply"]
@@ -194,10 +194,7 @@ def _apply_to_points(path: Path, points: Path, target: Path, moving: Path | None
         array = np.column_stack([np.zeros(len(array)), array])
     place = field.geometry
     if moving is not None:
-        picture, geometry = read_in_space(moving)
-        if geometry is None:
-            raise ValueError(f"{moving} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
-        _, pair = _pair(field, moving, picture, geometry)
+        _, pair = _pair(field, moving, *read_placed(moving))
         field, place = field.into(pair), pair.moving.place
     led = moved_points(array, field.displacement)
     write_points(target, led[:, 1:] if flat and not physical else led, names, place)

@@ -12,13 +12,13 @@ import typer
 
 from modelaug import Cohort, io
 from modelaug.cli._console import out
-from modelaug.cli._files import archive_kind
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.cohorts.folders import write_cohort_folder
+from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.paths import suffix
 from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
 from modelaug.io.formats.volumes import read_header
-from modelaug.io.images import read_in_space
+from modelaug.io.images import read_placed
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
 __all__ = ["convert"]
@@ -73,7 +73,7 @@ def convert(
     elif ending in LANDMARK_SUFFIXES:
         _refuse_geometry(source, None, moving)
         _convert_landmarks(source, target, fixed)
-    elif suffix(source) == ".npz" and "landmarks" in archive_kind(source)[1]:
+    elif suffix(source) == ".npz" and _holds_landmarks(source):
         _refuse_geometry(source, fixed, moving)
         if ending in _FIELD_SUFFIXES:
             raise ValueError(f"{source} is a cohort already; use the name of a folder for it, not {target}")
@@ -86,6 +86,11 @@ def convert(
             f"{target} ends in no known format; use .npz or, for landmarks, {', '.join(LANDMARK_SUFFIXES)}, or, for "
             f"fields, {', '.join(_FIELD_SUFFIXES)}"
         )
+
+
+def _holds_landmarks(path: Path) -> bool:
+    with open_archive(path) as archive:
+        return "landmarks" in archive.headers
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,7 @@ def _place(path: Path | None) -> _Place | None:
     if suffix(path) in ITK_READ_SUFFIXES:
         header = read_header(path)
         return _Place(path, header.geometry, header.grid)
-    image, geometry = read_in_space(path)
-    if geometry is None:
-        raise ValueError(f"{path} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
+    image, geometry = read_placed(path)
     return _Place(path, geometry, image.shape[-len(geometry.spacing) :])
 
 

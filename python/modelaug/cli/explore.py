@@ -9,7 +9,7 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, ModelFileError
 from modelaug.cli._console import ThreadsOption, out
-from modelaug.cli._files import archive_kind
+from modelaug.cli._files import kind_of_file
 
 __all__ = ["explore"]
 
@@ -56,9 +56,9 @@ def open_choice(path: Path, *, threads: int | None = None) -> Any:
     """
     from modelaug.explorer import ModelChoice
 
-    found, names = archive_kind(path)
-    if found not in ("cohort", "model"):
-        raise ModelFileError(f"{path} holds the arrays {names}, neither a model nor a cohort; pass one of them")
+    found = kind_of_file(path)
+    if found == "field":
+        raise ModelFileError(f"{path} is a displacement field, neither a model nor a cohort; pass one of them")
     kind: Any = Cohort if found == "cohort" else AppearanceModel
     expression = f"modelaug.{kind.__name__}.load({str(path.resolve())!r})"
     return ModelChoice(kind.load(path), expression=expression, threads=threads)

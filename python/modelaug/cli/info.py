@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated, Any
-from zipfile import is_zipfile
 
 import numpy as np
 import typer
 
 from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_determinant
 from modelaug.cli._console import out, print_table
-from modelaug.cli._files import archive_kind
-from modelaug.io.files.paths import suffix
+from modelaug.cli._files import kind_of_file
 from modelaug.io.files.reading import refusing
-from modelaug.io.formats.itk import ITK_READ_SUFFIXES
 from modelaug.io.shards.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
 
 __all__ = ["info"]
@@ -76,18 +73,12 @@ def describe(path: Path) -> tuple[str, dict[str, Any]]:
         return "network", _network(path)
     if path.is_dir():
         raise ModelFileError(f"{path} holds neither a network (net.json) nor pairs ({MANIFEST}); pass another folder")
-    if suffix(path) in (".flo", *ITK_READ_SUFFIXES):
-        return "displacement field", _field(path)
-    if path.suffix.lower() != ".npz" and path.is_file() and not is_zipfile(path):
-        raise ModelFileError(f"{path} is no cohort, model, field, network or folder of pairs; pass one of these")
-    kind, names = archive_kind(path)
-    if kind == "cohort":
-        return "cohort", _cohort(path)
-    if kind == "field":
-        return "displacement field", _field(path)
-    if kind == "model":
-        return "appearance model", _model(path)
-    raise ModelFileError(f"{path} holds the arrays {names}, which is nothing known; pass another file")
+    name, facts = {
+        "cohort": ("cohort", _cohort),
+        "field": ("displacement field", _field),
+        "model": ("appearance model", _model),
+    }[kind_of_file(path)]
+    return name, facts(path)
 
 
 def _cohort(path: Path) -> dict[str, Any]:

@@ -11,11 +11,10 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, ModelFileError, PairOptions, PairSynthesizer, io
 from modelaug.cli._console import SeedOption, out, output_file
-from modelaug.cli._files import archive_kind
+from modelaug.cli._files import kind_of_file
 from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.fields import field_of_plane
 from modelaug.io.files.paths import suffix
-from modelaug.io.formats.itk import ITK_READ_SUFFIXES
 from modelaug.io.shards.manifests import MANIFEST, has_manifest
 from modelaug.io.shards.source import ShardedPairs
 
@@ -152,21 +151,7 @@ def _figure(thing: Path, wishes: _Wishes) -> tuple[Figure, str]:
             f"{thing} holds neither pairs ({MANIFEST}) nor a training ({_CURVES}); of scans, show the cohort that "
             "`modelaug convert` makes of them"
         )
-    if suffix(thing) in (".flo", *ITK_READ_SUFFIXES):
-        return _of_field(thing, wishes)
-    if suffix(thing) != ".npz":
-        raise ModelFileError(
-            f"{thing} cannot be read as a file of this package; pass a cohort or model, .npz, a displacement field, or "
-            "the folder of pairs or of a training"
-        )
-    kind, names = archive_kind(thing)
-    if kind == "cohort":
-        return _of_cohort(thing, wishes)
-    if kind == "field":
-        return _of_field(thing, wishes)
-    if kind == "model":
-        return _of_model(thing, wishes)
-    raise ModelFileError(f"{thing} holds the arrays {names}, which is nothing known; pass another file")
+    return {"cohort": _of_cohort, "field": _of_field, "model": _of_model}[kind_of_file(thing)](thing, wishes)
 
 
 def _of_cohort(path: Path, wishes: _Wishes) -> tuple[Figure, str]:

@@ -101,8 +101,7 @@ def write_report(
         *([Section("Examples", pictures=_examples(cohort, table, records, examples))] if examples else []),
         *_trainings(curves or {}),
     ]
-    data = render_page(title, _facts(cohort, table, records), sections)
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, render_page(title, _facts(cohort, table, records), sections))
 
 
 def _check_methods(name: str, found: Iterable[str], methods: Sequence[str]) -> None:

@@ -293,7 +293,7 @@ def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], optio
     table = make_table(records, metric=options.metric, cohort=name)
     write_json(folder / "table.json", table)
     text = table_markdown(table, reference="FlowNet-SAM")
-    write_atomically(folder / "table.md", lambda file: file.write(text.encode()))
+    write_atomically(folder / "table.md", text.encode())
     curves: dict[str, dict[int, Path]] = {}
     for task in tasks:
         log = task.folder / "net" / "metrics.csv"

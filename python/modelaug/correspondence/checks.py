@@ -54,10 +54,8 @@ def check_correspondence(
         If the landmarks have the wrong shape or values that are not finite, all landmarks of a subject coincide, or the
         objects or names do not fit.
     """
-    points = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+    points = _checks.landmarks("landmarks", landmarks)
     n, m, d = points.shape
-    if d not in (2, 3):
-        raise ValueError(f"landmarks has shape {points.shape}; its last axis must hold 2 or 3 coordinates")
     wrong = next((i for each in objects for i in each.indices if i >= m), None)
     if wrong is not None:
         raise ValueError(f"objects name landmark {wrong} of {m}; pass the objects of these landmarks")

@@ -128,10 +128,8 @@ class Cohort:
         names: Sequence[str] | None = None,
         preparation: Mapping[str, Any] | None = None,
     ) -> None:
-        self.landmarks = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+        self.landmarks = _checks.landmarks("landmarks", landmarks)
         n, m, d = self.landmarks.shape
-        if d not in (2, 3):
-            raise ValueError(f"landmarks has shape {self.landmarks.shape}; its last axis must hold 2 or 3 coordinates")
         pixels = _checks.finite("images", images, ndim=(d + 1, d + 2), dtype=np.float32)
         self.images = pixels[:, None] if pixels.ndim == d + 1 else pixels
         if len(self.images) != n:

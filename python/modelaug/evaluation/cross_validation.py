@@ -190,8 +190,7 @@ def cross_validate(
     TypeError, ValueError
         If an argument is of the wrong kind, a fold has fewer than 2 test subjects, or a displacement does not fit.
     """
-    if not isinstance(cohort, Cohort):
-        raise TypeError(f"cohort is a {type(cohort).__name__}; pass a Cohort")
+    _checks.instance("cohort", cohort, Cohort, large=True)
     fits = _fits(methods)
     _checks.integer("folds", folds, minimum=2)
     if len(cohort) < 2 * folds:

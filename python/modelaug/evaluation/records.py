@@ -30,7 +30,7 @@ def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> Non
     """
     plain = ({key: _plain(value) for key, value in each.items()} for each in records)
     lines = [json.dumps(as_json(f"records[{k}]", each)) for k, each in enumerate(plain)]
-    write_atomically(path, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def read_records(path: str | Path) -> list[Record]:

@@ -124,8 +124,7 @@ def score_registration(
     TypeError, ValueError
         If an index is out of range or the displacement does not fit the cohort's grid.
     """
-    if not isinstance(cohort, Cohort):
-        raise TypeError(f"cohort is a {type(cohort).__name__}; pass a Cohort")
+    _checks.instance("cohort", cohort, Cohort, large=True)
     fixed, moving = (
         _checks.integer(name, index, minimum=0, maximum=len(cohort) - 1)
         for name, index in (("fixed_index", fixed_index), ("moving_index", moving_index))

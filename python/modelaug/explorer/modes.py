@@ -60,9 +60,9 @@ class ModePairs:
     """
 
     def __init__(self, model: AppearanceModel, *, options: PairOptions | None = None) -> None:
-        if not isinstance(model, AppearanceModel):
-            raise TypeError(f"model is {type(model).__name__}; pass an AppearanceModel, fitted or loaded")
-        self.model = model
+        self.model = _checks.instance(
+            "model", model, AppearanceModel, "an AppearanceModel, fitted or loaded", large=True
+        )
         self.options = replace(_checks.options(options, PairOptions), residual=None, acquisition=None)
         self._weight = mean_weight(model, self.options)
 

@@ -93,8 +93,7 @@ def write_flo(path: str | Path, displacement: npt.ArrayLike) -> None:
     >>> bool((again == flow).all())
     True
     """
-    data = encode_flo(displacement)
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, encode_flo(displacement))
 
 
 def encode_flo(displacement: npt.ArrayLike) -> bytes:
@@ -356,7 +355,7 @@ def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: G
     content = image.to_bytes()
     # Without the time of writing, the same field gives the same bytes.
     stored = gzip.compress(content, 6, mtime=0) if suffix(path) == ".nii.gz" else content
-    write_atomically(path, lambda file: file.write(stored))
+    write_atomically(path, stored)
 
 
 def _read_archived(path: str | Path) -> tuple[Field, Geometry]:

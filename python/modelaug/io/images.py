@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry, in_plane
-from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.archives import write_npy
 from modelaug.io.files.arrays import open_archive, read_npy
 from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError
@@ -57,13 +57,24 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     return array, geometry
 
 
-def read_in_space(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | None]:
-    """Read an image as `read_image` does, but a slice of DICOM as the volume of one plane, which keeps its place."""
-    array, geometry = read_voxels(path)
+def read_in_space(path: str | Path, *, labels: bool | None = False) -> tuple[npt.NDArray[np.float32], Geometry | None]:
+    """Read an image as `read_image` does, but a slice of DICOM as the volume of one plane, which keeps its place.
+
+    With ``labels=None`` the file may also say that it is a label map.
+    """
+    array, geometry = read_voxels(path, labels=labels)
     try:
         return _checks.finite("image", array, ndim=(2, 3, 4), dtype=np.float32), geometry
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{path} holds no image: {error}") from error
+
+
+def read_placed(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry]:
+    """Read an image as `read_in_space` does, of a format that says where its voxels lie."""
+    image, geometry = read_in_space(path)
+    if geometry is None:
+        raise ValueError(f"{path} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
+    return image, geometry
 
 
 def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometry | None]:
@@ -100,17 +111,17 @@ def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometr
     return np.ascontiguousarray(array, dtype=kind), geometry
 
 
-def read_voxels(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry | None]:
-    """Read an image of any type as it is; `labels` says that of pictures numbers are wanted, not colours."""
+def read_voxels(path: str | Path, *, labels: bool | None = False) -> tuple[npt.NDArray[Any], Geometry | None]:
+    """Read an image of any type as it is; `labels` says that numbers are wanted of pictures, not colours."""
     ending = suffix(path)
     if _may_be_dicom(path):
-        return read_dicom(path, labels=labels)
+        return read_dicom(path, labels=bool(labels))
     if ending in (".npy", ".npz"):
         return read_npy(path) if ending == ".npy" else _only_array(path), None
     if ending in TIFF_SUFFIXES:
-        return read_tiff(path, labels=labels)
+        return read_tiff(path, labels=bool(labels))
     if ending in PICTURE_SUFFIXES:
-        return read_picture(path, labels=labels), None
+        return read_picture(path, labels=bool(labels)), None
     if ending in ITK_READ_SUFFIXES:
         return read_volume(path, labels=labels)
     raise _unknown_format(path)
@@ -149,7 +160,7 @@ def write_image(
     array = np.asarray(image)
     _checks.finite("image", array, ndim=(2, 3, 4), dtype=np.float64)
     if ending == ".npy":
-        write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
+        write_npy(path, array)
     elif ending in PICTURE_SUFFIXES:
         write_picture(path, array, window)
     elif ending in ITK_SUFFIXES:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry
-from modelaug.io.files.archives import write_atomically
+from modelaug.io.files.archives import write_atomically, write_npy
 from modelaug.io.files.arrays import read_npy
 from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError, parse_json, read_text, reading
@@ -162,7 +162,7 @@ def write_landmarks(
     if ending not in LANDMARK_SUFFIXES:
         raise _unknown_format(path)
     if ending == ".npy":
-        write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
+        write_npy(path, array)
         return
     if ending in PHYSICAL_SUFFIXES:
         if geometry is None:
@@ -176,8 +176,7 @@ def write_landmarks(
         text = _markups(positions, called) if ending == ".mrk.json" else _fcsv(positions, called)
     else:
         text = _csv(array, called) if ending == ".csv" else _pts(array)
-    data = text.encode()
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, text.encode())
 
 
 def _checked_names(names: Sequence[str] | None, m: int) -> tuple[str, ...]:

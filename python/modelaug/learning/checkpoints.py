@@ -42,7 +42,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     data = io.BytesIO()
     # Not into the file: what a full disk makes of that, torch does not tell.
     torch.save({"format": _FORMAT, "version": _VERSION, **state}, data)
-    write_atomically(path, lambda file: file.write(data.getbuffer()))
+    write_atomically(path, data.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

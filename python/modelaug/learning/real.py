@@ -45,8 +45,7 @@ class RealPairs:
     """
 
     def __init__(self, cohort: Cohort, *, seed: int = 0) -> None:
-        if not isinstance(cohort, Cohort):
-            raise TypeError(f"real is {type(cohort).__name__}; pass a Cohort")
+        _checks.instance("real", cohort, Cohort, large=True)
         if len(cohort) < 2:
             raise ValueError(f"real has {len(cohort)} subject; pass a cohort of at least 2")
         flat = cohort.images.reshape(len(cohort), -1)

@@ -91,7 +91,7 @@ class Recorder:
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(self._rows)
-        write_atomically(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+        write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
         hidden = None if self._progress else True  # None: unless on a terminal
         self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True, disable=hidden)
         self._lap()

@@ -51,8 +51,7 @@ def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[s
     weights = weights_file(path)
     text = _card_text(network, card or {})  # what cannot be noted is refused before anything is written
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    data = save(tensors)
-    write_atomically(weights, lambda file: file.write(data))
+    write_atomically(weights, save(tensors))
     _write_text(weights, text)
     return weights
 
@@ -70,7 +69,7 @@ def _card_text(network: RegistrationNetwork, card: Mapping[str, Any]) -> str:
 
 
 def _write_text(weights: Path, text: str) -> None:
-    write_atomically(weights.with_suffix(".json"), lambda file: file.write(text.encode()))
+    write_atomically(weights.with_suffix(".json"), text.encode())
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

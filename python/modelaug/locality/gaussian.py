@@ -106,8 +106,7 @@ class GaussianModel:
         if eigenvalues[0] <= n * p * ulp**2:
             raise ValueError("samples are all equal; pass samples that differ")
         kept = eigenvalues[: n - 1][eigenvalues[: n - 1] > _NOISE * eigenvalues[0]]
-        share = np.cumsum(kept) / kept.sum()
-        k = min(int(np.searchsorted(share, coverage - 1e-12)) + 1, len(kept))
+        k = modes_to_cover(kept, coverage)
         # Modes are stored one after the other, so that a sample is a sum of contiguous vectors.
         # The Gram matrix squares the range of the variances: weak modes need a second pass to be orthonormal.
         weights = vectors[:, :k].T / np.sqrt(kept[:k] * (n - 1))[:, None]
@@ -144,3 +143,9 @@ class GaussianModel:
         lengths = np.linalg.norm(self.basis, axis=0)
         error = np.linalg.norm(products - probes, axis=0) / np.linalg.norm(probes, axis=0)
         return bool(np.abs(lengths - 1).max() < _ORTHONORMAL and error.max() < _ORTHONORMAL)
+
+
+def modes_to_cover(variances: npt.NDArray[np.floating[Any]], coverage: float) -> int:
+    """Return how many of the first variances (k,), which fall, cover a share of their sum."""
+    share = np.cumsum(variances) / variances.sum()
+    return min(int(np.searchsorted(share, coverage - 1e-12)) + 1, len(variances))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.locality.correlation import nearest_correlation
 from modelaug.locality.distances import check_distances
-from modelaug.locality.gaussian import GaussianModel
+from modelaug.locality.gaussian import GaussianModel, modes_to_cover
 from modelaug.locality.merging import RESCALES, Rescale, merge_levels, model_of_modes
 from modelaug.locality.tapers import TAPERS, Taper, check_thresholds, taper_weights
 
@@ -289,8 +289,7 @@ class _Data:
         eigenvalues, vectors = np.linalg.eigh(covariance)
         # A repaired matrix may keep negative eigenvalues of the size of the repair's tolerance.
         kept = eigenvalues[::-1][eigenvalues[::-1] > _NOISE * eigenvalues[-1]]
-        share = np.cumsum(kept) / kept.sum()
-        k = min(int(np.searchsorted(share, coverage - 1e-12)) + 1, len(kept))
+        k = modes_to_cover(kept, coverage)
         return model_of_modes(self.mean, vectors[:, ::-1][:, :k], kept[:k])
 
 

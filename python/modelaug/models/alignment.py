@@ -190,10 +190,8 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
     >>> float(np.rad2deg(np.diff(alignment.poses[:, 1])[0]).round(6))  # and turned by a quarter
     90.0
     """
-    shapes = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
+    shapes = _checks.landmarks("landmarks", landmarks)
     n, _, d = shapes.shape
-    if d not in (2, 3):
-        raise ValueError(f"landmarks has shape {shapes.shape}; its last axis must hold 2 or 3 coordinates")
     if n < 2:
         raise ValueError(f"landmarks holds {n} shape; pass at least 2")
     _checks.choice("transform", transform, ("similarity", "rigid", "translation", "none"))

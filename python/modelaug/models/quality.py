@@ -153,8 +153,7 @@ def compactness(model: GaussianModel) -> npt.NDArray[np.float64]:
 
 
 def _check_model(model: GaussianModel) -> None:
-    if not isinstance(model, GaussianModel):
-        raise TypeError(f"model is a {type(model).__name__}; pass a GaussianModel, as the shape of an AppearanceModel")
+    _checks.instance("model", model, GaussianModel, "a GaussianModel, as the shape of an AppearanceModel", large=True)
 
 
 def _vectors(model: GaussianModel, shapes: npt.ArrayLike) -> tuple[Real, int | None]:

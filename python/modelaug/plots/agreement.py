@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from modelaug import _checks
-from modelaug.plots.figures import frame_axes
+from modelaug.plots.figures import frame_axes, new_axes
 
 __all__ = ["checkerboard", "difference_limit", "plot_checkerboard", "plot_image_difference", "scaled_channel"]
 
@@ -68,7 +67,7 @@ def plot_checkerboard(fixed: npt.ArrayLike, moving: npt.ArrayLike, *, tiles: int
     Axes
     """
     squares = checkerboard(fixed, moving, tiles=tiles)
-    axes = ax or _new_axes()
+    axes = ax or new_axes()
     axes.imshow(squares, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     frame_axes(axes, squares.shape)
     return axes
@@ -106,7 +105,7 @@ def plot_image_difference(
     first, second = _two_images(fixed, moving)
     scale = difference_limit(first, second) if limit is None else _checks.number("limit", limit, above=0.0)
     difference = _difference(first, second)
-    axes = ax or _new_axes()
+    axes = ax or new_axes()
     axes.imshow(difference, cmap="gray", vmin=-scale, vmax=scale, interpolation="nearest")
     frame_axes(axes, difference.shape)
     return axes
@@ -124,7 +123,3 @@ def _two_images(fixed: npt.ArrayLike, moving: npt.ArrayLike) -> tuple[Image, Ima
     if first.shape[-2:] != second.shape[-2:]:
         raise ValueError(f"moving is {second.shape[-2:]} but fixed is {first.shape[-2:]}; pass images of the same size")
     return first, second
-
-
-def _new_axes() -> Axes:
-    return Figure(figsize=(4, 4), layout="constrained").add_subplot()

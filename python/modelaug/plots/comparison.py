@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from modelaug.evaluation import metric_info
-from modelaug.plots.figures import literal, wrapped
+from modelaug.plots.figures import literal, plain_axes, wrapped
 from modelaug.plots.training import read_metrics
 
 __all__ = ["metric_title", "plot_curves", "plot_differences", "plot_scores", "write_value"]
@@ -298,11 +298,10 @@ def _fold_style(fold: int) -> tuple[str, str]:
 
 
 def _plain_axes(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
+    plain_axes(ax)
     ax.spines[["left", "bottom"]].set_color("0.6")
-    ax.grid(color="0.92", linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.tick_params(labelsize=8, color="0.6")
+    ax.tick_params(color="0.6")
 
 
 def _beside(ax: Axes, x: float, row: float, text: str, *, color: str = "black") -> None:

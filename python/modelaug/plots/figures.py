@@ -146,6 +146,18 @@ def show_image(ax: Axes, image: npt.NDArray[Any], *, limits: tuple[float, float]
     frame_axes(ax, channels.shape[1:])
 
 
+def new_axes(width: float = 4.0, height: float = 4.0) -> Axes:
+    """Return axes of a figure of their own, of a size in inches."""
+    return Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def plain_axes(ax: Axes) -> None:
+    """Leave two sides of the frame, a light grid and small numbers."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="0.92", linewidth=0.6)
+    ax.tick_params(labelsize=8)
+
+
 def frame_axes(ax: Axes, grid: Sequence[int]) -> None:
     """Make axes show exactly the pixels of a grid (h, w), rows down, without ticks."""
     h, w = grid

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 
 from modelaug import _checks
-from modelaug.plots.figures import frame_axes
+from modelaug.plots.figures import frame_axes, new_axes
 
 __all__ = [
     "flow_radius",
@@ -91,7 +90,7 @@ def flow_radius(flow: npt.NDArray[np.floating[Any]]) -> float:
 
 def plot_flow(flow: npt.ArrayLike, *, max_radius: float | None = None, ax: Axes | None = None) -> Axes:
     """Show a displacement field in the Middlebury colours; arguments as of `flow_to_rgb`."""
-    ax = ax or _new_axes()
+    ax = ax or new_axes()
     colors = flow_to_rgb(flow, max_radius)
     ax.imshow(colors, interpolation="bilinear")
     frame_axes(ax, colors.shape[:2])
@@ -100,7 +99,7 @@ def plot_flow(flow: npt.ArrayLike, *, max_radius: float | None = None, ax: Axes 
 
 def plot_color_wheel(label: str, *, ax: Axes | None = None) -> Axes:
     """Show which colour stands for which vector from the centre, and beside it what its radius means."""
-    ax = ax or _new_axes()
+    ax = ax or new_axes()
     size = 301
     at = np.linspace(-1.02, 1.02, size)
     vectors = np.stack(np.meshgrid(at, at, indexing="ij"))
@@ -143,7 +142,7 @@ def plot_grid(
     Axes
     """
     field = _plane_field("displacement", displacement, finite=True)
-    ax = ax or _new_axes()
+    ax = ax or new_axes()
     h, w = field.shape[1:]
     cell = grid_cell((h, w)) if step is None else _checks.number("step", step, above=0.0)
     for lines in grid_lines(field, cell):
@@ -190,7 +189,3 @@ def _plane_field(name: str, field: npt.ArrayLike, *, finite: bool) -> npt.NDArra
     if array.shape[0] != 2:
         raise ValueError(f"{name} has shape {array.shape}; pass (2, h, w), of a field in space the slice to be shown")
     return array if finite else np.asarray(field, dtype=np.float64)
-
-
-def _new_axes() -> Axes:
-    return Figure(figsize=(4, 4), layout="constrained").add_subplot()

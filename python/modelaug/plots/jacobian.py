@@ -10,10 +10,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from modelaug import _checks
-from modelaug.plots.figures import frame_axes
+from modelaug.plots.figures import frame_axes, new_axes
 from modelaug.transforms.fields import jacobian_determinant
 
 __all__ = [
@@ -98,7 +97,7 @@ def plot_jacobian(displacement: npt.ArrayLike, *, limit: float | None = None, ax
     """
     scale = jacobian_limit(displacement) if limit is None else limit
     rgb = jacobian_to_rgb(displacement, scale)
-    axes = ax or Figure(figsize=(4.6, 4), layout="constrained").add_subplot()
+    axes = ax or new_axes(4.6)
     axes.imshow(rgb, interpolation="nearest")
     frame_axes(axes, rgb.shape[:2])
     if ax is None:

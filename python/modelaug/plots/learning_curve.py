@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from modelaug import _checks
 from modelaug._random import generator
@@ -16,7 +15,7 @@ from modelaug.data.cohort import Cohort
 from modelaug.models import quality
 from modelaug.models.alignment import procrustes
 from modelaug.models.appearance import ShapeOptions, shape_model
-from modelaug.plots.figures import literal
+from modelaug.plots.figures import literal, new_axes, plain_axes
 
 __all__ = ["learning_curves", "plot_learning_curve"]
 
@@ -115,7 +114,7 @@ def plot_learning_curve(
     lines = {name: _means(name, by_size) for name, by_size in curves.items()}
     if not lines:
         raise ValueError("curves is empty; pass at least one")
-    axes = ax or Figure(figsize=(4.8, 3.4), layout="constrained").add_subplot()
+    axes = ax or new_axes(4.8, 3.4)
     for k, (name, (sizes, means, errors)) in enumerate(lines.items()):
         style: dict[str, Any] = {"color": _COLORS[k % len(_COLORS)], "marker": "o", "markersize": 3.5, "capsize": 2}
         axes.errorbar(sizes, means, errors, linewidth=1.4, label=literal(name), **style)
@@ -124,9 +123,7 @@ def plot_learning_curve(
     axes.set_ylim(bottom=0)
     axes.set_xlabel("training subjects", fontsize=9)
     axes.set_ylabel(literal(label), fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.6)
-    axes.tick_params(labelsize=8)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=8)
     return axes
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from modelaug.io.files.reading import ModelFileError, read_text, refusing
+from modelaug.plots.figures import plain_axes
 
 __all__ = ["plot_losses", "read_metrics"]
 
@@ -82,9 +83,7 @@ def plot_losses(metrics: str | Path | Mapping[str, npt.ArrayLike], *, baseline: 
         right.legend(frameon=False, fontsize=8)
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(color="0.92", linewidth=0.6)
-        ax.tick_params(labelsize=8)
+        plain_axes(ax)
         ax.xaxis.label.set_size(9)
         ax.yaxis.label.set_size(9)
     return figure

@@ -72,9 +72,9 @@ class PairSynthesizer(BatchedSource):
     _origin = "model"
 
     def __init__(self, model: AppearanceModel, *, seed: int = 0, options: PairOptions | None = None) -> None:
-        if not isinstance(model, AppearanceModel):
-            raise TypeError(f"model is {type(model).__name__}; pass an AppearanceModel, fitted or loaded")
-        self.model = model
+        self.model = _checks.instance(
+            "model", model, AppearanceModel, "an AppearanceModel, fitted or loaded", large=True
+        )
         self.seed = _checks.integer("seed", seed, minimum=0)
         self.options = _checks.options(options, PairOptions)
         self._geometry = GeometrySource(model, self.seed, self.options)

@@ -206,7 +206,7 @@ def write_description(description: CohortDescription, *, finished: bool = True) 
     """Write what `read_description` reads into its folder, or refuses until it is written again as finished."""
     data = encode_description(description, finished=finished)
     path = description.folder / DESCRIPTION_NAME
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, data)
     return path
 
 

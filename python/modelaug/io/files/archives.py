@@ -16,11 +16,15 @@ from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.locks import make_parent
 from modelaug.io.files.writing import TEMPORARY, writing
 
+Content = bytes | bytearray | memoryview
+
 _ASKING: Final = threading.Lock()  # the mask can only be read by setting it, which two threads must not do at once
 
 
-def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it, so that `path` is never half-written.
+def write_atomically(path: str | Path, content: Content | Callable[[IO[bytes]], object]) -> None:
+    """Write bytes, or what a function writes, to a temporary file beside `path`, then rename it.
+
+    So `path` is never half-written.
 
     Raises
     ------
@@ -35,7 +39,10 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> 
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=TEMPORARY, dir=target.parent)
     try:
         with writing(target, all=False), os.fdopen(handle, "wb") as file:
-            write(file)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         with writing(target):
@@ -55,11 +62,12 @@ def _umask() -> int:
 
 def write_archive(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays to an uncompressed ``.npz`` file, atomically."""
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
-    def write(file: IO[bytes]) -> None:
-        np.savez(file, allow_pickle=False, **arrays)
 
-    write_atomically(path, write)
+def write_npy(path: str | Path, array: npt.NDArray[Any]) -> None:
+    """Write an array to a ``.npy`` file, atomically."""
+    write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
 def read_archive(path: str | Path, *, required: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:

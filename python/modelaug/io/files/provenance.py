@@ -53,8 +53,7 @@ def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file, atomically."""
-    data = (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
 def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

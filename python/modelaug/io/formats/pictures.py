@@ -168,8 +168,7 @@ def write_picture(path: str | Path, image: Array, window: tuple[float, float] | 
     if pixels.dtype == np.uint16:
         import imagecodecs
 
-        data = imagecodecs.png_encode(pixels)
-        write_atomically(path, lambda file: file.write(data))
+        write_atomically(path, imagecodecs.png_encode(pixels))
     else:
         picture = Image.fromarray(pixels)
         write_atomically(path, lambda file: picture.save(file, format="PNG" if deepest > 255 else "JPEG"))

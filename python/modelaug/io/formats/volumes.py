@@ -44,7 +44,7 @@ def read_values(header: Header) -> npt.NDArray[Any]:
         return voxels(header)
 
 
-def read_volume(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
+def read_volume(path: str | Path, *, labels: bool | None = False) -> tuple[npt.NDArray[Any], Geometry]:
     """Return an image, (*grid) or (c, *grid), and where its voxels lie.
 
     Parameters
@@ -52,7 +52,7 @@ def read_volume(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[
     path
         A file in NIfTI, MetaImage or NRRD.
     labels
-        Whether the image is to be a label map.
+        Whether the image is to be a label map; None: either may be.
 
     Raises
     ------
@@ -70,10 +70,10 @@ def read_volume(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[
     return channels, header.geometry
 
 
-def _refuse_as(header: Header, *, labels: bool) -> None:
+def _refuse_as(header: Header, *, labels: bool | None) -> None:
     """Refuse labels as intensities, and what is no label map as labels."""
     path = header.path
-    if not labels and header.kind == "labels":
+    if labels is False and header.kind == "labels":
         raise ModelFileError(f"{path} says that it is a label map; pass it as labels, or an image of intensities")
     if not labels and header.kind == "displacement":
         raise ModelFileError(f"{path} says that it is a displacement field; pass an image")

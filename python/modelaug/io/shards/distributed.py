@@ -34,7 +34,7 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.synthesis import PairOptions, PairSynthesizer
 
 _TIMEOUT: Final = 30  # seconds for a scheduler to answer
-_log: Final = logging.getLogger(__name__)
+_LOG: Final = logging.getLogger(__name__)
 
 
 def write_shards_remotely(
@@ -151,7 +151,7 @@ def _connected(scheduler: str) -> Client:
             f"scheduler is {scheduler!r}, which does not answer ({reason}); start it first"
         ) from error
     if not client.nthreads():
-        _log.info("the scheduler has no workers yet; waiting for them")
+        _LOG.info("the scheduler has no workers yet; waiting for them")
     return client
 
 

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 _SHARD: Final = re.compile(r"pairs-(\d{6,})(?:\.\w+)?")
 _LOCK: Final = re.compile(r"\.modelaug-(\d+)-of-(\d+)\.lock")
-_log: Final = logging.getLogger(__name__)
+_LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 20.0  # the manifest is saved again after so many times the time that saving it took
 
 
@@ -418,7 +418,7 @@ def _finished(plan: ShardPlan) -> tuple[list[dict[str, Any]], dict[str, Any] | N
 def _refuse_other_bits(plan: ShardPlan, noted: Mapping[str, Any] | None) -> None:
     """Raise ValueError if pairs made here would differ in the last bits from those in the folder."""
     if noted is None:
-        _log.warning(
+        _LOG.warning(
             "%s does not note what its pairs' last bits depend on; those added may differ in them", plan.folder
         )
         return
