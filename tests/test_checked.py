@@ -117,6 +117,10 @@ class TestFields:
         kinds = [type(each) for each in (made.count, made.number, made.weight, made.weights[1], made.sizes)]
         assert kinds == [int, float, float, float, tuple]
         assert made.as_json()["weights"] == [1.0, 2.0]
+        assert Outer.from_json(made.as_json()) == made
+        assert Outer.from_json({"inner": {"size": 2}}) == Outer(inner=Inner(2))
+        with pytest.raises(TypeError, match="magic"):
+            Outer.from_json({"inner": {"magic": 2}})
 
     def test_of_other_kinds_stay_what_they_are(self) -> None:
         free = object()

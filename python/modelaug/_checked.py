@@ -62,6 +62,14 @@ class Checked:
         noted: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return noted
 
+    @classmethod
+    def from_json(cls: type[T], noted: Mapping[str, Any]) -> T:
+        """Return what `as_json` noted; fields that were not there yet have their defaults."""
+        kinds, values = members(cls), dict(noted)
+        for name in kinds.keys() & values.keys():
+            values[name] = None if values[name] is None else kinds[name].from_json(values[name])
+        return cls(**values)
+
 
 def hints(kind: type[Any]) -> dict[str, Any]:
     """Return the annotation of each field."""

@@ -21,7 +21,7 @@ from modelaug.baselines import (
     RandomDeformations,
     RandomOptions,
 )
-from modelaug.synthesis import BatchedSource, stack_pairs
+from modelaug.synthesis import BatchedSource, InPlaceSource, PairInfo, stack_pairs
 from tests.baselines.sources import SOURCES, same_bits, unlabelled
 from tests.examples import one_line, plane
 
@@ -40,6 +40,8 @@ def test_a_pair_is_what_the_layout_says(source: Source) -> None:
     assert 0 < pair.weight.max() <= 1
     assert not np.array_equal(pair.fixed, pair.moving)
     assert np.abs(pair.flow).max() > 0.1
+    assert set(pair.info) <= set(PairInfo.__annotations__)
+    assert isinstance(made, InPlaceSource)
 
 
 @pytest.mark.parametrize("source", SOURCES)

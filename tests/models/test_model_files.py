@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,21 @@ def test_a_rebuilt_file_loads(tmp_path: Path) -> None:
     again, expected = parts_of(AppearanceModel.load(_zip(tmp_path / "again.npz", members))), parts_of(plane_model())
     assert again.keys() == expected.keys()
     assert all(np.array_equal(array, expected[name]) for name, array in again.items())
+
+
+def test_options_are_objects_that_are_read_by_name_as_well(tmp_path: Path) -> None:
+    options = plane_model().options
+    members = _members(tmp_path)
+    header = _header(members)
+    assert header["options"] == {name: json.loads(json.dumps(options[name])) for name in ("shape", "texture", "spline")}
+    assert {**options} == {name: asdict(getattr(options, name)) for name in ("shape", "texture", "spline")}
+    assert options["shape"]["levels"] == options.shape.levels
+    with pytest.raises(KeyError, match="pose"):
+        options["pose"]
+    # An option that a file does not name has its default.
+    del header["options"]["spline"]["max_steps"]
+    members["header.npy"] = _npy(json.dumps(header))
+    assert AppearanceModel.load(_zip(tmp_path / "older.npz", members)).options == options
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.9999])

@@ -29,7 +29,7 @@ def _small_model(engine: str, grid: tuple[int, ...] = (7, 9), *, levels: int = 3
     samples = rng.normal(10.0, 2.0, size=(n, channels * int(np.prod(grid)))).astype(np.float32)
     texture = GaussianModel.from_samples(samples)
     whole = plane_model()
-    options = {**whole.options, "texture": {"engine": engine, "levels": levels}}
+    options = replace(whole.options, texture=TextureOptions(engine=engine, levels=levels))  # type: ignore[arg-type]
     return replace(
         whole,
         texture=texture,
@@ -103,7 +103,7 @@ def test_basis_is_the_mean_plus_modes() -> None:
 
 def _patchwork(sharpness: float, grid: tuple[int, ...] = (7, 9)) -> tuple[AppearanceModel, PatchworkEngine, Array]:
     model = _small_model("patchwork", grid, levels=2)
-    model = replace(model, options={**model.options, "texture": {"engine": "patchwork", "sharpness": sharpness}})
+    model = replace(model, options=replace(model.options, texture=TextureOptions(sharpness=sharpness)))
     engine = texture_engine(model)
     assert isinstance(engine, PatchworkEngine)
     subjects = model.texture.reconstruct(model.texture_coefficients).reshape(-1, model.channels, *grid)

@@ -269,16 +269,17 @@ MUTANTS: Final = (
     Mutant(
         "shapes aligned in voxels, not in millimetres",
         "models/appearance.py",
-        "alignment = procrustes(cohort.landmarks * cohort.spacing, transform=shape.transform)\n"
+        "alignment = procrustes(cohort.landmarks * cohort.spacing, transform=options.shape.transform)\n"
         "        shapes = alignment.shapes / cohort.spacing",
-        "alignment = procrustes(cohort.landmarks, transform=shape.transform)\n        shapes = alignment.shapes",
+        "alignment = procrustes(cohort.landmarks, transform=options.shape.transform)\n"
+        "        shapes = alignment.shapes",
         ("models/test_appearance.py",),
     ),
     Mutant(
         "distances of landmarks in voxels",
         "models/appearance.py",
-        'samples["shape"], reference * cohort.spacing, cohort.objects, shape',
-        'samples["shape"], reference, cohort.objects, shape',
+        'samples["shape"], reference * cohort.spacing, cohort.objects, options.shape',
+        'samples["shape"], reference, cohort.objects, options.shape',
         ("models/test_model_locality.py", "models/test_appearance.py"),
     ),
     Mutant(

@@ -107,9 +107,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the last pair of a batch lacks its info",
-        "synthesis/batching.py",
-        "[info[key] for info in infos]",
-        "[info[key] for info in infos[:1]] * len(infos)",
+        "synthesis/pairs.py",
+        "[each[key] for each in facts]",
+        "[each[key] for each in facts[:1]] * len(facts)",
         ("baselines/test_sources.py::test_purity",),
     ),
     Mutant(

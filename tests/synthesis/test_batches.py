@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from modelaug import Pair, PairOptions, PairSynthesizer
+from modelaug.synthesis import BatchSource, InPlaceSource, PairInfo, PairSource
+from modelaug.synthesis.pairs import check_source, draw_pairs
 from tests.examples import heart_model, one_line, plane_model, same_pairs, volume_model
 
 ARRAYS = [field.name for field in fields(Pair) if field.name != "info"]
@@ -80,3 +82,42 @@ def test_label_arrays_without_labels_are_refused() -> None:
 def test_empty_takes_a_positive_integer(count: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"^count is "):
         PairSynthesizer(plane_model()).empty(count)
+
+
+class Drawn:
+    """A source that draws one pair after the other."""
+
+    def __init__(self) -> None:
+        self.pairs = PairSynthesizer(plane_model(), seed=3)
+
+    def draw(self, index: int) -> Pair:
+        return self.pairs.draw(index)
+
+
+class Stacked(Drawn):
+    """A source of batches that does not say how they are laid out."""
+
+    def batch(self, indices: Any, threads: int | None = None) -> Pair:
+        assert threads == 2
+        return self.pairs.batch(indices)
+
+
+def test_sources_are_what_they_can_do() -> None:
+    kinds = (PairSource, BatchSource, InPlaceSource)
+    assert [isinstance(Drawn(), kind) for kind in kinds] == [True, False, False]
+    assert [isinstance(Stacked(), kind) for kind in kinds] == [True, True, False]
+    assert [isinstance(Drawn().pairs, kind) for kind in kinds] == [True, True, True]
+    expected = Drawn().pairs.batch([3, 1])
+    for source in (Drawn(), Stacked(), Drawn().pairs):
+        assert check_source(source) is source
+        same_pairs(draw_pairs(source, [3, 1], 2), expected)
+    with pytest.raises(TypeError, match=r"source is list, which has no draw\(index\); pass a source of pairs"):
+        check_source([])
+
+
+@pytest.mark.parametrize("flow", ["composed", "direct"])
+def test_info_is_what_is_documented(flow: Any) -> None:
+    pair = PairSynthesizer(plane_model(), options=PairOptions(flow=flow)).draw(0)
+    assert ("disagreement" in pair.info) == (flow == "direct")
+    assert set(pair.info) <= set(PairInfo.__annotations__)
+    assert all(f"{name} :" in (PairInfo.__doc__ or "").replace(", ", " : ") for name in PairInfo.__annotations__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from modelaug import _core
 from modelaug._random import generator
 from modelaug.synthesis.attempts import attempts
+from modelaug.synthesis.pairs import PairInfo
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
 from modelaug.transforms.lattices import InterpolatingLattice
 
@@ -37,17 +38,15 @@ class PairOfMaps:
     flow : ndarray, (d, *grid), float32
     inside : ndarray, (*grid), bool
         Voxels of the fixed image whose partner lies inside the moving one.
-    info : dict
-        ``attempts``; ``shrink``, the factor on all displacements, 1 unless every attempt failed; ``residual``, an upper
-        bound of the distance in voxels of what the two images show at corresponding voxels, where the partner is
-        inside; ``outside``, voxels whose partner is not; ``folds``, 0.
+    info : PairInfo
+        ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, which is 0.
     """
 
     maps: tuple[LandmarkMap, LandmarkMap]
     displacements: tuple[Field, Field]
     flow: Field
     inside: npt.NDArray[np.bool_]
-    info: dict[str, Any]
+    info: PairInfo
 
     def landmarks(self, points: Array) -> tuple[Array, Array]:
         """Return where the two images show `points` (m, d) of the image behind them; beyond their frames, perhaps."""
@@ -105,7 +104,7 @@ class Deformations:
             tuple(lattice.coefficients(sd * lattice.numbers(rng, d)) for lattice, sd in self._steps) for _ in range(2)
         ]
 
-    def _pair(self, steps: Steps, info: dict[str, Any], out: Field | None) -> PairOfMaps | None:
+    def _pair(self, steps: Steps, info: PairInfo, out: Field | None) -> PairOfMaps | None:
         """Return the pair of maps, or None if it is not valid."""
         fixed, moving = (LandmarkMap(chain, self._identity, self._grid, np.zeros(0)) for chain in steps)
         displacements = (fixed.displacement(), moving.displacement())

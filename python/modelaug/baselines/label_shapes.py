@@ -16,7 +16,7 @@ from modelaug.baselines.cohort_source import CohortSource
 from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions, Strength
-from modelaug.synthesis.pairs import Pair
+from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice, MultiscaleLattice
 from modelaug.transforms.warping import pull, pull_nearest
@@ -131,9 +131,7 @@ class LabelShapes(CohortSource):
     def draw(self, index: int) -> Pair:
         """Return pair `index`; its label maps are the subject's, without the regions.
 
-        ``info`` holds ``subject``, whose label map it is; ``attempts`` and ``shrink`` (the factor on all displacements,
-        1 unless every attempt failed); ``residual`` (an upper bound of the distance in voxels of what the two images
-        show at corresponding voxels), ``outside`` (voxels whose partner is outside the moving image) and ``folds``, 0.
+        ``info`` holds ``subject``, ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, see `PairInfo`.
         Landmarks near the border may leave the frame.
 
         Raises
@@ -143,7 +141,7 @@ class LabelShapes(CohortSource):
         """
         return super().draw(index)
 
-    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+    def _fill(self, index: int, out: Pair) -> PairInfo:
         """Draw pair `index` into arrays; return its info."""
         rng = generator(self.seed, index, stream=Stream.SUBJECT)
         subject = int(rng.integers(len(self.cohort)))

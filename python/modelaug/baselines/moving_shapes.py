@@ -20,7 +20,7 @@ from modelaug.baselines.outlines import Outline, draw_outline
 from modelaug.baselines.patterns import PatternLibrary
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
-from modelaug.synthesis.pairs import Pair
+from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.transforms.warping import pull_nearest
 
 __all__ = ["Motion", "MovingShapes", "MovingShapesOptions"]
@@ -181,9 +181,8 @@ class MovingShapes(BatchedSource):
     def draw(self, index: int) -> Pair:
         """Return pair `index`; its labels are 0 for the background and 1, 2, ... for the shapes, the farthest first.
 
-        The weight is 1 where the partner is inside the moving image. ``info`` holds ``motions``, the affine maps
-        (shapes + 1, d, d + 1) from the voxels of the fixed to those of the moving image, by label; ``outside``, voxels
-        whose partner is outside the moving image; and ``occluded``, others that something hides there.
+        The weight is 1 where the partner is inside the moving image. ``info`` holds ``motions``, ``outside``
+        and ``occluded``, see `PairInfo`.
 
         Raises
         ------
@@ -192,7 +191,7 @@ class MovingShapes(BatchedSource):
         """
         return super().draw(index)
 
-    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+    def _fill(self, index: int, out: Pair) -> PairInfo:
         """Draw pair `index` into arrays; return its info."""
         if self._slice is not None:
             thin, plane = self._slice
@@ -303,7 +302,7 @@ class MovingShapes(BatchedSource):
         return np.stack(np.unravel_index(chosen, self.grid), axis=1).astype(np.float64)
 
 
-def _fill_slice(pair: Pair, thin: int, out: Pair) -> dict[str, Any]:
+def _fill_slice(pair: Pair, thin: int, out: Pair) -> PairInfo:
     """Copy a pair of the plane into arrays of volumes that are one voxel thick along axis `thin`; return its info."""
     rest = [k for k in range(3) if k != thin]
     for name in ("fixed", "moving", "weight", "labels_fixed", "labels_moving"):

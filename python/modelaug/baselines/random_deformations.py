@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from modelaug.baselines.cohort_source import CohortSource
 from modelaug.baselines.deformations import Deformations
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.acquisition import Strength
-from modelaug.synthesis.pairs import Pair
+from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice
 from modelaug.transforms.warping import pull, pull_nearest
@@ -105,9 +105,7 @@ class RandomDeformations(CohortSource):
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        ``info`` holds ``subject``, whose image it is; ``attempts`` and ``shrink`` (the factor on all displacements, 1
-        unless every attempt failed); ``residual`` (an upper bound of the distance in voxels of what the two images show
-        at corresponding voxels), ``outside`` (voxels whose partner is outside the moving image) and ``folds``, 0.
+        ``info`` holds ``subject``, ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, see `PairInfo`.
         Landmarks near the border may leave the frame.
 
         Raises
@@ -117,7 +115,7 @@ class RandomDeformations(CohortSource):
         """
         return super().draw(index)
 
-    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+    def _fill(self, index: int, out: Pair) -> PairInfo:
         """Draw pair `index` into arrays; return its info."""
         cohort = self.cohort
         subject = int(generator(self.seed, index, stream=Stream.SUBJECT).integers(len(cohort)))

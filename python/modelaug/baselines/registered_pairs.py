@@ -22,7 +22,7 @@ from modelaug.io.files.archives import write_npy
 from modelaug.io.files.arrays import read_npy
 from modelaug.io.files.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
-from modelaug.synthesis.pairs import Pair
+from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import SubjectWeights
 
 __all__ = ["RegisteredPairs", "affine_displacement"]
@@ -116,7 +116,7 @@ class RegisteredPairs(CohortSource):
             raise ModelFileError(f"{path} holds {found.dtype} {found.shape}, no such displacement; remove it")
         return found
 
-    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+    def _fill(self, index: int, out: Pair) -> PairInfo:
         """Put pair `index` into arrays; ``info`` holds the subjects, ``fixed`` and ``moving``."""
         cohort, count = self.cohort, len(self.cohort) * (len(self.cohort) - 1)
         epoch, place = divmod(_checks.integer("index", index, minimum=0, maximum=2**64 - 1), count)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from modelaug import PairOptions
-from modelaug._checked import Checked, hints, members, with_values
+from modelaug._checked import Checked, choices, hints, members, with_values
 
 Options = TypeVar("Options", bound=Checked)
 
@@ -23,6 +23,12 @@ PairSettings = Annotated[
         show_default=False,
     ),
 ]
+
+
+def words(kind: type[Checked], name: str) -> str:
+    """Return the words that an option takes, for its help."""
+    *others, last = choices(kind, name)
+    return f"{', '.join(others)} or {last}"
 
 
 def parse_pair_options(settings: Sequence[str] | None) -> PairOptions:

@@ -9,6 +9,7 @@ import typer
 
 from modelaug import AppearanceModel, Cohort, ShapeOptions, TextureOptions
 from modelaug.cli._console import ThreadsOption, err, output_file, print_table, progress
+from modelaug.cli._options import words
 
 __all__ = ["fit"]
 
@@ -26,21 +27,21 @@ def fit(
         typer.Option(help="Subjects to learn from, e.g. 0:20 or 0,2,5:9.", metavar="LIST", show_default="all"),
     ] = None,
     levels: Annotated[int, typer.Option(help="Levels of locality of shapes; 1 is principal components.")] = (
-        ShapeOptions().levels
+        ShapeOptions.levels
     ),
-    taper: Annotated[
-        str, typer.Option(help="How correlations end: hard, gaussian or wendland.")
-    ] = ShapeOptions().taper,
-    coverage: Annotated[float, typer.Option(help="Share of the shapes' variance to keep.")] = ShapeOptions().coverage,
+    taper: Annotated[str, typer.Option(help=f"How correlations end: {words(ShapeOptions, 'taper')}.")] = (
+        ShapeOptions.taper
+    ),
+    coverage: Annotated[float, typer.Option(help="Share of the shapes' variance to keep.")] = ShapeOptions.coverage,
     transform: Annotated[
-        str, typer.Option(help="What the alignment takes away: similarity, rigid, translation or none.")
-    ] = ShapeOptions().transform,
-    engine: Annotated[str, typer.Option(help="How textures are drawn: patchwork, fields or basis.")] = (
-        TextureOptions().engine
+        str, typer.Option(help=f"What the alignment takes away: {words(ShapeOptions, 'transform')}.")
+    ] = ShapeOptions.transform,
+    engine: Annotated[str, typer.Option(help=f"How textures are drawn: {words(TextureOptions, 'engine')}.")] = (
+        TextureOptions.engine
     ),
-    texture_levels: Annotated[int, typer.Option(help="Levels of locality of textures.")] = TextureOptions().levels,
+    texture_levels: Annotated[int, typer.Option(help="Levels of locality of textures.")] = TextureOptions.levels,
     texture_coverage: Annotated[float, typer.Option(help="Share of the textures' variance to keep.")] = (
-        TextureOptions().coverage
+        TextureOptions.coverage
     ),
     threads: ThreadsOption = None,
 ) -> None:

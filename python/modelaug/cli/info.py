@@ -106,7 +106,7 @@ def _model(path: Path) -> dict[str, Any]:
         "objects": {each.name: f"{len(each.indices)} {each.kind}" for each in model.objects},
         "shape_modes": len(model.shape.variances),
         "texture_modes": len(model.texture.variances),
-        "options": model.options,
+        "options": model.options.as_json(),
         **model.provenance,
     }
 

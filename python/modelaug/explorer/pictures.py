@@ -14,7 +14,7 @@ from modelaug.data.cohort import LandmarkObject
 from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.flow import flow_radius, flow_to_rgb, grid_cell, grid_lines
 from modelaug.plots.jacobian import determinant_limit, determinant_to_rgb
-from modelaug.synthesis import Pair
+from modelaug.synthesis import Pair, PairInfo
 from modelaug.transforms.fields import jacobian_determinant
 from modelaug.transforms.polylines import Polyline
 from modelaug.transforms.warping import pull
@@ -148,7 +148,7 @@ def _magma(weight: npt.NDArray[np.float32]) -> Colors:
     return colors
 
 
-def _attempts(info: dict[str, Any]) -> str:
+def _attempts(info: PairInfo) -> str:
     if info["shrink"] < 1:
         return f"shrunk to {info['shrink']:.0%} of what was asked for, to fold nowhere"
     return str(info["attempts"])

@@ -17,7 +17,7 @@ from modelaug.io.files.arrays import Archive, open_archive
 from modelaug.io.files.reading import check_format, refusing
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import pose_parameter_count
-from modelaug.models.appearance import AppearanceModel
+from modelaug.models.appearance import AppearanceModel, ModelOptions
 
 _FORMAT = "modelaug appearance model"
 _VERSION = 2
@@ -39,7 +39,7 @@ def write_model(path: str | Path, model: AppearanceModel) -> None:
         "version": _VERSION,
         "grid": model.grid,
         "objects": [{"name": o.name, "kind": o.kind, "indices": o.indices} for o in model.objects],
-        "options": model.options,
+        "options": model.options.as_json(),
         "provenance": model.provenance,
     }
     arrays: dict[str, npt.NDArray[Any]] = {"header": np.array(json.dumps(header))}
@@ -81,7 +81,7 @@ def read_model(path: str | Path) -> AppearanceModel:
             crossings=_counts(arrays["crossings"]),
             grid=grid,
             objects=objects,
-            options=header["options"],
+            options=ModelOptions.from_json(header["options"]),
             provenance=header["provenance"],
         )
         model.check()

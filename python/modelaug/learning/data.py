@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from modelaug import _checks
-from modelaug.synthesis import Pair, PairSource, stack_pairs
+from modelaug.synthesis import InPlaceSource, Pair, PairSource
+from modelaug.synthesis.pairs import check_source, draw_pairs
 
 __all__ = ["PairDataset", "PairStream", "draw_batch"]
 
@@ -54,7 +55,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, source: PairSource, length: int, *, epoch: int = 0) -> None:
-        self.source = _checked_source(source)
+        self.source = check_source(source)
         self.length = _checks.integer("length", length, minimum=1)
         self.set_epoch(epoch)
 
@@ -137,7 +138,7 @@ class PairStream:
         queue: int = 2,
         pin_memory: bool = False,
     ) -> None:
-        self.source = _checked_source(source)
+        self.source = check_source(source)
         self.batch_size = _checks.integer("batch_size", batch_size, minimum=1)
         self.first = _checks.integer("first", first, minimum=0)
         self.stride = self.batch_size if stride is None else _checks.integer("stride", stride, minimum=0)
@@ -180,7 +181,7 @@ def draw_batch(
 ) -> dict[str, Tensor]:
     """Return the pairs at `indices`, stacked, by the source's ``batch`` if it has one.
 
-    A source that says how its arrays are laid out, see `PairSource`, writes straight into the tensors' memory.
+    An `InPlaceSource` writes straight into the tensors' memory.
 
     Parameters
     ----------
@@ -198,17 +199,14 @@ def draw_batch(
     dict of Tensor
         As of `PairDataset`, with a leading batch axis.
     """
-    batch, layout = getattr(source, "batch", None), getattr(source, "layout", None)
-    if batch is not None and layout is not None:
+    if isinstance(source, InPlaceSource):
         arrays: dict[str, Any] = {
             name: _empty((len(indices), *shape), dtype, pin_memory=pin_memory)
-            for name, (shape, dtype) in layout().items()
+            for name, (shape, dtype) in source.layout().items()
         }
-        tensors = _tensors(batch(indices, threads=threads, out=Pair(**arrays)))
-    elif batch is not None:
-        tensors = _tensors(batch(indices, threads=threads))
+        tensors = _tensors(source.batch(indices, threads=threads, out=Pair(**arrays)))
     else:
-        tensors = _tensors(stack_pairs([source.draw(i) for i in indices]))
+        tensors = _tensors(draw_pairs(source, indices, threads))
     return {name: _pinned(tensor) for name, tensor in tensors.items()} if pin_memory else tensors
 
 
@@ -232,9 +230,3 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
     # torch has no operations on most unsigned types, and warns of arrays that it must not write to.
     kept = array if array.dtype.kind == "f" else array.astype(np.int64)
     return torch.from_numpy(np.require(kept, requirements=("C", "W")))
-
-
-def _checked_source(source: PairSource) -> PairSource:
-    if not callable(getattr(source, "draw", None)):
-        raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
-    return source

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +115,7 @@ class PyramidNetwork(RegistrationNetwork):
         if normalization not in (None, "instance"):
             raise ValueError(f"normalization is {normalization!r}; pass 'instance' or None")
         self.normalization = normalization
-        self.update = _checks.choice("update", update, ("composed", "added", "integrated"))
+        self.update = _checks.choice("update", update, get_args(Update))
         self.upsampling = _checks.choice("upsampling", upsampling, ("linear", "learned"))
 
         channels = [max(1, round(c * self.width)) for c in _CHANNELS[d][: self.levels]]

@@ -22,7 +22,7 @@ from modelaug.learning.processes import connect
 from modelaug.learning.real import RealPairs
 from modelaug.learning.run import Run
 from modelaug.learning.storage import read_card
-from modelaug.synthesis.pairs import HELD_OUT, PairSource
+from modelaug.synthesis.pairs import HELD_OUT, PairSource, check_source
 
 __all__ = ["train"]
 
@@ -107,8 +107,7 @@ def train(
     FolderLostError
         If `out` was removed meanwhile.
     """
-    if not callable(getattr(source, "draw", None)):
-        raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
+    check_source(source)
     _check_precision(options.precision, network.ndim)
     options = options.of(network)
     note = None if about is None else as_json("about", about)

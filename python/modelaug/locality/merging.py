@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from modelaug.locality.gaussian import GaussianModel
 __all__ = ["RESCALES", "MergedLevels", "Rescale", "merge_bases", "merge_levels", "model_of_modes", "principal_angles"]
 
 Rescale = Literal["total", "tail", "none"]
-RESCALES: tuple[Rescale, ...] = ("total", "tail", "none")
+RESCALES: tuple[Rescale, ...] = get_args(Rescale)
 _ORTHONORMAL = 1e-4  # largest deviation of P^T P from the identity that a caller's basis may have
 
 Array = npt.NDArray[np.float64]

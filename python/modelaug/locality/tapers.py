@@ -7,7 +7,7 @@ locality-based shape model is not positive definite. For other distances than Eu
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from modelaug import _checks
 __all__ = ["TAPERS", "Taper", "check_thresholds", "effective_range", "taper_weights"]
 
 Taper = Literal["hard", "wendland", "gaussian"]
-TAPERS: tuple[Taper, ...] = ("hard", "wendland", "gaussian")
+TAPERS: tuple[Taper, ...] = get_args(Taper)
 
 # Root of (1 - r)^4 (4 r + 1) = 1/2.
 _WENDLAND_HALF = 0.3138101704556974

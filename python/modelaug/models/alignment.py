@@ -7,7 +7,7 @@ TPAMI 13(4), 1991.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +194,7 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
     n, _, d = shapes.shape
     if n < 2:
         raise ValueError(f"landmarks holds {n} shape; pass at least 2")
-    _checks.choice("transform", transform, ("similarity", "rigid", "translation", "none"))
+    _checks.choice("transform", transform, get_args(Transform))
 
     poses = np.zeros((n, pose_parameter_count(d)))
     if transform == "none":

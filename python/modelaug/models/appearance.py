@@ -27,7 +27,7 @@ from modelaug.models.normalization import Progress, borders, normalize
 from modelaug.transforms.splines import SplineOptions
 from modelaug.transforms.warping import pull
 
-__all__ = ["AppearanceModel", "ShapeOptions", "TextureOptions"]
+__all__ = ["AppearanceModel", "ModelOptions", "ShapeOptions", "TextureOptions"]
 
 Array = npt.NDArray[np.float64]
 Levels = Annotated[int, Limits(1, 12)]
@@ -94,6 +94,32 @@ class TextureOptions(Checked):
     max_modes: Count = 1000
 
 
+@dataclass(frozen=True)
+class ModelOptions(Checked):
+    """The options of a fitted model, which are also read by name: ``options["shape"]["levels"]``.
+
+    Parameters
+    ----------
+    shape, texture, spline
+        As `AppearanceModel.fit` got them.
+    """
+
+    shape: ShapeOptions
+    texture: TextureOptions
+    spline: SplineOptions
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the groups."""
+        return ("shape", "texture", "spline")
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """Return the options of a group by name."""
+        if name not in self.keys():
+            raise KeyError(name)
+        group: dict[str, Any] = asdict(getattr(self, name))
+        return group
+
+
 @dataclass(frozen=True, eq=False)
 class AppearanceModel:
     """Gaussian shape, texture and pose on the frame of the mean shape.
@@ -124,7 +150,7 @@ class AppearanceModel:
         `crossings.contour_pairs`.
     grid, spacing, objects
         As in the cohort.
-    options : dict
+    options : ModelOptions
         The options of the fit: ``shape``, ``texture`` and ``spline``.
     provenance : dict
         Names of the subjects, version, the variance of the modes of shape and texture relative to the data's, what
@@ -144,7 +170,7 @@ class AppearanceModel:
     grid: tuple[int, ...]
     spacing: Array
     objects: tuple[LandmarkObject, ...]
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    options: ModelOptions
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -155,12 +181,12 @@ class AppearanceModel:
     @property
     def texture_options(self) -> TextureOptions:
         """How the model draws textures."""
-        return TextureOptions(**self.options["texture"])
+        return self.options.texture
 
     @property
     def spline(self) -> SplineOptions:
         """How the model turns landmarks into dense maps."""
-        return SplineOptions(**self.options["spline"])
+        return self.options.spline
 
     @classmethod
     def fit(
@@ -207,10 +233,10 @@ class AppearanceModel:
         >>> local.provenance["subjects"][:2]
         ['000', '001']
         """
-        shape, texture, spline = shape or ShapeOptions(), texture or TextureOptions(), spline or SplineOptions()
+        options = ModelOptions(shape or ShapeOptions(), texture or TextureOptions(), spline or SplineOptions())
         if len(cohort) < 2:
             raise ValueError(f"cohort holds {len(cohort)} subject; pass at least 2")
-        alignment = procrustes(cohort.landmarks * cohort.spacing, transform=shape.transform)
+        alignment = procrustes(cohort.landmarks * cohort.spacing, transform=options.shape.transform)
         shapes = alignment.shapes / cohort.spacing
         reference = shapes.mean(axis=0)
         if (reference < 0).any() or (reference > np.array(cohort.grid) - 1).any():
@@ -218,16 +244,18 @@ class AppearanceModel:
                 f"the cohort's mean shape leaves the grid {cohort.grid}; pass images centred on the objects"
             )
 
-        normalized = normalize(cohort, reference, spline, threads=_checks.thread_count(threads), progress=progress)
+        normalized = normalize(
+            cohort, reference, options.spline, threads=_checks.thread_count(threads), progress=progress
+        )
         samples: dict[str, npt.NDArray[Any]] = {
             "shape": shapes.reshape(len(cohort), -1),
             "texture": normalized.textures.reshape(len(cohort), -1),
         }
         models, reports = {}, {}
         models["shape"], reports["shape"] = shape_model(
-            samples["shape"], reference * cohort.spacing, cohort.objects, shape
+            samples["shape"], reference * cohort.spacing, cohort.objects, options.shape
         )
-        models["texture"], reports["texture"] = _texture_model(samples["texture"], cohort, texture, threads)
+        models["texture"], reports["texture"] = _texture_model(samples["texture"], cohort, options.texture, threads)
         channels = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
         model = cls(
             **models,
@@ -245,7 +273,7 @@ class AppearanceModel:
             grid=cohort.grid,
             spacing=cohort.spacing,
             objects=cohort.objects,
-            options={"shape": asdict(shape), "texture": asdict(texture), "spline": asdict(spline)},
+            options=options,
             provenance={
                 "subjects": list(cohort.names),
                 "version": _core.build_config()["version"],
@@ -328,11 +356,6 @@ class AppearanceModel:
             raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
         if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
             raise ValueError(f"intensities is {self.intensities.tolist()}")
-        options = {"shape": ShapeOptions, "texture": TextureOptions, "spline": SplineOptions}
-        if set(self.options) != set(options):
-            raise ValueError(f"options are of {sorted(self.options)}, not of {sorted(options)}")
-        for name, kind in options.items():
-            kind(**self.options[name])
 
     def _check_parts(self) -> None:
         m, d = self.reference.shape

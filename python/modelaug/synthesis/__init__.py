@@ -7,15 +7,18 @@ from modelaug.synthesis.acquisition import AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource
 from modelaug.synthesis.geometry import PairGeometry
 from modelaug.synthesis.options import PairOptions
-from modelaug.synthesis.pairs import Pair, PairSource, stack_pairs
+from modelaug.synthesis.pairs import BatchSource, InPlaceSource, Pair, PairInfo, PairSource, stack_pairs
 from modelaug.synthesis.residual import ResidualOptions
 from modelaug.synthesis.synthesizer import PairSynthesizer
 
 __all__ = [
     "AcquisitionOptions",
+    "BatchSource",
     "BatchedSource",
+    "InPlaceSource",
     "Pair",
     "PairGeometry",
+    "PairInfo",
     "PairOptions",
     "PairSource",
     "PairSynthesizer",

@@ -11,15 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from modelaug import _checks
-from modelaug.synthesis.pairs import Pair
+from modelaug.synthesis.pairs import Layout, Pair, PairInfo, stack_infos
 
 __all__ = ["BatchedSource", "Layout", "pair_layout"]
 
-Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
-
 
 class BatchedSource(ABC):
-    """A `PairSource` that knows the layout of its pairs and fills arrays with them, so that batches cost no copies.
+    """An `InPlaceSource` to derive from: it knows the layout of its pairs and fills arrays with them.
 
     A source of this kind says how its arrays are laid out, `layout`, and draws a pair into them, ``_fill``; that must
     be a pure function of the index, and safe to call from several threads.
@@ -32,7 +30,7 @@ class BatchedSource(ABC):
         """Return shape and type of every array of a pair, by its name in `Pair`."""
 
     @abstractmethod
-    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+    def _fill(self, index: int, out: Pair) -> PairInfo:
         """Draw pair `index` into arrays; return its info."""
 
     @property
@@ -81,7 +79,7 @@ class BatchedSource(ABC):
         else:
             with ThreadPoolExecutor(count) as pool:
                 infos = list(pool.map(self._fill, indices, slots))
-        return replace(pairs, info={key: [info[key] for info in infos] for key in infos[0]})
+        return replace(pairs, info=stack_infos(infos))
 
     def empty(self, count: int) -> Pair:
         """Return `count` stacked pairs whose arrays hold anything, to be filled by `batch`."""

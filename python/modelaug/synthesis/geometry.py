@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.models.crossings import count_crossings
 from modelaug.synthesis.attempts import attempts
 from modelaug.synthesis.options import PairOptions
+from modelaug.synthesis.pairs import PairInfo
 from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
 from modelaug.transforms.splines import SplineOptions
@@ -56,16 +56,9 @@ class PairGeometry:
     flow : ndarray, (d, *grid), float32
     inside : ndarray, (*grid), bool
         Voxels of the fixed image whose partner lies inside the moving one.
-    info : dict
-        ``shape`` and ``pose``, the coefficients used (a row for each image), ``attempts``, ``rejected`` (why the
-        attempts before failed: ``"frame"``, ``"crossings"``, ``"map"``, ``"folds"`` or ``"flow"``), ``shrink`` (the
-        factor on all coefficients, 1 unless every attempt failed), ``steps`` (of each map), ``landmark_shift`` (largest
-        distance in voxels of a landmark from where the coefficients put it), ``landmark_error`` (at which a fixed
-        landmark plus the flow misses its moving one), ``residual`` (an upper bound of the distances in voxels of
-        what the fixed and the moving image show at corresponding voxels, in the mean frame), ``outside`` (voxels whose
-        partner is outside the moving image; they do not count for the residual), ``folds`` (voxels at which the flow
-        folds) and, with ``flow="direct"``, ``disagreement`` (median, 95 % and largest of the distances behind
-        ``residual``).
+    info : PairInfo
+        ``shape``, ``pose``, ``attempts``, ``rejected``, ``shrink``, ``steps``, ``landmark_shift``, ``landmark_error``,
+        ``residual`` (in the mean frame), ``outside``, ``folds`` and, with ``flow="direct"``, ``disagreement``.
     numbers : numpy.random.Generator
         Behind the accepted attempt, where the textures' numbers come from.
     """
@@ -75,7 +68,7 @@ class PairGeometry:
     displacements: tuple[Field, Field]
     flow: Field
     inside: npt.NDArray[np.bool_]
-    info: dict[str, Any]
+    info: PairInfo
     numbers: np.random.Generator
 
 
@@ -129,7 +122,7 @@ class GeometrySource:
         """Return the first valid geometry for `index`, its flow in `out` if that is given."""
         rejected: list[str] = []
         for coefficients, attempt, shrink in self._attempts(index):
-            info = {
+            info: PairInfo = {
                 "shape": coefficients.shape,
                 "pose": coefficients.pose,
                 "attempts": attempt,
@@ -163,7 +156,7 @@ class GeometrySource:
             residual = np.stack([self._residual.numbers(optional, len(self.model.grid)) for _ in range(2)])
         return Coefficients(shape, pose, residual, numbers)
 
-    def _geometry(self, coefficients: Coefficients, info: dict[str, Any], out: Field | None) -> PairGeometry:
+    def _geometry(self, coefficients: Coefficients, info: PairInfo, out: Field | None) -> PairGeometry:
         """Return the pair's geometry, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
@@ -243,7 +236,7 @@ class GeometrySource:
 
     def _flow(
         self, shown: Field, rendered: list[tuple[Array, LandmarkMap]], out: Field | None
-    ) -> tuple[Field, npt.NDArray[np.bool_], dict[str, Any]]:
+    ) -> tuple[Field, npt.NDArray[np.bool_], PairInfo]:
         """Return the flow, where its partners are inside, and facts about it, or raise _Invalid.
 
         `shown` is the displacement of the fixed image.
@@ -251,7 +244,7 @@ class GeometrySource:
         (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
         spline = self._spline
         strict, composed = not self.options.allow_folds, self.options.flow == "composed"
-        facts: dict[str, Any] = {}
+        facts: PairInfo = {}
         if composed:
             flow, residual = correspond(shown, moving, out=out)
         else:

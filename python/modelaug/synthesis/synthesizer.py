@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +13,7 @@ from modelaug.synthesis.acquisition import Acquisition
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.geometry import GeometrySource, PairGeometry
 from modelaug.synthesis.options import PairOptions
-from modelaug.synthesis.pairs import Pair
+from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import landmark_spacing, weight_map
 from modelaug.transforms.warping import pull, pull_nearest
 
@@ -93,7 +91,7 @@ class PairSynthesizer(BatchedSource):
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        ``info`` is that of its `PairGeometry` and ``shared``, whether both images have the same texture.
+        ``info`` is that of its `PairGeometry` and ``shared``, see `PairInfo`.
 
         Raises
         ------
@@ -107,7 +105,7 @@ class PairSynthesizer(BatchedSource):
         model, labels = self.model, None if self._labels is None else self._labels.dtype
         return pair_layout(model.grid, channels=model.channels, landmarks=len(model.reference), labels=labels)
 
-    def _fill(self, index: int, out: Pair) -> dict[str, Any]:
+    def _fill(self, index: int, out: Pair) -> PairInfo:
         """Draw pair `index` into arrays; return its info."""
         geometry = self._geometry.draw(index, out.flow)
         fixed, moving = geometry.displacements
@@ -124,7 +122,7 @@ class PairSynthesizer(BatchedSource):
             if self._labels is not None and labels is not None:
                 pull_nearest(self._labels, displacement, labels)
         out.landmarks_fixed[:], out.landmarks_moving[:] = geometry.landmarks
-        return geometry.info | {"shared": shared}
+        return {**geometry.info, "shared": shared}
 
     def _render(self, texture: Image, displacement: Image, index: int, i: int, out: Image) -> None:
         self.model.render(texture, displacement, out)

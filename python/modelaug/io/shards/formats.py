@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -182,7 +182,8 @@ def _arrays(pair: Pair) -> list[str]:
 
 
 def _infos(batch: Pair) -> list[dict[str, Any]]:
-    return [{key: values[i] for key, values in batch.info.items()} for i in range(len(batch.fixed))]
+    info = cast("dict[str, Sequence[Any]]", batch.info)
+    return [{key: values[i] for key, values in info.items()} for i in range(len(batch.fixed))]
 
 
 def _pairs(batches: Sequence[Pair]) -> Iterator[tuple[dict[str, Array], dict[str, Any]]]:

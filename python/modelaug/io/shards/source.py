@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from modelaug import _checks
 from modelaug.io.files.arrays import ArrayHeader, open_archive
 from modelaug.io.files.reading import ModelFileError, refusing
 from modelaug.io.shards.manifests import is_whole, read_manifest, verify_shards
-from modelaug.synthesis.pairs import HELD_OUT, Pair
+from modelaug.synthesis.pairs import HELD_OUT, Pair, PairInfo
 
 _REQUIRED: Final[tuple[str, ...]] = ("fixed", "moving", "flow", "weight", "landmarks_fixed", "landmarks_moving")
 _LABELS: Final = ("labels_fixed", "labels_moving")
@@ -79,7 +79,7 @@ class ShardedPairs:
         length = min(self._size, self._count - number * self._size)
         name, digest = self._files[start]
         arrays, infos = _read_shard(self.folder / name, digest, start, length)
-        return Pair(**{name: array[k].copy() for name, array in arrays.items()}, info=dict(infos[k]))
+        return Pair(**{name: array[k].copy() for name, array in arrays.items()}, info=cast("PairInfo", dict(infos[k])))
 
     def _position(self, index: int) -> int:
         """Return where among all pairs an index points to."""

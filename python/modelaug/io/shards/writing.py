@@ -30,7 +30,8 @@ from modelaug.io.shards.manifests import (
     shard_entry,
 )
 from modelaug.models.appearance import AppearanceModel
-from modelaug.synthesis import Pair, PairSource, PairSynthesizer, stack_pairs
+from modelaug.synthesis import Pair, PairSource, PairSynthesizer
+from modelaug.synthesis.pairs import check_source, draw_pairs
 
 Progress = Callable[[int, int], None]
 
@@ -249,8 +250,7 @@ def plan_shards(
     identity: Mapping[str, Any] | None,
 ) -> ShardPlan:
     """Check the arguments of `write_shards` and return the plan; nothing is written."""
-    if not callable(getattr(source, "draw", None)):
-        raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
+    check_source(source)
     plan = ShardPlan(
         folder=Path(out),
         count=_checks.integer("count", count, minimum=1),
@@ -464,8 +464,6 @@ def _intensities(source: PairSource, given: tuple[float, float] | None) -> tuple
 
 def _draw(source: PairSource, indices: Sequence[int], threads: int) -> Iterator[Pair]:
     """Yield the pairs at `indices` a few at a time, stacked."""
-    batch = getattr(source, "batch", None)
     step = 4 * threads
     for start in range(0, len(indices), step):
-        some = indices[start : start + step]
-        yield stack_pairs([source.draw(i) for i in some]) if batch is None else batch(some, threads=threads)
+        yield draw_pairs(source, indices[start : start + step], threads)
