@@ -237,7 +237,7 @@ def test_headers_that_cannot_be_honoured_are_refused(tmp_path: Path, says: dict[
 
 @pytest.mark.parametrize("name", ["NDims", "DimSize", "ElementType", "ElementDataFile"])
 def test_what_is_missing_is_named(tmp_path: Path, name: str) -> None:
-    refused(save(tmp_path / "a.mha", {}, PLANE if name != "ElementDataFile" else b"", without=name), f"no {name}")
+    refused(save(tmp_path / "a.mha", {}, PLANE if name != "ElementDataFile" else b"", without=name), f"no '{name}'")
 
 
 def test_lengths_are_compared_with_what_is_promised(tmp_path: Path) -> None:

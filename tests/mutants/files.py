@@ -269,14 +269,14 @@ MUTANTS: Final = (
     Mutant(
         "the sign of a qform's third axis is ignored",
         "io/formats/nifti.py",
-        'axes[:, 2] *= -1 if float(says["pixdim"][0]) < 0 else 1',
+        'axes[:, 2] *= -1 if float(raw["pixdim"][0]) < 0 else 1',
         "axes[:, 2] *= 1",
         ("io/test_nifti.py",),
     ),
     Mutant(
         "positions of SPM are displacements",
         "io/formats/nifti.py",
-        '    if _positions(says):\n        return "positions in RAS", ""\n',
+        '    if _holds_positions(raw):\n        return "positions in RAS", ""\n',
         "",
         ("io/test_nifti.py", "io/test_field_exchange.py"),
     ),

@@ -143,8 +143,8 @@ MUTANTS: Final = (
     Mutant(
         "MetaImage's directions are the rows of its matrix",
         "io/formats/metaimage.py",
-        "placed(path, matrix.T * np.maximum(spacing, 0) * scale",
-        "placed(path, matrix * np.maximum(spacing, 0) * scale",
+        "geometry_of(path, matrix.T * np.maximum(spacing, 0) * mm",
+        "geometry_of(path, matrix * np.maximum(spacing, 0) * mm",
         ("io/test_metaimage.py", "io/test_volumes.py"),
     ),
     Mutant(

@@ -320,8 +320,8 @@ def _read_vectors(path: str | Path) -> tuple[npt.NDArray[np.float64], Geometry]:
     """Return a file's vectors as those of an ITK displacement field, (*grid, d), whatever the file says they are."""
     header = read_header(path)
     d, components = len(header.grid), header.components or 1
-    if header.no_field:
-        raise ModelFileError(f"{path} {header.no_field}; pass a displacement field")
+    if header.field_error:
+        raise ModelFileError(f"{path} {header.field_error}; pass a displacement field")
     if components != d:
         raise ModelFileError(
             f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"

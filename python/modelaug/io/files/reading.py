@@ -51,6 +51,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def refuse_if(wrong: bool, message: str) -> None:
+    """Raise ModelFileError with a message if something is wrong with a file."""
+    if wrong:
+        raise ModelFileError(message)
+
+
 def check_file(path: str | Path) -> Path:
     """Return the path of a file that may be opened, without opening it.
 

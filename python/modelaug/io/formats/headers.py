@@ -1,7 +1,7 @@
-"""What a file says about the image in it, checked before anything of its size is made, and the voxels that follow.
+"""Headers of images, checked before memory of the image's size is allocated, and the voxels that they describe.
 
-The readers of the formats, `nifti`, `metaimage` and `nrrd`, each turn a file's beginning into a `Header`. Here is what
-they share: where the bytes are, how many there must be, and what they mean.
+The readers of the formats, `nifti`, `metaimage` and `nrrd`, each turn the beginning of a file into a `Header`. They
+share what is here: where the voxels' bytes are, how many there must be, and what they mean.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -20,18 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry
-from modelaug.io.files.reading import ModelFileError, check_file
+from modelaug.io.files.reading import ModelFileError, check_file, refuse_if
 
 Encoding = Literal["raw", "gzip", "zlib", "text"]
 
 ValueKind = Literal["labels", "displacement", "vectors", "statistics"]
-"""What a header can say that its values are, other than intensities."""
+"""Content that a header can declare, other than intensities."""
 
 Vectors = Literal["displacement in LPS", "displacement in RAS", "positions in RAS"]
-"""What the vectors of a field can be, in mm: where a voxel's content lies from it, or where it lies in space."""
+"""Meaning of a field's vectors, in mm: displacements from the voxel, or positions in space."""
 
 LONGEST_HEADER: Final = 2**20
-"""Bytes of a header in text; more is no header."""
+"""Bytes that a header in text may have."""
 
 PLAIN_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -39,13 +39,11 @@ _PADDING: Final = 4096
 """Bytes that may follow the voxels."""
 
 _BEST_RATIO: Final = 1040
-"""To how many bytes zlib can expand one."""
+"""Bytes to which zlib can expand one byte, at most."""
 
-_SMALLEST: Final = 1e-6
-_LARGEST: Final = 1e6
-_FARTHEST: Final = 1e9
+_SMALLEST, _LARGEST, _FARTHEST = 1e-6, 1e6, 1e9  # mm: sizes of voxels, and the origin
 UNITS: Final = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
-"""Millimetres of what files give lengths in."""
+"""Millimetres per unit of length."""
 _OTHER_WAY: Final = re.compile(r"\b(to[-_ ]?parent|modell?ing|push|forward)\b", re.IGNORECASE)
 _OTHER_VECTORS: Final = re.compile(
     r"\b(absolute|positions|velocity|velocities|momentum|jacobian|coefficients?|control[-_ ]?points?|b-?splines?)\b",
@@ -56,40 +54,40 @@ _UNKNOWN_UNITS: Final = ("", "?", "???", "unknown", "none")
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about the image in it.
+    """The description of an image in its file.
 
     Attributes
     ----------
     path
         The file.
     grid
-        Shape in array-axis order: the axis whose voxels follow each other comes last.
+        Shape in array-axis order: the axis along which voxels are contiguous comes last.
     dtype
-        Of a value as it is stored, with its byte order.
+        Type of a stored value, with its byte order.
     geometry
-        Where the voxels lie, in mm and LPS.
+        Spacing, origin and direction, in mm and LPS.
     components
         Values per voxel; None where a voxel is a single number.
     components_axis
-        Where the axis of the components is among those of the grid: 0 before them all, len(grid) after them all.
+        Position of the components' axis among the grid's axes: 0 before them all, len(grid) after them all.
     data
         The file with the voxels; None means `path`.
     start
-        Byte of `data` at which they begin, encoded or not; from the end if negative.
+        Byte of `data` at which the voxels begin, encoded or not; from the end if negative.
     skip
-        How many bytes come first, after decoding.
+        Bytes before the first voxel, after decoding.
     encoding
-        Of the bytes from `start` on.
+        Encoding of the bytes from `start` on.
     slope, intercept
-        What values are multiplied by, and what is then added.
+        Factor of the values, and the term added after it.
     kind
-        What the values are, if the file says it.
+        Content of the image, if the file declares it.
     vectors
-        What the vectors are, if the file is to be a displacement field.
-    no_field
-        Why it is none, as a part of a sentence after its name; empty if it may be one.
+        Meaning of the vectors, if the file is read as a displacement field.
+    field_error
+        Why the file is no displacement field, as the end of a sentence after its name; empty if it may be one.
     oriented
-        Whether the file says how its axes run in space; otherwise `geometry` takes them for those of space.
+        Whether the file gives the orientation of its axes; otherwise `geometry` takes them for the axes of space.
     """
 
     path: Path
@@ -106,37 +104,37 @@ class Header:
     intercept: float = 0.0
     kind: ValueKind | None = None
     vectors: Vectors = "displacement in LPS"
-    no_field: str = ""
+    field_error: str = ""
     oriented: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the values as they are stored."""
+        """The shape of the stored array."""
         if self.components is None:
             return self.grid
         return (*self.grid[: self.components_axis], self.components, *self.grid[self.components_axis :])
 
     @property
     def length(self) -> int:
-        """How many bytes the values have, decoded."""
+        """The number of bytes of all values, decoded."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def beginning(path: Path, most: int = LONGEST_HEADER) -> bytes:
-    """Return the first bytes of a file."""
+def first_bytes(path: Path, most: int = LONGEST_HEADER) -> bytes:
+    """Return the first bytes of a file, at most `most`."""
     with open(path, "rb") as file:
         return file.read(most)
 
 
-def beside(path: Path, name: str) -> Path:
-    """Return the file that a header names for its voxels, which must lie in the header's own folder.
+def voxel_file(path: Path, name: str) -> Path:
+    """Return the file of voxels that a header names, which must lie in the header's own folder.
 
     Raises
     ------
     ModelFileError
-        If it is a path, a pattern, an address or a list, if it leads elsewhere, or if it is no file.
+        If the name is a path, a pattern, an address or a list, if it links to another folder, or if it is no file.
     """
-    # Slashes of all systems, drives and addresses, patterns as of printf, and numbers of a list.
+    # Slashes of all systems, drives and addresses, patterns as in printf, and numbers of a list.
     if not name or name in (".", "..") or re.search(r"[/\\:%*?<>|\0]", name) or re.match(r"LIST\b", name):
         raise ModelFileError(
             f"{path} takes its voxels from {name[:80]!r}; only the name of one file in its own folder is read, save "
@@ -145,8 +143,8 @@ def beside(path: Path, name: str) -> Path:
     data = path.parent / name
     if data.is_symlink() and data.resolve().parent != path.parent.resolve():
         raise ModelFileError(f"{path} takes its voxels from {name!r}, which leads elsewhere; put the file there itself")
-    if data.resolve() == path.resolve():
-        raise ModelFileError(f"{path} takes its voxels from itself; save the image in a single file")
+    same = data.resolve() == path.resolve()
+    refuse_if(same, f"{path} takes its voxels from itself; save the image in a single file")
     try:
         return check_file(data)
     except ModelFileError as error:
@@ -154,60 +152,86 @@ def beside(path: Path, name: str) -> Path:
 
 
 def integers(path: Path, name: str, text: str, count: int | None = None) -> tuple[int, ...]:
-    """Return whole numbers between blanks, `count` of them."""
+    """Parse `count` integers that are separated by blanks."""
     words = text.split()
-    if not words or not all(re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII) for word in words):
-        raise ModelFileError(f"{path} has {name} = {text[:80]!r}, not whole numbers; write it again")
-    return _as_many(path, name, [int(word) for word in words], count)
+    valid = words and all(re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII) for word in words)
+    refuse_if(not valid, f"{path} has {name} = {text[:80]!r}, not whole numbers; write it again")
+    return _counted(path, name, map(int, words), count)
+
+
+def integer(path: Path, fields: Mapping[str, str], name: str, default: str = "") -> int:
+    """Parse the integer in a field of a header."""
+    return integers(path, name, fields.get(name, default), 1)[0]
 
 
 def floats(path: Path, name: str, text: str, count: int | None = None) -> tuple[float, ...]:
-    """Return finite numbers between blanks, `count` of them."""
+    """Parse `count` finite numbers that are separated by blanks."""
     words = text.split()
-    if not words or not all(PLAIN_NUMBER.fullmatch(word) and math.isfinite(float(word)) for word in words):
-        raise ModelFileError(f"{path} has {name} = {text[:80]!r}, not finite numbers; write it again")
-    return _as_many(path, name, [float(word) for word in words], count)
+    valid = words and all(PLAIN_NUMBER.fullmatch(word) and math.isfinite(float(word)) for word in words)
+    refuse_if(not valid, f"{path} has {name} = {text[:80]!r}, not finite numbers; write it again")
+    return _counted(path, name, map(float, words), count)
 
 
-def _as_many(path: Path, name: str, numbers: list[Any], count: int | None) -> tuple[Any, ...]:
-    if count is not None and len(numbers) != count:
-        raise ModelFileError(f"{path} has {len(numbers)} numbers in {name}, not {count}; write it again")
-    return tuple(numbers)
+def _counted(path: Path, name: str, parsed: Iterable[Any], count: int | None) -> tuple[Any, ...]:
+    numbers = tuple(parsed)
+    wrong = count is not None and len(numbers) != count
+    refuse_if(wrong, f"{path} has {len(numbers)} numbers in {name}, not {count}; write it again")
+    return numbers
 
 
-def sizes(path: Path, grid: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a plane or a volume, or refuse it."""
-    if min(grid, default=0) < 1:
-        raise ModelFileError(f"{path} says that it has {' x '.join(map(str, grid))} voxels; write it again")
+def require(path: Path, fields: Mapping[str, str], *names: str) -> None:
+    """Raise ModelFileError unless a header has these fields."""
+    missing = next((name for name in names if name not in fields), None)
+    refuse_if(missing is not None, f"{path} has no {missing!r} in its header; write it again")
+
+
+def add_field(path: Path, fields: dict[str, str], name: str, value: str) -> None:
+    """Add a field to those of a header, which may not have it yet."""
+    refuse_if(name in fields, f"{path} says {name[:40]!r} twice; write it again")
+    fields[name] = value
+
+
+def axis_count(path: Path, fields: Mapping[str, str], name: str, most: int) -> int:
+    """Return the number of axes that a header declares, from 1 to `most`."""
+    count = integer(path, fields, name)
+    refuse_if(not 1 <= count <= most, f"{path} says that it has {count} axes; write it again")
+    return count
+
+
+def check_lengths(path: Path, lengths: Sequence[int]) -> None:
+    """Raise ModelFileError if an axis has no voxels."""
+    wrong = min(lengths, default=0) < 1
+    refuse_if(wrong, f"{path} says that it has {' x '.join(map(str, lengths))} voxels; write it again")
+
+
+def checked_grid(path: Path, grid: tuple[int, ...], note: str = "") -> tuple[int, ...]:
+    """Return the shape of a plane or a volume, or refuse it; the message lists the axes and `note`."""
+    check_lengths(path, grid)
     if len(grid) > 3:
         raise ModelFileError(
-            f"{path} has {len(grid)} axes ({' x '.join(map(str, grid))}), so it is not a volume but, say, several "
-            "frames; save the one that you mean as a file of its own"
+            f"{path} has {len(grid)} axes ({' x '.join(map(str, grid))}{note}), so it is not a volume but, say, "
+            "several frames; save the one that you mean as a file of its own"
         )
-    if len(grid) < 2:
-        raise ModelFileError(f"{path} has {len(grid)} axis; pass a plane or a volume")
+    refuse_if(len(grid) < 2, f"{path} has {len(grid)} axis; pass a plane or a volume")
     return grid
 
 
-def lengths_in_mm(path: Path, unit: str) -> float:
-    """Return how many mm a unit is; a file that does not name one means mm."""
+def mm_per_unit(path: Path, unit: str) -> float:
+    """Return the millimetres of a unit of length; an unnamed one is mm."""
     word = unit.strip().strip('"').lower()
-    if word in _UNKNOWN_UNITS:
-        return 1.0
-    if word not in UNITS:
-        raise ModelFileError(f"{path} has lengths in {unit[:20]!r}; save it in mm")
-    return UNITS[word]
+    refuse_if(word not in (*UNITS, *_UNKNOWN_UNITS), f"{path} has lengths in {unit[:20]!r}; save it in mm")
+    return UNITS.get(word, 1.0)
 
 
-def no_field(notes: Mapping[str, str], *, unit_of_space: float = 1.0) -> str:
-    """Return why vectors are no pull displacement in mm, from what a header notes about them; else nothing.
+def field_error(notes: Mapping[str, str], *, unit_of_space: float = 1.0) -> str:
+    """Return why vectors are no pull displacements in mm, by the notes in their header; empty if they may be.
 
     Parameters
     ----------
     notes
-        Names and values of what is no part of the format itself: descriptions and other programs' own entries.
+        Names and values of entries that are no part of the format itself: descriptions, and those of other programs.
     unit_of_space
-        Millimetres of a length in the file.
+        Millimetres per unit of length in the file.
     """
     if unit_of_space != 1:
         return "gives lengths in another unit than mm, so that those of its vectors are not clear"
@@ -222,8 +246,8 @@ def no_field(notes: Mapping[str, str], *, unit_of_space: float = 1.0) -> str:
     return ""
 
 
-def placed(path: Path, steps: npt.NDArray[np.float64], origin: npt.ArrayLike) -> Geometry:
-    """Return where voxels lie whose steps along the file's axes, x first, are the columns of a matrix, in mm and LPS.
+def geometry_of(path: Path, steps: npt.NDArray[np.float64], origin: npt.ArrayLike) -> Geometry:
+    """Return the geometry of an affine matrix: the steps along the file's axes, x first, as columns, in mm and LPS.
 
     Raises
     ------
@@ -236,8 +260,8 @@ def placed(path: Path, steps: npt.NDArray[np.float64], origin: npt.ArrayLike) ->
         raise ModelFileError(
             f"{path} says that its voxels are {' x '.join(f'{each:.3g}' for each in lengths)} mm; correct its header"
         )
-    if not (np.abs(start) <= _FARTHEST).all():
-        raise ModelFileError(f"{path} says that it begins at {start.tolist()} mm; correct its header")
+    near = bool((np.abs(start) <= _FARTHEST).all())
+    refuse_if(not near, f"{path} says that it begins at {start.tolist()} mm; correct its header")
     try:
         return Geometry(lengths[::-1], start, steps / lengths)
     except ValueError as error:
@@ -249,12 +273,12 @@ def placed(path: Path, steps: npt.NDArray[np.float64], origin: npt.ArrayLike) ->
 def voxels(header: Header) -> npt.NDArray[Any]:
     """Return the values of an image, (*grid) or (*grid, components), in the machine's byte order.
 
-    They have the type that they are stored in, or float64 where the header says that they are rescaled.
+    They have the stored type, or float64 where the header rescales them.
 
     Raises
     ------
     ModelFileError
-        If the file has fewer bytes than its header says, many more, or damaged ones.
+        If the file has fewer bytes than its header declares, many more, or damaged ones.
     """
     place = header.data or header.path
     path = str(place) if place == header.path else f"{place}, which {header.path.name} names,"
@@ -277,7 +301,7 @@ def voxels(header: Header) -> npt.NDArray[Any]:
 
 
 def _bytes(path: str, file: IO[bytes], header: Header, stored: int) -> npt.NDArray[np.uint8]:
-    """Return the bytes of the values, no more of which are decoded than the header says."""
+    """Read the bytes of the values; no more are decoded than the header declares."""
     expected = header.skip + header.length
     if expected > stored * (1 if header.encoding == "raw" else _BEST_RATIO):
         raise _too_short(path, stored, expected)
@@ -293,7 +317,7 @@ def _bytes(path: str, file: IO[bytes], header: Header, stored: int) -> npt.NDArr
         if not count:
             raise _too_short(path, header.skip + done, expected)
         done += count
-    # To the end, where there is a sum to be checked.
+    # To the end, where a compressed stream has its checksum.
     rest = 0
     while rest <= _PADDING and (more := source.read(_PADDING)):
         rest += len(more)
@@ -306,6 +330,7 @@ def _bytes(path: str, file: IO[bytes], header: Header, stored: int) -> npt.NDArr
 
 
 def _skip(path: str, source: Any, count: int, expected: int) -> None:
+    """Read `count` bytes and drop them."""
     left = count
     while left > 0:
         chunk = source.read(min(left, 2**20))
@@ -325,7 +350,7 @@ def _decoded(file: IO[bytes], encoding: Encoding) -> Any:
 
 
 class _Inflated(io.RawIOBase):
-    """A stream of zlib, decoded as far as it is read."""
+    """A zlib stream that is decoded only as far as it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._decoder = file, zlib.decompressobj()
@@ -346,27 +371,25 @@ class _Inflated(io.RawIOBase):
 
 
 def _from_text(path: str, file: IO[bytes], header: Header) -> npt.NDArray[Any]:
-    """Return values that are written as numbers between blanks."""
+    """Read values that are written as numbers between blanks."""
     count = math.prod(header.shape)
     size = file.seek(0, io.SEEK_END)
     file.seek(header.start)
-    if size - header.start > 64 * count + _PADDING:
-        raise ModelFileError(f"{path} holds more than {count} numbers; write it again")
+    refuse_if(size - header.start > 64 * count + _PADDING, f"{path} holds more than {count} numbers; write it again")
     words = file.read().decode("ascii").split()
-    if len(words) != count:
-        raise ModelFileError(f"{path} holds {len(words)} of {count} numbers; write it again")
+    refuse_if(len(words) != count, f"{path} holds {len(words)} of {count} numbers; write it again")
     if header.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return np.array(words, dtype=np.float64).astype(header.dtype).reshape(header.shape)
     whole = [int(word) for word in words]
     limits = np.iinfo(header.dtype)
-    if min(whole) < limits.min or max(whole) > limits.max:
-        raise ModelFileError(f"{path} holds numbers beyond its type, {header.dtype.name}; write it again")
+    wrong = min(whole) < limits.min or max(whole) > limits.max
+    refuse_if(wrong, f"{path} holds numbers beyond its type, {header.dtype.name}; write it again")
     return np.array(whole, dtype=header.dtype).reshape(header.shape)
 
 
-def elements(path: Path, name: str, known: dict[str, str], big: bool) -> np.dtype[Any]:
-    """Return the type of a value by its name in a format."""
-    if name not in known:
-        raise ModelFileError(f"{path} has voxels of type {name[:40]!r}, which is not read; save them as numbers")
-    return np.dtype(known[name]).newbyteorder(">" if big else "<")
+def value_type(path: Path, name: str, known: dict[str, str], big_endian: bool) -> np.dtype[Any]:
+    """Return the dtype of the values by its name in a format."""
+    unread = f"{path} has voxels of type {name[:40]!r}, which is not read; save them as numbers"
+    refuse_if(name not in known, unread)
+    return np.dtype(known[name]).newbyteorder(">" if big_endian else "<")

@@ -13,20 +13,25 @@ import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry
 from modelaug.io.files.paths import suffix
-from modelaug.io.files.reading import ModelFileError, reading
+from modelaug.io.files.reading import ModelFileError, reading, refuse_if
 from modelaug.io.formats.headers import (
     PLAIN_NUMBER,
     Encoding,
     Header,
-    beginning,
-    beside,
-    elements,
+    add_field,
+    axis_count,
+    check_lengths,
+    checked_grid,
+    field_error,
+    first_bytes,
     floats,
+    geometry_of,
+    integer,
     integers,
-    lengths_in_mm,
-    no_field,
-    placed,
-    sizes,
+    mm_per_unit,
+    require,
+    value_type,
+    voxel_file,
 )
 
 _TYPES: Final = {
@@ -49,12 +54,8 @@ _TYPES: Final = {
     for name in names
 }
 _ENCODINGS: Final[dict[str, Encoding]] = {
-    "raw": "raw",
-    "gzip": "gzip",
-    "gz": "gzip",
-    "text": "text",
-    "txt": "text",
-    "ascii": "text",
+    **{"raw": "raw", "gzip": "gzip", "gz": "gzip"},
+    **{"text": "text", "txt": "text", "ascii": "text"},
 }
 _NAMES: Final = {
     name.replace(" ", ""): name
@@ -64,7 +65,7 @@ _NAMES: Final = {
     )
 }
 
-# What turns positions into LPS. Spaces of no known orientation are taken for it, as by ITK and Slicer.
+# Signs that turn positions into LPS. Spaces of no known orientation are taken for LPS, as by ITK and Slicer.
 _TO_LPS: Final = {
     "left-posterior-superior": (1.0, 1.0, 1.0),
     "lps": (1.0, 1.0, 1.0),
@@ -84,28 +85,28 @@ Lines = dict[str, str]
 
 
 def read_nrrd_header(path: Path) -> Header:
-    """Return what an NRRD file says about its image.
+    """Read the header of an NRRD file.
 
     Raises
     ------
     ModelFileError
-        If the file is no NRRD file, or says what cannot be honoured.
+        If the file is no NRRD file, or declares what cannot be honoured.
     """
     with reading(path, "NRRD"):
         return _header(path, *_lines(path))
 
 
 def read_nrrd_notes(path: Path) -> Lines:
-    """Return what other programs note in an NRRD file, in UTF-8, by its name; errors as of `read_nrrd_header`."""
+    """Read the key/value pairs that other programs note in an NRRD file; errors as in `read_nrrd_header`."""
     with reading(path, "NRRD"):
         return {name: value.encode("latin-1").decode("utf-8", "replace") for name, value in _lines(path)[1].items()}
 
 
 def _lines(path: Path) -> tuple[Lines, Lines, int]:
-    """Return the fields of a header, its notes (keys and values), and where it ends."""
-    head = beginning(path)
-    if not re.match(rb"NRRD000[1-5]\s*?\n", head):
-        raise ModelFileError(f"{path} does not begin as NRRD does; pass another file")
+    """Return the fields of a header, its notes (keys and values), and the byte at which it ends."""
+    head = first_bytes(path)
+    alien = not re.match(rb"NRRD000[1-5]\s*?\n", head)
+    refuse_if(alien, f"{path} does not begin as NRRD does; pass another file")
     detached = suffix(path) == ".nhdr"
     blank = re.search(rb"\n\r?\n", head)
     if blank is None and not detached:
@@ -124,47 +125,36 @@ def _lines(path: Path) -> tuple[Lines, Lines, int]:
             name, separator, value = line.partition(":")
             name, value, kept = name.strip().lower(), value.strip(), fields
             name = _NAMES.get(name.replace(" ", ""), name)
-            if not separator:
-                raise ModelFileError(f"{path} has {line[:40]!r} in its header, which says nothing; write it again")
-        if name in kept:
-            raise ModelFileError(f"{path} says {name[:40]!r} twice; write it again")
-        kept[name] = value
+            refuse_if(not separator, f"{path} has {line[:40]!r} in its header, which says nothing; write it again")
+        add_field(path, kept, name, value)
     return fields, notes, end
 
 
 def _header(path: Path, fields: Lines, notes: Lines, end: int) -> Header:
-    missing = next((name for name in ("dimension", "sizes", "type", "encoding") if name not in fields), None)
-    if missing:
-        raise ModelFileError(f"{path} has no {missing!r} in its header; write it again")
-    (count,) = integers(path, "dimension", fields["dimension"], 1)
-    if not 1 <= count <= 16:
-        raise ModelFileError(f"{path} says that it has {count} axes; write it again")
+    require(path, fields, "dimension", "sizes", "type", "encoding")
+    count = axis_count(path, fields, "dimension", 16)
     lengths = integers(path, "sizes", fields["sizes"], count)
-    if min(lengths) < 1:
-        raise ModelFileError(f"{path} says that it has {' x '.join(map(str, lengths))} voxels; write it again")
-    kinds = [each.lower() for each in fields["kinds"].split()] if "kinds" in fields else ["???"] * count
-    if len(kinds) != count:
-        raise ModelFileError(f"{path} has {len(kinds)} kinds for {count} axes; write it again")
-    alien = next((each for each in kinds if each == "complex" or "masked" in each), None)
-    if alien:
-        raise ModelFileError(f"{path} has values of the kind {alien!r}, which is not read; save them as numbers")
+    check_lengths(path, lengths)
+    kinds = fields.get("kinds", " ".join(["???"] * count)).lower().split()
+    refuse_if(len(kinds) != count, f"{path} has {len(kinds)} kinds for {count} axes; write it again")
+    alien = next((each for each in kinds if each == "complex" or "masked" in each), "")
+    refuse_if(alien != "", f"{path} has values of the kind {alien!r}, which is not read; save them as numbers")
     directions = _directions(path, fields, count)
     of_values = [
         k
         for k in range(count)
         if (directions is not None and directions[k] is None) or kinds[k] not in (*_IN_SPACE, *_UNKNOWN)
     ]
-    if len(of_values) > 1:
-        raise ModelFileError(f"{path} has {len(of_values)} axes that are none of space; pass a plane or a volume")
+    refuse_if(len(of_values) > 1, f"{path} has {len(of_values)} axes that are none of space; pass a plane or a volume")
     in_space = [k for k in range(count) if k not in of_values]
-    grid = sizes(path, tuple(lengths[k] for k in in_space)[::-1])
+    grid = checked_grid(path, tuple(lengths[k] for k in in_space)[::-1])
     components = lengths[of_values[0]] if of_values else None
     kind = kinds[of_values[0]] if of_values else ""
-    if fields["encoding"].lower() not in _ENCODINGS:
-        raise ModelFileError(f"{path} is encoded as {fields['encoding'][:20]!r}; save it as raw or gzip")
-    encoding = _ENCODINGS[fields["encoding"].lower()]
-    dtype = elements(path, " ".join(fields["type"].lower().split()), _TYPES, _big(path, fields, encoding))
-    geometry, scale = _place(path, fields, in_space, directions)
+    name = fields["encoding"]
+    refuse_if(name.lower() not in _ENCODINGS, f"{path} is encoded as {name[:20]!r}; save it as raw or gzip")
+    encoding = _ENCODINGS[name.lower()]
+    dtype = value_type(path, " ".join(fields["type"].lower().split()), _TYPES, _is_big_endian(path, fields, encoding))
+    geometry, mm = _geometry(path, fields, in_space, directions)
     stored = math.prod(lengths) * dtype.itemsize
     data, start, skip = _data(path, fields, end, stored, encoding)
     return Header(
@@ -179,12 +169,13 @@ def _header(path: Path, fields: Lines, notes: Lines, end: int) -> Header:
         skip=skip,
         encoding=encoding,
         kind="labels" if any(re.fullmatch(r"Segment\d+_\w+", name) for name in notes) else None,
-        no_field=_no_field(fields, notes, kind, scale),
+        field_error=_field_error(fields, notes, kind, mm),
         oriented=directions is not None,
     )
 
 
-def _no_field(fields: Lines, notes: Lines, kind: str, scale: float) -> str:
+def _field_error(fields: Lines, notes: Lines, kind: str, mm: float) -> str:
+    """Return why the values are no displacements, by their kind, their space and the notes; empty if they may be."""
     if kind not in _OF_FIELDS:
         return f"holds values of the kind {kind!r}, which are no displacements"
     space = fields.get("space", "lps").lower()
@@ -196,35 +187,32 @@ def _no_field(fields: Lines, notes: Lines, kind: str, scale: float) -> str:
         d = math.isqrt(len(numbers))
         if not (d and len(numbers) == d * d and np.array_equal(np.reshape(numbers, (d, d)), np.eye(d))):
             return f"has vectors in a frame of their own (measurement frame is {frame[:80]!r})"
-    said = {name: fields[name] for name in ("content", "sample units") if name in fields}
-    return no_field(notes | said, unit_of_space=scale)
+    described = {name: fields[name] for name in ("content", "sample units") if name in fields}
+    return field_error(notes | described, unit_of_space=mm)
 
 
-def _big(path: Path, fields: Lines, encoding: Encoding) -> bool:
+def _is_big_endian(path: Path, fields: Lines, encoding: Encoding) -> bool:
     order = fields.get("endian", "").lower()
-    if order not in ("little", "big", ""):
-        raise ModelFileError(f"{path} has endian {order[:20]!r}; write it again")
-    one_byte = _TYPES.get(" ".join(fields["type"].lower().split()), "").endswith("1")
-    if not (order or one_byte or encoding == "text"):
-        raise ModelFileError(f"{path} does not say in which order its bytes are (endian); write it again")
+    refuse_if(order not in ("little", "big", ""), f"{path} has endian {order[:20]!r}; write it again")
+    known = order or encoding == "text" or _TYPES.get(" ".join(fields["type"].lower().split()), "").endswith("1")
+    refuse_if(not known, f"{path} does not say in which order its bytes are (endian); write it again")
     return order == "big"
 
 
 def _vector(path: Path, name: str, text: str, d: int) -> tuple[float, ...]:
-    """Return a vector that is written as (1,2,3)."""
-    if not re.fullmatch(r"\([^()]*\)", text):
-        raise ModelFileError(f"{path} has {text[:40]!r} in {name}, not a vector (x,y,z); write it again")
+    """Parse a vector that is written as (1,2,3)."""
+    valid = re.fullmatch(r"\([^()]*\)", text) is not None
+    refuse_if(not valid, f"{path} has {text[:40]!r} in {name}, not a vector (x,y,z); write it again")
     return floats(path, name, " ".join(text[1:-1].split(",")), d)
 
 
 def _directions(path: Path, fields: Lines, count: int) -> list[tuple[float, ...] | None] | None:
-    """Return the steps along the axes in space, None for one that is no axis of space; None where none are said."""
+    """Return each axis' step in space, None for an axis that is none of space; None if the header has no steps."""
     if "space directions" not in fields:
         return None
     # Blanks inside vectors are allowed.
     words = re.findall(r"\([^()]*\)|[^\s()]+", fields["space directions"])
-    if len(words) != count:
-        raise ModelFileError(f"{path} has {len(words)} space directions for {count} axes; write it again")
+    refuse_if(len(words) != count, f"{path} has {len(words)} space directions for {count} axes; write it again")
     d = _space_dimension(path, fields)
     return [None if word.lower() == "none" else _vector(path, "space directions", word, d) for word in words]
 
@@ -232,66 +220,63 @@ def _directions(path: Path, fields: Lines, count: int) -> list[tuple[float, ...]
 def _space_dimension(path: Path, fields: Lines) -> int:
     if "space" in fields:
         space = fields["space"].lower()
-        if space not in _TO_LPS:
-            raise ModelFileError(f"{path} lies in the space {space[:40]!r}; save it in left-posterior-superior")
+        unread = f"{path} lies in the space {space[:40]!r}; save it in left-posterior-superior"
+        refuse_if(space not in _TO_LPS, unread)
         return 3
-    (d,) = integers(path, "space dimension", fields.get("space dimension", ""), 1)
-    return d
+    return integer(path, fields, "space dimension")
 
 
-def _place(
+def _geometry(
     path: Path, fields: Lines, in_space: Sequence[int], directions: Sequence[tuple[float, ...] | None] | None
 ) -> tuple[Geometry, float]:
-    """Return where voxels lie, and how many mm the file's unit has."""
+    """Return the geometry of the voxels, and the millimetres per unit of the file."""
     d = len(in_space)
-    if "axis mins" in fields or "axis maxs" in fields:
-        raise ModelFileError(f"{path} places its axes by their ends (axis mins, axis maxs); save a space origin")
+    ends = "axis mins" in fields or "axis maxs" in fields
+    refuse_if(ends, f"{path} places its axes by their ends (axis mins, axis maxs); save a space origin")
     if directions is None:
-        scales, steps = _of_axes(path, fields, in_space)
-        return placed(path, np.diag(steps), np.zeros(d)), scales
-    if "spacings" in fields:
-        raise ModelFileError(f"{path} has both spacings and space directions; write it again")
+        mm, steps = _axis_steps(path, fields, in_space)
+        return geometry_of(path, np.diag(steps), np.zeros(d)), mm
+    refuse_if("spacings" in fields, f"{path} has both spacings and space directions; write it again")
     size = _space_dimension(path, fields)
-    if size != d:
-        raise ModelFileError(f"{path} has {d} axes in a space of {size} dimensions; save it as a volume or a plane")
-    units = re.findall(r'"[^"]*"|\S+', fields.get("space units", ""))
-    scale = {lengths_in_mm(path, each) for each in units} or {1.0}
-    if len(scale) > 1:
-        raise ModelFileError(f"{path} has axes in different units; save it in mm")
+    refuse_if(size != d, f"{path} has {d} axes in a space of {size} dimensions; save it as a volume or a plane")
+    scales = {mm_per_unit(path, each) for each in _units(fields.get("space units", ""))} or {1.0}
+    refuse_if(len(scales) > 1, f"{path} has axes in different units; save it in mm")
     signs = np.array(_TO_LPS[fields.get("space", "lps").lower()][:d])
     origin = np.zeros(d)
     if "space origin" in fields:
         origin = np.array(_vector(path, "space origin", fields["space origin"], d))
     columns = np.column_stack([np.array(directions[k]) for k in in_space])
-    mm = scale.pop()
-    return placed(path, signs[:, None] * columns * mm, signs * origin * mm), mm
+    mm = scales.pop()
+    return geometry_of(path, signs[:, None] * columns * mm, signs * origin * mm), mm
 
 
-def _of_axes(path: Path, fields: Lines, in_space: Sequence[int]) -> tuple[float, npt.NDArray[np.float64]]:
-    """Return how many mm the units of axes have, and the steps along them, which are only said one by one."""
-    (count,) = integers(path, "dimension", fields["dimension"], 1)
+def _units(text: str) -> list[str]:
+    return re.findall(r'"[^"]*"|\S+', text)
+
+
+def _axis_steps(path: Path, fields: Lines, in_space: Sequence[int]) -> tuple[float, npt.NDArray[np.float64]]:
+    """Return the millimetres per unit and the spacing in mm, where each axis has a unit and a spacing of its own."""
+    count = integer(path, fields, "dimension")
     words = fields.get("spacings", " ".join("1" * count)).split()
-    units = re.findall(r'"[^"]*"|\S+', fields.get("units", " ".join(["mm"] * count)))
-    if len(words) != count or len(units) != count:
-        raise ModelFileError(f"{path} has not one spacing and one unit for each of its {count} axes; write it again")
+    units = _units(fields.get("units", " ".join(["mm"] * count)))
+    incomplete = not len(words) == len(units) == count
+    refuse_if(incomplete, f"{path} has not one spacing and one unit for each of its {count} axes; write it again")
     steps = floats(path, "spacings", " ".join(words[k] for k in in_space))
-    if min(steps) <= 0:
-        raise ModelFileError(f"{path} has spacings {' '.join(words)[:80]}, not all above 0; correct its header")
-    scales = [lengths_in_mm(path, units[k]) for k in in_space]
+    refuse_if(min(steps) <= 0, f"{path} has spacings {' '.join(words)[:80]}, not all above 0; correct its header")
+    scales = [mm_per_unit(path, units[k]) for k in in_space]
     return max(scales, key=lambda each: abs(math.log(each))), np.array(steps) * scales
 
 
 def _data(path: Path, fields: Lines, end: int, stored: int, encoding: Encoding) -> tuple[Path | None, int, int]:
-    """Return the file of the voxels, if it is another one, at which byte they begin, and what to skip decoded."""
+    """Return the file of the voxels, if it is another one, their first byte, and the bytes to skip after decoding."""
     data = None
     if "data file" in fields:
         if suffix(path) == ".nrrd":
             raise ModelFileError(
                 f"{path} takes its voxels from {fields['data file'][:80]!r}; an .nrrd holds them itself, save it again"
             )
-        data, end = beside(path, fields["data file"]), 0
-    (lines,) = integers(path, "line skip", fields.get("line skip", "0"), 1)
-    (skip,) = integers(path, "byte skip", fields.get("byte skip", "0"), 1)
+        data, end = voxel_file(path, fields["data file"]), 0
+    lines, skip = integer(path, fields, "line skip", "0"), integer(path, fields, "byte skip", "0")
     if not 0 <= lines <= 2**16 or skip < -1 or (skip and encoding == "text") or (skip == -1 and encoding != "raw"):
         raise ModelFileError(f"{path} has line skip {lines} and byte skip {skip}, which is not read; write it again")
     if skip == -1:
@@ -299,6 +284,6 @@ def _data(path: Path, fields: Lines, end: int, stored: int, encoding: Encoding) 
     with open(data or path, "rb") as file:
         file.seek(end)
         for _ in range(lines):
-            if not file.readline(2**20).endswith(b"\n"):
-                raise ModelFileError(f"{data or path} has no {lines} short lines to skip; write it again")
+            short = file.readline(2**20).endswith(b"\n")
+            refuse_if(not short, f"{data or path} has no {lines} short lines to skip; write it again")
         return data, file.tell(), skip
