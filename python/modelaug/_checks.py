@@ -38,8 +38,6 @@ def finite(
 
     Raises
     ------
-    TypeError
-        If `value` does not hold real numbers.
     ValueError
         If the number of axes is wrong, the array is empty, or an element is not finite.
     """

@@ -99,11 +99,6 @@ class LabelShapes(CohortSource):
         Non-negative integer.
     options
         How pairs are made; defaults if None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another kind, or the cohort has no labels.
     """
 
     def __init__(self, cohort: Cohort, *, seed: int = 0, options: LabelShapesOptions | None = None) -> None:
@@ -133,11 +128,6 @@ class LabelShapes(CohortSource):
 
         ``info`` holds ``subject``, ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, see `PairInfo`.
         Landmarks near the border may leave the frame.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `index` is not an integer from 0 to 2^64 - 1.
         """
         return super().draw(index)
 

@@ -147,11 +147,6 @@ class MovingShapes(BatchedSource):
         Non-negative integer.
     options
         What there is and how it moves; defaults if None. The attribute `options` has numbers in place of None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another kind.
     """
 
     def __init__(self, grid: Sequence[int], *, seed: int = 0, options: MovingShapesOptions | None = None) -> None:
@@ -183,11 +178,6 @@ class MovingShapes(BatchedSource):
 
         The weight is 1 where the partner is inside the moving image. ``info`` holds ``motions``, ``outside``
         and ``occluded``, see `PairInfo`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `index` is not an integer from 0 to 2^64 - 1.
         """
         return super().draw(index)
 

@@ -107,11 +107,6 @@ class RandomDeformations(CohortSource):
 
         ``info`` holds ``subject``, ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, see `PairInfo`.
         Landmarks near the border may leave the frame.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `index` is not an integer from 0 to 2^64 - 1.
         """
         return super().draw(index)
 

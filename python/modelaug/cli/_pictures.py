@@ -255,8 +255,6 @@ def labels_of(path: Path, picture: Picture) -> Labels:
     ------
     ModelFileError
         If the file cannot be read or holds no labels.
-    ValueError
-        If it has another size, or lies elsewhere in space.
     """
     return _on_grid(path, *read_labels(path), picture)
 
@@ -266,8 +264,6 @@ def mask_of(path: Path, picture: Picture) -> Image:
 
     Raises
     ------
-    ModelFileError
-        If the file cannot be read.
     ValueError
         If the mask has another size, lies elsewhere in space, or has values out of the range.
     """

@@ -276,13 +276,6 @@ def carry_out(
         How.
     threads
         Threads of the kernels; None means all cores.
-
-    Raises
-    ------
-    ModelFileError
-        If a file cannot be read.
-    TypeError, ValueError
-        If something does not fit.
     """
     pair = _pair(job, images, network)
     if (told := pair.unplaced()) is not None:

@@ -160,13 +160,7 @@ def _pair(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry
 
 
 def _fit(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry | None) -> tuple[_Field, Picture]:
-    """Return a displacement in voxels of an image, and the image with as many axes.
-
-    Raises
-    ------
-    ValueError
-        If they do not belong together.
-    """
+    """Return a displacement in voxels of an image, and the image with as many axes."""
     field, pair = _pair(field, path, array, geometry)
     if field.in_mm and (told := pair.unplaced()) is not None:
         err.print(told)

@@ -81,13 +81,7 @@ def _modes(model: AppearanceModel, part: Literal["shape", "texture"]) -> str:
 
 
 def parse_indices(text: str, n: int) -> list[int]:
-    """Return the numbers that a list such as ``0,2,5:9`` names, out of 0 to n - 1.
-
-    Raises
-    ------
-    ValueError
-        If it is no such list or names a number that is out of range.
-    """
+    """Return the numbers that a list such as ``0,2,5:9`` names, out of 0 to n - 1."""
     indices: list[int] = []
     for part in text.split(","):
         try:

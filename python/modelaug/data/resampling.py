@@ -47,11 +47,6 @@ def resize_image(image: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArray[np.fl
     Returns
     -------
     ndarray, (..., *grid), float32
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `grid` is no shape, or `image` has fewer axes or holds no finite numbers.
     """
     shape = _checks.grid_shape("grid", grid)
     pixels = _checks.finite("image", image, ndim=tuple(range(len(shape), len(shape) + 3)), dtype=np.float32)
@@ -75,11 +70,6 @@ def resize_field(displacement: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArra
     Returns
     -------
     ndarray, (d, *grid), float32
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has the wrong shape or holds values that are not finite.
     """
     field = check_field("displacement", displacement)
     shape = _checks.grid_shape("grid", grid, axes=len(field))
@@ -98,11 +88,6 @@ def resize_cohort(cohort: Cohort, grid: Sequence[int]) -> Cohort:
 
     Halfway between two, labels take in turn the one before and the one after, as in `resample`. Landmarks that come to
     lie beyond the centres of the outermost voxels, by less than half a voxel, are moved there.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `grid` is no shape of as many axes as the images have.
     """
     old, new = cohort.grid, _checks.grid_shape("grid", grid, axes=len(cohort.grid))
     if old == new:
@@ -135,11 +120,6 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
         In 2D or 3D.
     spacing
         Millimetres: a number for all axes, or one per axis.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the spacing is not positive.
     """
     old = scan.geometry.spacing
     new = _checks.spacing("spacing", spacing, len(old))

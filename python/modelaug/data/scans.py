@@ -41,11 +41,6 @@ class Scan:
     image : ndarray, (c, *grid), float32
     labels : ndarray, (*grid), integer, or None
     landmarks : ndarray, (m, d), float64, or None
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array has the wrong shape or values that are not finite.
     """
 
     name: str
@@ -121,8 +116,6 @@ def cohort_from_scans(scans: Sequence[Scan], *, objects: Sequence[LandmarkObject
     ------
     ValueError
         If they have too little in common; the message names the subject and what to do.
-    TypeError, ValueError
-        As `modelaug.Cohort`.
     """
     if not scans:
         raise ValueError("scans is empty; pass one per subject")

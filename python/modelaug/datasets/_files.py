@@ -105,13 +105,7 @@ def as_labels(values: npt.NDArray[Any], path: Path, image: Path, grid: tuple[int
 
 
 def prepare_slice(scan: Scan, index: int, options: PreparationOptions) -> Scan:
-    """Return a slice across a volume's first axis, then prepared by options that choose none themselves.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the options choose a slice, or do not suit the scan.
-    """
+    """Return a slice across a volume's first axis, then prepared by options that choose none themselves."""
     if (options.slice_axis, options.slice_at, options.slice_label) != (None, None, None):
         raise ValueError("options chooses a slice but so does slice; pass slice=None, or no slice in options")
     return prepare(scan, replace(options, slice_axis=0, slice_at=index))

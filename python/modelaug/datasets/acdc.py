@@ -70,8 +70,6 @@ def read(
     ------
     ModelFileError
         If a file is missing or broken, ``Info.cfg`` lacks the phase, or labels do not fit their image.
-    TypeError, ValueError
-        If a subject is not there, or the options do not suit.
     """
     _checks.choice("phase", phase, ("ed", "es"))
     chosen = (PREPARATION if slice is not None else PreparationOptions()) if options is None else options

@@ -120,8 +120,6 @@ def read(
     ------
     ModelFileError
         If a file is missing or broken, or labels do not fit their image.
-    TypeError, ValueError
-        If a subject is not there, or the options do not suit.
     """
     _checks.choice("space", space, tuple(_IMAGE))
     chosen = _preparation(space) if slice is not None and options is None else options

@@ -93,8 +93,6 @@ def read(
     ------
     ModelFileError
         If a file is missing or broken, a contour leaves its image, or a case has no contours of the phase.
-    TypeError, ValueError
-        If a subject is not there, or the options do not suit.
     """
     _checks.choice("phase", phase, ("ed", "es"))
     chosen = PREPARATION if options is None else _checks.options(options, PreparationOptions)

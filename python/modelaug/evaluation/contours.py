@@ -39,11 +39,6 @@ def contour_distance(
     float
         In mm; in voxels without `spacing`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a contour has the wrong shape or values that are not finite, or `spacing` does not fit.
-
     Examples
     --------
     >>> from modelaug.evaluation import contour_distance
@@ -84,11 +79,6 @@ def landmark_error(a: npt.ArrayLike, b: npt.ArrayLike, spacing: npt.ArrayLike | 
     -------
     float
         In mm; in voxels without `spacing`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the landmarks have different shapes or values that are not finite, or `spacing` does not fit.
 
     Examples
     --------

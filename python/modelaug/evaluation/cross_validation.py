@@ -128,11 +128,6 @@ def score_pairs(
         `score_registration` returns, and ``inverse_consistency`` in mm where the pair the other way round is one too.
     displacement : ndarray, (d, *grid), float32
         Zero where `register` gave None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an index is out of range or a displacement does not fit.
     """
     found: dict[tuple[int, int], tuple[Field, float]] = {}
     for i, j in pairs:

@@ -22,11 +22,6 @@ def folded_percentage(displacement: npt.ArrayLike, *, threads: int | None = None
         Displacement in voxels.
     threads
         Threads to use; None means all cores.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has the wrong shape or values that are not finite.
     """
     return 100 * float(np.mean(jacobian_determinant(displacement, threads=threads) <= 0))
 
@@ -43,11 +38,6 @@ def log_jacobian_sd(displacement: npt.ArrayLike, *, threads: int | None = None) 
         Displacement in voxels.
     threads
         Threads to use; None means all cores.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has the wrong shape or values that are not finite.
     """
     determinant = jacobian_determinant(displacement, threads=threads)
     positive = determinant[determinant > 0]

@@ -35,11 +35,6 @@ def jaccard(
         From 0 to 1: 0 for a structure that is absent from one of the maps, NaN for one absent from both, which means
         skip (``np.nanmean``).
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a map does not hold integers or the shapes differ.
-
     Examples
     --------
     >>> from modelaug.evaluation import jaccard
@@ -71,11 +66,6 @@ def dice(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | 
         From 0 to 1: 0 for a structure that is absent from one of the maps, NaN for one absent from both, which means
         skip (``np.nanmean``).
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a map does not hold integers or the shapes differ.
-
     Examples
     --------
     >>> from modelaug.evaluation import dice
@@ -106,11 +96,6 @@ def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20
     -------
     ndarray of integers, (k,)
         Ascending, without 0, the background.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the maps do not hold integers, or an option is out of range.
     """
     maps = _label_map("labels", labels, (3, 4))
     least = _checks.integer("voxels", voxels, minimum=1)

@@ -56,13 +56,7 @@ Inverse consistency needs both ways, see `score_pairs`; distances of surfaces ar
 
 
 def metric_info(name: str) -> Metric:
-    """Return what is known of a metric or a part of one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such metric.
-    """
+    """Return what is known of a metric or a part of one."""
     _checks.choice("metric", name.split("/")[0] if isinstance(name, str) else name, tuple(METRICS))
     return METRICS[name.split("/")[0]]
 
@@ -118,11 +112,6 @@ def score_registration(
             See `folded_percentage` and `log_jacobian_sd`.
 
         A metric that is not defined for the pair is left out: no labels, no contours, a field that folds everywhere.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an index is out of range or the displacement does not fit the cohort's grid.
     """
     _checks.instance("cohort", cohort, Cohort, large=True)
     fixed, moving = (

@@ -47,11 +47,6 @@ def summarize(values: npt.ArrayLike) -> dict[str, Any]:
     dict
         ``"n"`` (without NaN), ``"mean"``, ``"std"`` (divisor n - 1), ``"median"``, ``"min"``, ``"max"``; None where
         the sample is too small for it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `values` has several axes or holds an infinite value.
     """
     array = np.atleast_1d(np.asarray(values))
     if array.dtype.kind == "f" and array.ndim == 1:

@@ -72,11 +72,6 @@ def surface_distance(
         In mm; in voxels without `spacing`. Infinite for a structure that is absent from one of the maps, NaN for one
         absent from both, which means skip.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a map does not hold integers, the shapes differ, or `spacing` does not fit.
-
     Examples
     --------
     >>> from modelaug.evaluation import surface_distance
@@ -122,11 +117,6 @@ def hausdorff_distance(
     ndarray, (k,), float64
         In mm; in voxels without `spacing`. Infinite for a structure that is absent from one of the maps, NaN for one
         absent from both, which means skip.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a map does not hold integers, the shapes differ, `spacing` does not fit, or `percentile` is out of range.
 
     Examples
     --------

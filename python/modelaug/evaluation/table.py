@@ -57,8 +57,6 @@ def make_table(
 
     Raises
     ------
-    ModelFileError
-        If the file cannot be read.
     TypeError, ValueError
         If a record lacks a key, a pair occurs twice, methods have registered different pairs, or there is no such
         metric or method.

@@ -34,11 +34,6 @@ def explore(what: AppearanceModel | Cohort | ModelChoice, *, modes: int = 6) -> 
     Returns
     -------
     panel.viewable.Viewable
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `what` is nothing of this kind, or is not in the plane.
     """
     from modelaug.explorer.app import Explorer
 

@@ -21,11 +21,6 @@ class ModelChoice:
         Python that gives `what`, for the line that reproduces what is seen; by default ``"model"`` or ``"cohort"``.
     threads
         For fitting; None means all cores.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `what` is nothing of this kind, or is not in the plane.
     """
 
     def __init__(

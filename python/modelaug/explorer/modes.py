@@ -52,11 +52,6 @@ class ModePairs:
     options
         How pairs are made. With ``texture="shared"`` the fixed image has the moving one's texture. Residual
         deformations and acquisition, which are random, are left out.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another kind.
     """
 
     def __init__(self, model: AppearanceModel, *, options: PairOptions | None = None) -> None:
@@ -78,11 +73,6 @@ class ModePairs:
         -------
         Pair
             ``info`` is that of its `PairGeometry`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there are more numbers than modes, or one is not finite.
         """
         model = self.model
         chosen = _coefficients("shape", shape, model.shape)

@@ -75,13 +75,7 @@ class PairRenderer:
         self._source: PairSynthesizer | ModePairs | None = None
 
     def pair(self, state: ExplorerState) -> Pair:
-        """Return the pair of a state.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the state does not fit the model.
-        """
+        """Return the pair of a state."""
         key = (state.source, state.level, state.options, state.seed if state.source == "pairs" else None)
         if key != self._key or self._source is None:
             model = self._choice.model(state.level)

@@ -70,11 +70,6 @@ def write_flo(path: str | Path, displacement: npt.ArrayLike) -> None:
     displacement : array_like, (2, h, w)
         Displacement in pixels, components in array-axis order.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `displacement` has another shape or holds values that are not finite.
-
     Examples
     --------
     >>> import tempfile
@@ -163,11 +158,6 @@ def displacement_to_itk(
     Returns
     -------
     ndarray, (*grid, d), float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has the wrong shape or values that are not finite, or a geometry has another dimension.
     """
     field = check_field("displacement", displacement)
     fixed, target = _geometries(len(field), geometry, moving)
@@ -192,11 +182,6 @@ def displacement_from_itk(
     -------
     ndarray, (d, *grid), float32
         Displacement in voxels, components in array-axis order.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the vectors have the wrong shape or values that are not finite, or a geometry has another dimension.
     """
     array = _checks.finite("vectors", vectors, ndim=(3, 4), dtype=np.float64)
     d = array.ndim - 1
@@ -250,12 +235,6 @@ def write_field(
         Where the fixed image's voxels lie; by default 1 mm apart from the origin on. ``.flo`` does not keep it.
     moving
         Where the moving image's voxels lie; by default as the fixed image's. Only ITK's formats depend on it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `displacement` has the wrong shape or values that are not finite, `geometry` has another dimension, or the
-        format is not known.
     """
     field = check_field("displacement", displacement)
     fixed, target = _geometries(len(field), geometry, moving)
@@ -295,8 +274,6 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
     ModelFileError
         If the file is missing, truncated or holds no displacement field, or says that its vectors are something else
         than displacements from the fixed into the moving image. Of ``.flo``, if displacements are unknown.
-    ValueError
-        If the format is not known.
     """
     ending = suffix(path)
     if ending == ".flo":

@@ -48,8 +48,6 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
     ------
     ModelFileError
         If the file is missing, cannot be read, or holds no finite real numbers.
-    ValueError
-        If the format is not known.
     """
     array, geometry = read_in_space(path)
     if geometry is not None and len(geometry.spacing) == 3 and array.shape[-3] == 1 and _may_be_dicom(path):
@@ -97,8 +95,6 @@ def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometr
     ------
     ModelFileError
         If the file is missing, cannot be read, or holds other values than integers.
-    ValueError
-        If the format is not known.
     """
     if suffix(path) in JPEG_SUFFIXES:
         raise ValueError(f"{path} is to hold labels, but JPEG changes values; save them as .png or .nii.gz")

@@ -148,11 +148,6 @@ def write_landmarks(
         The landmarks' names; their numbers from 0 on by default. ``.pts`` and ``.npy`` do not keep them.
     geometry
         Where the voxels of the image lie; needed for positions in mm. Those of a plane get a third coordinate 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit, or the format is not known.
     """
     array = _checks.finite("points", points, ndim=2, dtype=np.float64)
     if array.shape[1] not in (2, 3):

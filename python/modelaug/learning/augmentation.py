@@ -38,11 +38,6 @@ class AffineRanges(Checked):
         In degrees; in space about a random axis, with voxels taken for cubes.
     zoom
         Natural logarithm of the magnification.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value has the wrong type or is out of range.
     """
 
     translation: Share = 0.0
@@ -86,11 +81,6 @@ class AugmentOptions(Checked):
         Largest standard deviation of white noise, as a share of the range, each image's drawn uniformly from 0 on.
     seed
         Of all these numbers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value has the wrong type or is out of range.
     """
 
     common: AffineRanges = AffineRanges(translation=0.05, rotation=10.0, zoom=0.1)
@@ -126,11 +116,6 @@ def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: Sequence[in
     tuple of ndarray, (b, d, d + 1), float64
         Pull maps of the first and of the second images, as of `transform_pairs`: ``g2 = g1 r`` with the relative
         movement r, whose voxels are those that the network sees.
-
-    Raises
-    ------
-    ValueError
-        If there are other flips than axes.
     """
     d = len(grid)
     flips = np.atleast_1d(np.asarray(options.flips))
@@ -305,11 +290,6 @@ def vary_intensity(
     Returns
     -------
     tuple of Tensor, (b, c, *grid)
-
-    Raises
-    ------
-    ValueError
-        If there are not as many indices as pairs.
     """
     if not len(image1) == len(image2) == len(indices):
         raise ValueError(

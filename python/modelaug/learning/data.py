@@ -47,11 +47,6 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         Pairs per epoch.
     epoch
         The epoch to begin with, see `set_epoch`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `source` has no ``draw`` or a number is out of range.
     """
 
     def __init__(self, source: PairSource, length: int, *, epoch: int = 0) -> None:
@@ -119,11 +114,6 @@ class PairStream:
     ------
     dict of Tensor
         As of `PairDataset`, with a leading batch axis. An exception of the source is raised by the iterator.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `source` has no ``draw`` or a number is out of range.
     """
 
     def __init__(

@@ -100,11 +100,6 @@ def multiscale_epe(
     Returns
     -------
     Tensor, scalar float32
-
-    Raises
-    ------
-    ValueError
-        If shapes or the number of scale weights do not fit.
     """
     found = [from_flownet(each.float()) for each in outputs]
     scales = _SCALES[: len(found)]
@@ -132,11 +127,6 @@ class FlowNetS(RegistrationNetwork):
         the flow never has any.
     seed
         Seed of the initial weights, see `initialize`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has the wrong type or lies outside its range.
 
     Examples
     --------

@@ -64,11 +64,6 @@ def multiscale_error(
     Returns
     -------
     Tensor, scalar float32
-
-    Raises
-    ------
-    ValueError
-        If shapes or numbers do not fit.
     """
     if not len(scale_weights) == len(displacements) == len(scales):
         raise ValueError(
@@ -132,11 +127,6 @@ def end_point_error(estimate: Tensor, flow: Tensor, weight: Tensor | None = None
     -------
     Tensor, scalar
         0 if the weight is 0 everywhere.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
     """
     _check_flow(flow, weight)
     if estimate.shape != flow.shape:

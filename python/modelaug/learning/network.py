@@ -116,11 +116,6 @@ class RegistrationNetwork(nn.Module, ABC):
             Channels of each image.
         width
             Factor on the number of channels of the hidden layers; None means what is recommended.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there is no such network.
         """
 
     @property
@@ -297,11 +292,6 @@ def network_input(
     Returns
     -------
     tuple of Tensor, (b, image_channels, *grid), float32
-
-    Raises
-    ------
-    ValueError
-        If the shapes, the axes or the number of channels do not fit.
     """
     d, channels = network.ndim, network.image_channels
     if fixed.ndim != d + 2 or fixed.shape != moving.shape:

@@ -31,11 +31,6 @@ class LossOptions(Checked):
         Weight of the Dice overlap of the labels that the pairs carry, see `soft_dice`.
     folds
         Weight of `fold_penalty` of the displacement at full resolution.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value has the wrong type or is out of range.
     """
 
     scale_weights: tuple[NonNegative, ...] | None = None
@@ -67,11 +62,6 @@ class RealOptions(Checked):
         unit is that of the end-point error in voxels.
     residual
         How each image, its labels with it, is deformed at random before it is seen; None: not at all.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value has the wrong type or is out of range.
     """
 
     pairs: Count = 4
@@ -129,11 +119,6 @@ class TrainOptions(Checked):
         case.
     keep
         Which weights to keep: ``"best"`` by validation, or ``"last"``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value has the wrong type or is out of range.
     """
 
     steps: Count
@@ -202,11 +187,6 @@ def recommended_options(steps: int, **changes: Any) -> TrainOptions:
     Returns
     -------
     TrainOptions
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `TrainOptions`.
     """
     _checks.integer("steps", steps, minimum=1)
     recipe: dict[str, Any] = {

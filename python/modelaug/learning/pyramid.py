@@ -72,11 +72,6 @@ class PyramidNetwork(RegistrationNetwork):
     seed
         Of the initial weights.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has the wrong type or lies outside its range.
-
     Examples
     --------
     >>> import torch

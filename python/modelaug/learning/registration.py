@@ -207,11 +207,6 @@ def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -
     -------
     Tensor, (b, d, *grid), float32
         Pull displacement in voxels on the fixed grid, components in array-axis order, on the network's device.
-
-    Raises
-    ------
-    ValueError
-        If the shapes or the number of channels do not fit, or an image holds values that are not finite.
     """
     for name, each in (("fixed", fixed), ("moving", moving)):
         if not torch.isfinite(each).all():

@@ -38,8 +38,6 @@ def shipped_network(ndim: int = 2, *, image_channels: int = 1) -> RegistrationNe
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
     ModelFileError
         If the installation lacks the weights.
     """

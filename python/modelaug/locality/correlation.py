@@ -52,11 +52,6 @@ def nearest_correlation(
         Relative change of either projection, and relative distance of the two, at which to stop.
     max_iterations
         When to stop at the latest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the matrix is not symmetric and finite, or an option is not positive.
     """
     y = _checks.finite("matrix", matrix, ndim=2, dtype=np.float64)
     if y.shape[0] != y.shape[1] or np.abs(y - y.T).max() > 1e-9 * np.abs(y).max():

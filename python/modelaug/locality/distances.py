@@ -242,11 +242,6 @@ def thresholds(distances: npt.ArrayLike, levels: int) -> Array:
     -------
     ndarray, (levels,), float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `distances` is no matrix of distances, or all of them are 0.
-
     Examples
     --------
     >>> from modelaug.locality import euclidean_distances, thresholds

@@ -168,11 +168,6 @@ def localized_eigenimages(
     report : EigenimageReport
         What each level covers, and how exactly.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is unfit.
-
     Notes
     -----
     Eigenvalues sum up to the trace, so the covered fraction is known without the rest of the spectrum. With ``"hard"``

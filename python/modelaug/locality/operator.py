@@ -158,13 +158,7 @@ def images_on_grid(samples: npt.ArrayLike, grid: tuple[int, ...], dtype: npt.DTy
 
 
 def mask_on_grid(mask: npt.ArrayLike | None, grid: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return a mask as booleans (*grid), all True if it is None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it has another shape or keeps no pixel.
-    """
+    """Return a mask as booleans (*grid), all True if it is None."""
     if mask is None:
         return np.ones(grid, dtype=bool)
     kept: npt.NDArray[np.bool_] = _checks.finite("mask", mask, ndim=len(grid), dtype=np.float64) != 0

@@ -45,11 +45,6 @@ def taper_weights(distances: npt.ArrayLike, threshold: float, taper: Taper) -> n
     -------
     ndarray, float64
         Weights between 0 and 1 of the shape of `distances`; 1 at distance 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the threshold is not positive or the taper is not one of those named.
     """
     _checks.choice("taper", taper, TAPERS)
     t = _checks.number("threshold", threshold, above=0.0)

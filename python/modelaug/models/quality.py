@@ -42,11 +42,6 @@ def generalization(model: GaussianModel, shapes: npt.ArrayLike, *, limit: float 
     float
         Mean over the n vectors, in their unit.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the vectors do not fit the model or hold values that are not finite, or `limit` is not positive.
-
     Examples
     --------
     >>> from modelaug import phantoms, procrustes, quality
@@ -92,11 +87,6 @@ def specificity(
     -------
     float
         Mean over the draws, in the unit of the vectors.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the vectors do not fit the model or hold values that are not finite, or `draws` or `limit` is not positive.
 
     Examples
     --------

@@ -40,11 +40,6 @@ def checkerboard(fixed: npt.ArrayLike, moving: npt.ArrayLike, *, tiles: int = 8)
     -------
     ndarray, (h, w), float32
         Between 0 and 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the images have other shapes or values that are not finite, or `tiles` is not positive.
     """
     first, second = (scaled_channel(image) for image in _two_images(fixed, moving))
     side = max(1, round(max(first.shape) / _checks.integer("tiles", tiles, minimum=1)))
@@ -96,11 +91,6 @@ def plot_image_difference(
     Returns
     -------
     Axes
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the images have other shapes or values that are not finite, or `limit` is not positive.
     """
     first, second = _two_images(fixed, moving)
     scale = difference_limit(first, second) if limit is None else _checks.number("limit", limit, above=0.0)

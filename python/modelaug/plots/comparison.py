@@ -172,8 +172,6 @@ def plot_curves(curves: Mapping[str, Mapping[int, str | Path]], *, column: str =
 
     Raises
     ------
-    ModelFileError
-        If a file cannot be read.
     ValueError
         If no file has the column.
     """

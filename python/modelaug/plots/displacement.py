@@ -26,11 +26,6 @@ def plot_displacement(displacement: npt.ArrayLike) -> Figure:
     Returns
     -------
     Figure
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has another shape or values that are not finite.
     """
     field = _checks.finite("displacement", displacement, ndim=3, dtype=np.float32)
     limit = jacobian_limit(field)

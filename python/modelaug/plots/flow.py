@@ -59,11 +59,6 @@ def flow_to_rgb(flow: npt.ArrayLike, max_radius: float | None = None) -> npt.NDA
     -------
     ndarray, (h, w, 3), uint8
         Black where the displacement is unknown.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `flow` has another shape or `max_radius` is not positive.
     """
     field = _plane_field("flow", flow, finite=False)
     known = np.isfinite(field[0]) & np.isfinite(field[1])

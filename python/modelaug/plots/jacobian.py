@@ -70,11 +70,6 @@ def jacobian_to_rgb(displacement: npt.ArrayLike, limit: float | None = None) -> 
     Returns
     -------
     ndarray, (h, w, 3), uint8
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has another shape or values that are not finite, or `limit` is not positive.
     """
     determinant = _determinant(displacement)
     scale = determinant_limit(determinant) if limit is None else _checks.number("limit", limit, above=0.0)

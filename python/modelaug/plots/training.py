@@ -55,8 +55,6 @@ def plot_losses(metrics: str | Path | Mapping[str, npt.ArrayLike], *, baseline: 
 
     Raises
     ------
-    ModelFileError
-        If the file cannot be read.
     ValueError
         If the columns have different lengths or ``step`` or ``loss`` is missing.
     """

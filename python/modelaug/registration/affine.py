@@ -105,11 +105,6 @@ def register_affine(
         Pull displacement in voxels: voxel i of the fixed image corresponds to voxel i + u(i) of the moving one, also
         where grids differ, so that `modelaug.warp` shows the moving image on the fixed grid.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As of `estimate_affine`.
-
     Examples
     --------
     >>> import numpy as np

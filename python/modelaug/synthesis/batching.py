@@ -40,13 +40,7 @@ class BatchedSource(ABC):
         return None if origin is None else tuple(float(each) for each in origin.spacing)
 
     def draw(self, index: int) -> Pair:
-        """Return pair `index`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `index` is not an integer from 0 to 2^64 - 1.
-        """
+        """Return pair `index`."""
         pair = self._empty(())
         return replace(pair, info=self._fill(index, pair))
 
@@ -61,11 +55,6 @@ class BatchedSource(ABC):
             Pairs to draw at the same time; None means as many as there are cores.
         out
             Stacked pairs whose arrays are filled, for example page-locked memory; as of `empty`. New arrays by default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an index is not an integer from 0 to 2^64 - 1, there is none, or the arrays of `out` are of another kind.
         """
         if not hasattr(indices, "__len__") or not hasattr(indices, "__getitem__"):
             raise TypeError(f"indices is {indices!r}; pass a sequence of integers")

@@ -45,11 +45,6 @@ class PairSynthesizer(BatchedSource):
     options
         How pairs are drawn; defaults if None.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another kind, or the options do not fit the model.
-
     Examples
     --------
     >>> import numpy as np
@@ -92,11 +87,6 @@ class PairSynthesizer(BatchedSource):
         """Return pair `index`.
 
         ``info`` is that of its `PairGeometry` and ``shared``, see `PairInfo`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `index` is not an integer from 0 to 2^64 - 1.
         """
         return super().draw(index)
 

@@ -41,11 +41,6 @@ def compose(u: npt.ArrayLike, v: npt.ArrayLike, *, threads: int | None = None) -
     -------
     ndarray, (d, *grid), float32
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a field has the wrong shape or values that are not finite.
-
     Examples
     --------
     >>> import numpy as np
@@ -115,11 +110,6 @@ def invert(
     residual : ndarray, (*grid), float32
         Only with `return_residual`: the length of v(x) + u(x + v(x)) in voxels.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has the wrong shape or values that are not finite, or an option is out of range.
-
     Examples
     --------
     >>> import numpy as np
@@ -154,11 +144,6 @@ def jacobian_determinant(u: npt.ArrayLike, *, threads: int | None = None) -> npt
     Returns
     -------
     ndarray, (*grid), float32
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the field has the wrong shape or values that are not finite.
 
     Examples
     --------

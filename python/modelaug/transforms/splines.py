@@ -125,12 +125,6 @@ def fit_bspline(
     BSpline
         The same bits for any order of the sites.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an array has the wrong shape, a value is not finite, a site lies outside the domain, or an option is out of
-        range.
-
     Examples
     --------
     >>> import numpy as np

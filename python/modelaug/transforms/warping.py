@@ -52,11 +52,6 @@ def warp(
     ndarray, (*out_grid), (c, *out_grid) or (b, c, *out_grid)
         float32 with order 1 and 3.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an array has the wrong shape or values that are not finite, or an option is not one of those named.
-
     Examples
     --------
     >>> import numpy as np
@@ -168,11 +163,6 @@ def warp_points(points: npt.ArrayLike, displacement: npt.ArrayLike) -> npt.NDArr
     Returns
     -------
     ndarray, (m, d), float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array has the wrong shape or values that are not finite.
 
     Examples
     --------

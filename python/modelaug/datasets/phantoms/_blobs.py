@@ -167,11 +167,6 @@ def blobs3d(n: int, *, shape: Sequence[int] = (64, 64, 64), seed: int = 0) -> Co
         Images (n, 1, *shape) float32 within [0, 255]; 180 landmarks, 60 on each surface (organ, cavity, neighbour;
         points) where rays in fixed directions of the subject's coordinates leave it. Labels (n, *shape) uint8: 1 organ,
         2 cavity, 3 neighbour.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` or `seed` is no suitable integer, or `shape` is not three integers of at least 24.
     """
     frame = Frame(checked_shape(shape, 3, 24), EXTENT)
     return draw_cohort(n, seed, frame, [(name, COUNT, "points") for name in NAMES], _draw)

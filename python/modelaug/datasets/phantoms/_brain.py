@@ -223,11 +223,6 @@ def brain(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
         structures (40, points). Labels (n, *shape) uint8: 1 brain, 2 and 3 left and right frontal horn of the lateral
         ventricle, 4 and 5 caudate, 6 and 7 thalamus, 8 and 9 putamen, 10 and 11 occipital horn; left and right as in
         the image.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` or `seed` is no suitable integer, or `shape` is not two integers of at least 48.
     """
     frame, inner = Frame(checked_shape(shape, 2, 48), EXTENT), 2 * len(STRUCTURES) * POLES
     return draw_cohort(n, seed, frame, [("outline", 4 * OUTLINE, "closed"), ("inner", inner, "points")], _draw)

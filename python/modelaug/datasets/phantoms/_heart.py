@@ -34,11 +34,6 @@ def heart(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort
         myocardium, 3 its cavity. Contours do not cross: a wall of 2 to 3.2 mm, without a label, lies between the right
         ventricle and the epicardium of the left.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` or `seed` is no suitable integer, or `shape` is not two integers of at least 48.
-
     Examples
     --------
     >>> from modelaug import phantoms

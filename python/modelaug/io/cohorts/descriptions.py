@@ -50,11 +50,6 @@ class CohortDescription:
         What is done to each image.
     history
         A JSON file with what had been done to each subject's image before it was written.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value does not fit.
     """
 
     folder: Path

@@ -19,13 +19,7 @@ _VERSION: Final = 1
 
 
 def file_digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal.
-
-    Raises
-    ------
-    ModelFileError
-        If the file cannot be read.
-    """
+    """Return the SHA-256 of a file in hexadecimal."""
     with reading(path, "a file", "check the path"), open(path, "rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):

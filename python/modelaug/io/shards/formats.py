@@ -52,13 +52,7 @@ def shard_stem(number: int) -> str:
 
 
 def file_format(name: str, intensities: tuple[float, float] | None = None) -> FileFormat:
-    """Return a format by its name; the range of intensities is that of `ChairsFormat`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such format, or it lacks the range, or has no use for it.
-    """
+    """Return a format by its name; the range of intensities is that of `ChairsFormat`."""
     _checks.choice("format", name, FORMATS)
     if name == "chairs":
         if intensities is None:

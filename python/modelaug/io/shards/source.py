@@ -68,8 +68,6 @@ class ShardedPairs:
 
         Raises
         ------
-        TypeError, ValueError
-            If there is no such index.
         ModelFileError
             If the pair's file is damaged.
         """
