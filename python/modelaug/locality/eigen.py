@@ -7,7 +7,7 @@ SIAM Journal on Matrix Analysis and Applications 22(2), 2000).
 
 scipy.sparse.linalg has no search that stops at a fraction of the trace. Its eigsh, asked for twice as many eigenpairs
 until they suffice, takes 1.2 to 4.2 times as long at the sizes of the guides; told their number, 0.9 to 1.7 times, and
-3.6 times for the 1000 modes that are the default; its lobpcg, told their number, 1.4 to 3.0 times
+3.6 times for the 1000 modes that are the default; its lobpcg, told their number, 1.4 to 2.5 times
 (`python bench/eigenpairs.py`, one thread).
 """
 

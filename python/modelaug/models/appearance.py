@@ -354,6 +354,8 @@ class AppearanceModel:
         self._check_frame()
         if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
             raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
+        if self.labels is not None:
+            _checks.label_range("labels", self.labels)
         if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
             raise ValueError(f"intensities is {self.intensities.tolist()}")
 
@@ -393,6 +395,8 @@ class AppearanceModel:
             raise ValueError(f"crossings has shape {self.crossings.shape}, not one entry per pair of contours")
         if (self.crossings < count_crossings(self.reference, self.objects)).any():
             raise ValueError(f"crossings is {self.crossings.tolist()}, fewer than the mean shape has")
+        if (self.crossings > m * m).any():
+            raise ValueError(f"crossings is {self.crossings.tolist()}, more than {m} segments can have")
 
 
 def shape_model(
