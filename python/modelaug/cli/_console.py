@@ -175,6 +175,11 @@ def print_table(rows: Mapping[str, Any] | Sequence[Sequence[str]], *, title: str
     out.print(table)
 
 
+def grid_text(grid: Sequence[int]) -> str:
+    """Return the shape of a grid in words: 256 x 256."""
+    return " x ".join(map(str, grid))
+
+
 def output_file(path: Path, *suffixes: str) -> Path:
     """Return the path of a result, or raise ValueError if it ends in none of the suffixes; before any work is done."""
     if not path.name.lower().endswith(suffixes):

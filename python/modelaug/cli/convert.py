@@ -11,7 +11,7 @@ import numpy.typing as npt
 import typer
 
 from modelaug import Cohort, io
-from modelaug.cli._console import out
+from modelaug.cli._console import grid_text, out
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.cohorts.folders import write_cohort_folder
 from modelaug.io.files.arrays import open_archive
@@ -135,7 +135,7 @@ def _convert_landmarks(source: Path, target: Path, place: _Place | None) -> None
         if place.across is None or points.shape[1] != 2:
             raise ValueError(
                 f"{source} has landmarks with {points.shape[1]} coordinates but {place.path} has "
-                f"{_product(place.grid)} voxels; pass the image that they are in"
+                f"{grid_text(place.grid)} voxels; pass the image that they are in"
             )
         points = np.insert(points, place.across, 0.0, axis=1)
     elif place is not None and suffix(target) == ".pts" and place.across is not None and points.shape[1] == 3:
@@ -160,15 +160,11 @@ def _convert_field(source: Path, target: Path, fixed: _Place | None, moving: _Pl
         displacement, geometry, moving = _within_plane(source, displacement), None, None
     if in_mm and moving is not None and len(moving.grid) != len(displacement):
         raise ValueError(
-            f"{moving.path} has {_product(moving.grid)} voxels but the field of {source} {len(displacement)} "
+            f"{moving.path} has {grid_text(moving.grid)} voxels but the field of {source} {len(displacement)} "
             "components; pass the moving image that belongs to it"
         )
     io.write_field(target, displacement, geometry=geometry, moving=None if moving is None else moving.geometry)
-    out.print(f"{target}: displacement of {_product(displacement.shape[1:])} voxels")
-
-
-def _product(grid: tuple[int, ...]) -> str:
-    return " x ".join(map(str, grid))
+    out.print(f"{target}: displacement of {grid_text(displacement.shape[1:])} voxels")
 
 
 def _on_image(source: Path, field: Field, fixed: _Place, *, in_volume: bool) -> tuple[Field, Geometry]:
@@ -181,7 +177,7 @@ def _on_image(source: Path, field: Field, fixed: _Place, *, in_volume: bool) -> 
         return field, fixed.geometry
     if across is None or tuple(np.delete(fixed.grid, across)) != grid:
         raise ValueError(
-            f"{fixed.path} has {_product(fixed.grid)} voxels but the field of {source} {_product(grid)}; pass the "
+            f"{fixed.path} has {grid_text(fixed.grid)} voxels but the field of {source} {grid_text(grid)}; pass the "
             "fixed image that it was made for"
         )
     if across == 0 and not in_volume:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from modelaug import AppearanceModel, Cohort, ShapeOptions, TextureOptions
-from modelaug.cli._console import ThreadsOption, err, output_file, print_table, progress
+from modelaug.cli._console import ThreadsOption, err, grid_text, output_file, print_table, progress
 from modelaug.cli._options import words
 
 __all__ = ["fit"]
@@ -64,7 +64,7 @@ def fit(
     print_table(
         {
             "subjects": len(chosen),
-            "grid": " x ".join(map(str, chosen.grid)),
+            "grid": grid_text(chosen.grid),
             "landmarks": fitted.reference.shape[0],
             "objects": ", ".join(each.name for each in chosen.objects),
             "shape modes": _modes(fitted, "shape"),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from modelaug import AppearanceModel, PairSynthesizer
-from modelaug.cli._console import SeedOption, ThreadsOption, out, progress
+from modelaug.cli._console import SeedOption, ThreadsOption, grid_text, out, progress
 from modelaug.cli._options import PairSettings, parse_pair_options
 from modelaug.io.shards.manifests import read_manifest
 from modelaug.io.shards.writing import describe_synthesizer, write_shards
@@ -68,7 +68,7 @@ def sample(
             manifest = write_shards_remotely(scheduler, synthesizer, model, count, folder, **arguments, progress=report)
     written = sum(each["count"] for each in read_manifest(manifest)["shards"])
     which = "" if part == (1, 1) else f", part {shard} of {count},"
-    grid = " x ".join(map(str, synthesizer.model.grid))
+    grid = grid_text(synthesizer.model.grid)
     out.print(f"{written} pairs of {grid}{which} are in {folder}/, {time.perf_counter() - started:.1f} s")
     if figure is not None:
         from modelaug import plots

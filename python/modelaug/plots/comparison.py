@@ -13,10 +13,10 @@ from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from modelaug.evaluation import metric_info
-from modelaug.plots.figures import literal, plain_axes, wrapped
+from modelaug.plots.figures import literal, log_axes, plain_axes, wrapped
 from modelaug.plots.training import read_metrics
 
 __all__ = ["metric_title", "plot_curves", "plot_differences", "plot_scores", "write_value"]
@@ -195,10 +195,7 @@ def plot_curves(curves: Mapping[str, Mapping[int, str | Path]], *, column: str =
         ax.tick_params(labelbottom=True)  # also where no panel is below and the last row is not full
     every = [values for folds in lines.values() for _, values, _ in folds.values()]
     if column == "loss" and all((values > 0).all() for values in every):
-        grid[0, 0].set_yscale("log")
-        grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        grid[0, 0].yaxis.set_major_formatter("{x:g}")
-        grid[0, 0].yaxis.set_minor_formatter(NullFormatter())
+        log_axes(grid[0, 0])
     elif all((values >= 0).all() for values in every):
         grid[0, 0].set_ylim(bottom=0)
     figure.supxlabel("step", fontsize=9)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from modelaug.io.files.reading import ModelFileError, read_text, refusing
-from modelaug.plots.figures import plain_axes
+from modelaug.plots.figures import log_axes, plain_axes
 
 __all__ = ["plot_losses", "read_metrics"]
 
@@ -63,10 +63,8 @@ def plot_losses(metrics: str | Path | Mapping[str, npt.ArrayLike], *, baseline: 
     left, right = figure.subplots(1, 2)
     step = columns["step"]
     _curve(left, step, columns["loss"], "training", "#3465a4", marker=None)
-    left.set(xlabel="step", ylabel="multi-scale loss", yscale="log")
-    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter(NullFormatter())
+    left.set(xlabel="step", ylabel="multi-scale loss")
+    log_axes(left)
     for name, label, color, marker in (
         ("epe", "training (finest scale)", "#3465a4", None),
         ("validation_epe", "held-out pairs", "#d1495b", "o"),

@@ -317,8 +317,8 @@ def _plane(path: Path, header: Any, frame: int, name: str, values: dict[str, Any
 
 
 def _numbers(path: Path, values: Mapping[str, Any], keyword: str, count: int) -> _Vector | None:
-    given = values.get(keyword)
-    if given is None:
+    given: Any = values.get(keyword)
+    if _absent(given):
         return None
     try:
         array = np.array([float(each) for each in ([given] if count == 1 else given)])
@@ -333,16 +333,6 @@ def _numbers(path: Path, values: Mapping[str, Any], keyword: str, count: int) ->
 
 def _number(path: Path, values: Mapping[str, Any], keyword: str) -> float | None:
     found = _numbers(path, values, keyword, 1)
-    return None if found is None else float(found[0])
-
-
-def _root_numbers(path: Path, header: Any, keyword: str, count: int) -> _Vector | None:
-    value = header.get(keyword)
-    return None if _absent(value) else _numbers(path, {keyword: value}, keyword, count)
-
-
-def _root_number(path: Path, header: Any, keyword: str) -> float | None:
-    found = _root_numbers(path, header, keyword, 1)
     return None if found is None else float(found[0])
 
 
@@ -388,7 +378,7 @@ def _rescaling(path: Path, header: Any, values: Mapping[str, Any]) -> tuple[floa
     if slope is None and "DoseGridScaling" in values:
         slope = _number(path, values, "DoseGridScaling")
     elif slope is None and header.get("SegmentationType") == "FRACTIONAL":
-        slope = 1 / (_root_number(path, header, "MaximumFractionalValue") or math.inf)
+        slope = 1 / (_number(path, header, "MaximumFractionalValue") or math.inf)
     elif slope is None and "RealWorldValueMappingSequence" in values:
         slope, intercept = _real_world(path, list(values["RealWorldValueMappingSequence"]))
     if slope == 0:
@@ -399,7 +389,7 @@ def _rescaling(path: Path, header: Any, values: Mapping[str, Any]) -> tuple[floa
 def _real_world(path: Path, items: list[Any]) -> tuple[float, float]:
     found = set()
     for item in items:
-        found.add(tuple(_root_number(path, item, f"RealWorldValue{each}") for each in ("Slope", "Intercept")))
+        found.add(tuple(_number(path, item, f"RealWorldValue{each}") for each in ("Slope", "Intercept")))
     slope, intercept = found.pop() if len(found) == 1 else (None, None)
     if slope is None or intercept is None:
         raise ModelFileError(f"{path} has a RealWorldValueMappingSequence without one line; save it with real values")
@@ -421,8 +411,8 @@ def _stacked(path: Path, header: Any, count: int, name: str) -> list[Plane]:
     if plane.position is None or plane.axes is None:
         raise ModelFileError(f"{path} has {count} frames but does not say where they lie; save them as .nii.gz")
     normal = np.cross(*plane.axes)
-    offsets = _root_numbers(path, header, "GridFrameOffsetVector", count)
-    numbers = _root_numbers(path, header, "SliceVector", count)
+    offsets = _numbers(path, header, "GridFrameOffsetVector", count)
+    numbers = _numbers(path, header, "SliceVector", count)
     between = _number(path, values, "SpacingBetweenSlices")
     if offsets is not None and offsets[0] != 0:  # z itself, of axial planes
         if abs(normal[2]) < 1 - _ORTHONORMAL or abs(offsets[0] - plane.position[2]) > 1e-3:

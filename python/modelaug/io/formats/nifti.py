@@ -14,7 +14,7 @@ import scipy  # whose submodules are imported when they are used: spatial takes 
 
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.files.paths import suffix
-from modelaug.io.files.reading import ModelFileError, reading, refuse_if
+from modelaug.io.files.reading import reading, refuse_if
 from modelaug.io.formats.headers import (
     Header,
     ValueKind,
@@ -294,10 +294,6 @@ def _affine(path: Path, raw: Any, forms: dict[str, Affine], grid: tuple[int, ...
         contradict = mirrored or (apart > _SAME and int(raw["qform_code"]) == int(raw["sform_code"]))
         how = "mirrored against each other" if mirrored else f"up to {apart:.3g} voxels apart"
         refuse_if(contradict, f"{path} says twice where it lies: its qform and sform are {how}; remove the wrong one")
-    if not square:
-        raise ModelFileError(
-            f"{path} has axes that are not perpendicular to each other; resample it to a grid that is not sheared"
-        )
     return steps, origin
 
 
