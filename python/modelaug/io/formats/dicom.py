@@ -1,4 +1,4 @@
-"""Images in DICOM: a file, or a folder with one series. What headers declare is honoured, or refused."""
+"""Images in DICOM: a file, or a folder with one series. Whatever headers declare is honoured or refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry
-from modelaug.io.files.reading import ModelFileError, reading
+from modelaug.io.files.reading import ModelFileError, reading, refuse_if
 from modelaug.io.formats.dicom_pixels import is_lossy, stored_pixels
 from modelaug.io.formats.dicom_planes import Plane, detector_spacing, is_dicom, planes_of, read_dicom_header
 from modelaug.io.formats.dicom_stacks import stacked
@@ -19,13 +19,13 @@ from modelaug.io.formats.dicom_stacks import stacked
 DICOM_SUFFIX: Final = ".dcm"
 
 _DIRECTORY: Final = "DICOMDIR"
-_EXACT: Final = 2**24  # integers up to which single precision has
+_EXACT: Final = 2**24  # up to which single precision holds all integers
 
 
 def dicom_files(folder: str | Path) -> list[Path]:
     """Return the files of a folder that are DICOM by their ending or their first bytes, in the order of their names.
 
-    Hidden ones, folders and ``DICOMDIR``, the table of contents of a disc, are left out.
+    Hidden files, folders and ``DICOMDIR``, the table of contents of a disc, are left out.
     """
     return [path for path in _files(folder) if path.suffix.lower() == DICOM_SUFFIX or is_dicom(path)]
 
@@ -38,29 +38,29 @@ def _files(folder: str | Path) -> list[Path]:
 
 
 def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
-    """Read a file, or the one series of DICOM that a folder holds.
+    """Read an image in DICOM: a file, or a folder with one series.
 
     Parameters
     ----------
     path
         A file of a plane or of several frames, or a folder with one series.
     labels
-        Whether values are labels, not intensities: those of palettes are the numbers of their colours, and what is in
-        colour, or has gone through a compression that changes values, is refused.
+        Whether values are labels, not intensities: those of palettes are the numbers of their colours; images in
+        colour, or with a compression that changes values, are refused.
 
     Returns
     -------
     voxels : ndarray, (plane, row, column) or, in colour, (3, plane, row, column)
-        What is stored, times slope plus intercept of its own plane; inverted display (MONOCHROME1) and padding change
-        nothing. A file without slope and intercept keeps its type; other values and those of folders are floating
-        point, float32 where that holds them exactly. Colour whose channels are all equal is grey.
+        Stored values times slope plus intercept, both of their own plane; inverted display (MONOCHROME1) and padding
+        change nothing. A file without slope and intercept keeps its type; other values and those of folders are
+        floating point, float32 where that holds them exactly. Colour whose channels are all equal is grey.
     geometry : Geometry
-        Where the voxels lie, in three dimensions, by the positions that the planes' headers give.
+        In three dimensions, by the positions in the planes' headers.
 
     Warns
     -----
     UserWarning
-        If a single plane does not say how large its pixels are in the patient.
+        If a single plane has no pixel spacing in the patient.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[A
     place = Path(path)
     folder = place.is_dir()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, of what the standard does not allow; what is used is checked here
-        planes = _of_folder(place, labels) if folder else _of_file(place, labels)
+        warnings.simplefilter("ignore")  # of pydicom, about breaches of the standard; all that is used is checked here
+        planes = _of_folder(place, labels) if folder else _planes(place, read_dicom_header(place), labels)
         ordered, geometry = stacked(planes, place)
         voxels = _voxels(ordered, floating=folder, labels=labels)
     if len(planes) == 1 and planes[0].spacing is None:
@@ -80,19 +80,17 @@ def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[A
     return voxels, geometry
 
 
-def _of_file(path: Path, labels: bool) -> list[Plane]:
-    header = read_dicom_header(path)
-    return _planes(path, header, labels)
-
-
 def _planes(path: Path, header: Any, labels: bool) -> list[Plane]:
+    """Return the planes of a file, which may not be lossy or in colour if it holds labels."""
     with reading(path, "DICOM", "copy it again"):
-        _check_kind(path, header, labels)
+        lossy, colour = labels and is_lossy(header), labels and header.get("SamplesPerPixel", 1) != 1
+        refuse_if(lossy, f"{path} is to hold labels, but its compression changes values; save them without")
+        refuse_if(colour, f"{path} is to hold labels, but is in colour; save one number for each pixel")
         return planes_of(path, header, path.name)
 
 
 def is_oriented(path: str | Path) -> bool:
-    """Return whether a file of DICOM, or the first one in a folder, says how its axes run in the patient."""
+    """Return whether a file of DICOM, or the first one in a folder, gives the orientation of its axes."""
     file = dicom_files(Path(path))[0] if Path(path).is_dir() else Path(path)
     with reading(file, "DICOM", "copy it again"):
         return planes_of(file, read_dicom_header(file), file.name)[0].axes is not None
@@ -111,14 +109,11 @@ def _of_folder(folder: Path, labels: bool) -> list[Plane]:
         ]
         listed = f" ({', '.join(called[:3])}{', ...' if len(called) > 3 else ''})" if called else ""
         raise ModelFileError(f"{folder} holds {len(series)} series of DICOM{listed}; pass a folder with one")
-    planes: list[Plane] = []
-    for path, header in headers.items():
-        planes += _planes(path, header, labels)
-    return planes
+    return [plane for path, header in headers.items() for plane in _planes(path, header, labels)]
 
 
 def _check_others(folder: Path, files: Sequence[Path]) -> None:
-    """Refuse a folder in which a file that is called as slices are is none: it may be one that is damaged."""
+    """Refuse a folder in which a file is named like the slices but is no DICOM: it may be damaged."""
     kinds = {_ending(path) for path in files}
     for path in sorted(set(_files(folder)) - set(files)):
         with open(path, "rb") as file:
@@ -132,15 +127,8 @@ def _ending(path: Path) -> str:
     return "" if ending[1:].isdigit() else ending
 
 
-def _check_kind(path: Path, header: Any, labels: bool) -> None:
-    if labels and is_lossy(header):
-        raise ModelFileError(f"{path} is to hold labels, but its compression changes values; save them without")
-    if labels and header.get("SamplesPerPixel", 1) != 1:
-        raise ModelFileError(f"{path} is to hold labels, but is in colour; save one number for each pixel")
-
-
 def _sized(plane: Plane, geometry: Geometry) -> Geometry:
-    """Return the geometry of a single plane that does not say how large its pixels are in the patient."""
+    """Return the geometry of a single plane with the pixel spacing at its detector, and warn."""
     lengths, source = detector_spacing(plane)
     size = f"{source} is taken, which is that at the detector" if source else "1 mm is assumed"
     warnings.warn(f"{plane.path} has no PixelSpacing; {size}: say voxel_size in cohort.toml", stacklevel=4)
@@ -148,7 +136,7 @@ def _sized(plane: Plane, geometry: Geometry) -> Geometry:
 
 
 def _voxels(planes: Sequence[Plane], *, floating: bool, labels: bool) -> npt.NDArray[Any]:
-    """Return the values of planes, each with its own slope and intercept, one on top of the other."""
+    """Return the stacked values of planes, each with its own slope and intercept."""
     voxels: npt.NDArray[Any] | None = None
     rescaled = any((plane.slope, plane.intercept) != (1, 0) for plane in planes)
     for k, pixels in enumerate(stored_pixels(planes, palette=not labels)):

@@ -1,4 +1,4 @@
-"""Pixels of DICOM: exactly what is stored, whatever the header makes of it afterwards."""
+"""Stored pixels of DICOM, decoded exactly, before slope and intercept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.io.files.reading import ModelFileError, reading
+from modelaug.io.files.reading import ModelFileError, reading, refuse_if
 from modelaug.io.formats.dicom_planes import PIXEL_KEYWORDS, Plane, read_dicom_header, transfer_syntax
 
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
@@ -21,16 +21,8 @@ _FLOATS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 _OFFSETS: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 _THROUGH_PYDICOM: Final = ("1.2.840.10008.1.2.5",)  # run lengths, of which GDCM confuses the bytes of deep colours
-_THROUGH_GDCM: Final = (
-    "1.2.840.10008.1.2.4.50",  # JPEG, 8 bits
-    "1.2.840.10008.1.2.4.51",  # 12 bits
-    "1.2.840.10008.1.2.4.57",  # lossless
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80",  # JPEG-LS
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000
-    "1.2.840.10008.1.2.4.91",
-)
+# JPEG of 8 bits, of 12, lossless (two); JPEG-LS; JPEG 2000.
+_THROUGH_GDCM: Final = tuple(f"1.2.840.10008.1.2.4.{each}" for each in (50, 51, 57, 70, 80, 81, 90, 91))
 _END: Final = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _LOSSY: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 _PERHAPS_LOSSY: Final = "1.2.840.10008.1.2.4.91"
@@ -38,15 +30,15 @@ _PERHAPS_LOSSY: Final = "1.2.840.10008.1.2.4.91"
 
 def is_lossy(header: Any) -> bool:
     """Return whether compression has, or may have, changed values."""
-    told, syntax = header.get("LossyImageCompression"), transfer_syntax(header)
-    return told == "01" or syntax in _LOSSY or (syntax == _PERHAPS_LOSSY and told != "00")
+    declared, syntax = header.get("LossyImageCompression"), transfer_syntax(header)
+    return declared == "01" or syntax in _LOSSY or (syntax == _PERHAPS_LOSSY and declared != "00")
 
 
 def stored_pixels(planes: Sequence[Plane], *, palette: bool) -> Iterator[npt.NDArray[Any]]:
     """Yield the stored pixels of planes, (row, column) or, in colour, (row, column, 3), one after the other.
 
-    Bits that do not belong to the values are gone; colours are red, green and blue. With `palette`, the numbers of a
-    palette become its colours.
+    Bits outside of BitsStored are removed; colours are red, green and blue. With `palette`, the indices of a palette
+    become its colours.
 
     Raises
     ------
@@ -84,14 +76,13 @@ def _checked(path: Path, header: Any) -> str:
             f"{path} has PhotometricInterpretation {kind} and SamplesPerPixel {samples}, which is not read; save it in "
             "grey or RGB"
         )
-    if not floats and data is None:
-        raise ModelFileError(f"{path} holds no pixels; copy it again")
+    refuse_if(not floats and data is None, f"{path} holds no pixels; copy it again")
     if syntax.is_compressed and (syntax not in (*_THROUGH_GDCM, *_THROUGH_PYDICOM) or floats):
         raise ModelFileError(f"{path} is compressed as {syntax.name}, which is not read; save it uncompressed")
     if syntax.is_compressed and bits not in (8, 16, 32):
         raise ModelFileError(f"{path} has {bits} compressed bits per sample, which is not read; save it uncompressed")
-    if not syntax.is_compressed and excess >= 1:
-        raise ModelFileError(f"{path} holds more pixels than NumberOfFrames says; write it again")
+    more = not syntax.is_compressed and excess >= 1
+    refuse_if(more, f"{path} holds more pixels than NumberOfFrames says; write it again")
     if floats:
         return kind
     if bits is None or stored is None or high is None or not 0 < stored <= high + 1 <= bits:
@@ -99,25 +90,23 @@ def _checked(path: Path, header: Any) -> str:
             f"{path} stores {stored} bits up to bit {high} in {bits}, which cannot be; correct BitsStored and HighBit"
         )
     if (samples > 1 and stored != bits) or (syntax.is_compressed and high != stored - 1):
-        raise ModelFileError(f"{path} stores {stored} of {bits} bits up to bit {high}, which is not read; save it anew")
+        raise ModelFileError(
+            f"{path} stores {stored} of {bits} bits up to bit {high}, which is not read; save it again"
+        )
     return kind
 
 
 def _decoded(header: Any, frame: int) -> npt.NDArray[Any]:
+    """Return the pixels of a frame as pydicom or GDCM decode them."""
     from pydicom import encaps, pixels
 
-    kinds: Any = pixels
+    decoders: Any = pixels
     count, syntax = int(header.get("NumberOfFrames") or 1), transfer_syntax(header)
     if syntax not in _THROUGH_GDCM:
         header.file_meta.TransferSyntaxUID = syntax
-        array: npt.NDArray[Any] = kinds.pixel_array(
-            header,
-            index=frame,
-            allow_excess_frames=False,
-            correct_unused_bits=False,
-            decoding_plugin="pydicom" if syntax.is_compressed else "",
-        )
-        return array
+        plugin = "pydicom" if syntax.is_compressed else ""
+        exact = {"allow_excess_frames": False, "correct_unused_bits": False}
+        return np.asarray(decoders.pixel_array(header, index=frame, decoding_plugin=plugin, **exact))
     offsets = tuple(header.get(each) for each in _OFFSETS)
     extended: Any = None if None in offsets else offsets
     coded = encaps.get_frame(header.PixelData, frame, number_of_frames=count, extended_offsets=extended)
@@ -130,21 +119,22 @@ def _decoded(header: Any, frame: int) -> npt.NDArray[Any]:
 
 
 def _coloured(numbers: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
+    """Return the colours of a palette's indices."""
     from pydicom import pixels
 
-    kinds: Any = pixels
-    return np.asarray(kinds.apply_color_lut(numbers, header))
+    decoders: Any = pixels
+    return np.asarray(decoders.apply_color_lut(numbers, header))
 
 
 def _coded_size(coded: bytes) -> tuple[int, int] | None:
-    """Return rows and columns of JPEG, JPEG-LS or JPEG 2000, which would be unpacked whatever the header says."""
+    """Return rows and columns of JPEG, JPEG-LS or JPEG 2000, which decoders follow whatever the header says."""
     if coded[:4] == b"\xff\x4f\xff\x51":
         right, bottom, left, top = struct.unpack(">4I", coded[8:24])
         return bottom - top, right - left
     at = 2
     while coded[:2] == b"\xff\xd8" and at + 9 <= len(coded) and coded[at] == 0xFF:
         marker, length = struct.unpack(">BH", coded[at + 1 : at + 4])
-        if marker == 0xFF:  # fills
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
@@ -155,7 +145,7 @@ def _coded_size(coded: bytes) -> tuple[int, int] | None:
 
 
 def _through_gdcm(header: Any, coded: bytes) -> npt.NDArray[Any]:
-    """Decode a frame in a file of its own, in which there is nothing that GDCM would apply to its values."""
+    """Decode a frame by GDCM, from a temporary file without the elements that GDCM would apply to its values."""
     import SimpleITK as sitk
     from pydicom import Dataset, dataset, encaps, uid
 
@@ -190,7 +180,7 @@ def _through_gdcm(header: Any, coded: bytes) -> npt.NDArray[Any]:
 
 
 def _cleaned(pixels: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
-    """Return the bits that are stored, those beside them taken off, and with their sign."""
+    """Return pixels without the bits outside of BitsStored, and with their sign."""
     bits = 8 * pixels.dtype.itemsize
     if header.BitsStored == bits:
         return pixels

@@ -1,4 +1,4 @@
-"""What the header of a DICOM file says of its planes: where they lie, and what their stored values mean."""
+"""Planes of DICOM files as their headers describe them: geometry, and the meaning of the stored values."""
 
 from __future__ import annotations
 
@@ -11,134 +11,82 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.io.files.reading import ModelFileError, check_file, one_line, reading
+from modelaug.io.files.reading import ModelFileError, check_file, one_line, reading, refuse_if
+from modelaug.io.formats.headers import first_bytes
 
 _Vector = npt.NDArray[np.float64]
 
+_COLOURS: Final = ("Red", "Green", "Blue")
+
 PIXEL_KEYWORDS: Final = (
-    "SOPClassUID",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "LossyImageCompression",
-    "RedPaletteColorLookupTableDescriptor",
-    "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData",
-    "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData",
+    *("SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "LossyImageCompression"),
+    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in _COLOURS),
+    *(f"{colour}PaletteColorLookupTableData" for colour in _COLOURS),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in _COLOURS),
 )
-"""What is needed to decode pixels, besides them."""
+"""Elements that decoding pixels needs, besides the pixels."""
 
 _OF_FILE: Final = (
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "DetectorInformationSequence",
-    "FrameIncrementPointer",
-    "FrameTime",
-    "FrameTimeVector",
-    "GridFrameOffsetVector",
-    "SliceVector",
-    "SegmentationType",
-    "MaximumFractionalValue",
+    *("SeriesInstanceUID", "SeriesDescription", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("DetectorInformationSequence", "FrameIncrementPointer", "FrameTime", "FrameTimeVector"),
+    *("GridFrameOffsetVector", "SliceVector", "SegmentationType", "MaximumFractionalValue"),
 )
 
 ALIKE: Final = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "FrameOfReferenceUID",
-    "EchoNumbers",
-    "EchoTime",
-    "EffectiveEchoTime",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "NominalPercentageOfCardiacPhase",
-    "StackID",
-    "ReferencedSegmentNumber",
-    "DiffusionBValue",
-    "RescaleType",
-    "Units",
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "FrameOfReferenceUID"),
+    *("EchoNumbers", "EchoTime", "EffectiveEchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex"),
+    *("NominalPercentageOfCardiacPhase", "StackID", "ReferencedSegmentNumber", "DiffusionBValue"),
+    *("RescaleType", "Units"),
 )
-"""What all planes of a stack have in common, where they say it."""
+"""Elements that all planes of a stack have in common, where they have them."""
 
 REASONS: Final = (
-    *ALIKE,
-    "ImageType",
-    "TriggerTime",
-    "NominalCardiacTriggerDelayTime",
-    "InversionTime",
-    "AcquisitionNumber",
-    "ContentTime",
-    "InstanceNumber",
+    *(*ALIKE, "ImageType", "TriggerTime", "NominalCardiacTriggerDelayTime", "InversionTime", "AcquisitionNumber"),
+    *("ContentTime", "InstanceNumber"),
 )
-"""Why there may be several planes at one place, most telling first."""
+"""Elements that may tell planes at one position apart, most telling first."""
 
 _OF_PLANE: Final = (
-    *REASONS,
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing",
-    "PixelAspectRatio",
-    "SpacingBetweenSlices",
-    "SliceThickness",
-    "NominalInterval",
-    "CardiacNumberOfImages",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "RealWorldValueMappingSequence",
-    "DoseGridScaling",
+    *(*REASONS, "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
+    *("NominalScannedPixelSpacing", "PixelAspectRatio", "SpacingBetweenSlices", "SliceThickness"),
+    *("NominalInterval", "CardiacNumberOfImages", "RescaleSlope", "RescaleIntercept"),
+    *("ModalityLUTSequence", "RealWorldValueMappingSequence", "DoseGridScaling"),
 )
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _FARTHEST: Final = 1e6  # mm
-_ORTHONORMAL: Final = 1e-3  # of cosines with three decimals
+_ORTHONORMAL: Final = 1e-3  # tolerance of direction cosines with three decimals
 _MAGIC: Final = b"DICM"
 _FIRST_GROUP: Final = b"\x08\x00"
-_MOST_PACKED: Final = 2000  # bytes out of one, of what is compressed
-_SMALL: Final = 2**26  # bytes that may be packed better
+_MOST_PACKED: Final = 2000  # bytes that a compressed one may become
+_SMALL: Final = 2**26  # bytes of pixels that may be compressed better
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One plane of pixels: a file, or a frame of one.
+    """A plane of pixels: a file, or one of its frames.
 
     Parameters
     ----------
     path
         The file.
     frame
-        Which of its frames, from 0.
+        Number of the frame, from 0.
     name
-        How messages call it.
+        Its name in messages.
     position : ndarray, (3,), or None
-        Of its first pixel's centre in mm, LPS; None where the file does not say.
+        Centre of its first pixel in mm, LPS; None where the file has no position.
     axes : ndarray, (2, 3), or None
-        Directions in which columns, then rows are counted; orthonormal.
+        Direction cosines of increasing column, then of increasing row; orthonormal.
     spacing : ndarray, (2,), or None
         Millimetres from row to row and from column to column.
     thickness
-        Millimetres from plane to plane, where it is the only one.
+        Millimetres from plane to plane, used where there is only one.
     slope, intercept
-        What makes values of what is stored; 1 and 0 where there is nothing to do.
+        Factor of the stored values, and the term added after it; 1 and 0 by default.
     declared
-        Whatever else its header says, see `ALIKE` and `REASONS`.
+        Other elements of its header, see `ALIKE` and `REASONS`.
     """
 
     path: Path
@@ -154,12 +102,12 @@ class Plane:
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Return whether a file's first bytes are those of DICOM, whatever its name; False where there is no file.
+    """Return whether a file begins as DICOM does, whatever its name; False where there is no file.
 
-    It has ``DICM`` after 128 bytes or, in older ones, starts with the first element.
+    It has ``DICM`` after 128 bytes or, if it is older, starts with the first element.
     """
     try:
-        head = _head(path) if Path(path).is_file() else b""
+        head = first_bytes(path, 132) if Path(path).is_file() else b""
     except (OSError, ValueError):
         return False
     if head[128:] == _MAGIC:
@@ -169,28 +117,22 @@ def is_dicom(path: str | Path) -> bool:
     return head[:2] == _FIRST_GROUP and len(head) == 132 and (explicit or 0 < length <= 64)
 
 
-def _head(path: str | Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(132)
-
-
 def read_dicom_header(path: Path, keywords: Sequence[str] = (*PIXEL_KEYWORDS, *_OF_FILE, *_OF_PLANE)) -> Any:
-    """Return a ``pydicom.Dataset`` of a file with these elements, and its pixels if ``"PixelData"`` is among them.
+    """Read these elements of a file into a ``pydicom.Dataset``, its pixels only if ``"PixelData"`` is among them.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, damaged, no DICOM, or deflated, which has no bound on what it unpacks to.
+        If the file is missing, damaged, no DICOM, or deflated, whose unpacked size has no bound.
     """
     import pydicom
 
     check_file(path)
-    if not is_dicom(path):
-        raise ModelFileError(f"{path} is no DICOM, or damaged; copy it again")
+    refuse_if(not is_dicom(path), f"{path} is no DICOM, or damaged; copy it again")
     with reading(path, "DICOM", "copy it again"):
-        bare = _head(path)[128:] != _MAGIC
-        if not bare and pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED:
-            raise ModelFileError(f"{path} is deflated; save it uncompressed")
+        bare = first_bytes(path, 132)[128:] != _MAGIC
+        deflated = not bare and pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED
+        refuse_if(deflated, f"{path} is deflated; save it uncompressed")
         without = "PixelData" not in keywords
         header = pydicom.dcmread(path, force=bare, stop_before_pixels=without, specific_tags=list(keywords))
         _convert(path, header)
@@ -198,7 +140,7 @@ def read_dicom_header(path: Path, keywords: Sequence[str] = (*PIXEL_KEYWORDS, *_
 
 
 def _convert(path: Path, elements: Any) -> None:
-    """Let pydicom convert values, which it does when they are asked for, and which may fail."""
+    """Let pydicom convert all values now, which it does on access, and which may fail."""
     from pydicom.datadict import keyword_for_tag
 
     for tag in list(elements.keys()):
@@ -214,52 +156,52 @@ def _convert(path: Path, elements: Any) -> None:
 
 
 def planes_of(path: Path, header: Any, name: str) -> list[Plane]:
-    """Return the planes of a file, in the order of its frames; `name` is that of the file in messages.
+    """Return the planes of a file, in the order of its frames; messages call the file `name`.
 
     Raises
     ------
     ModelFileError
-        If what the header says cannot be honoured.
+        If what the header declares cannot be honoured.
     """
-    if not header.get("Rows") or not header.get("Columns"):
-        raise ModelFileError(f"{path} holds no image; take it out of the folder, or copy it again")
+    empty = not header.get("Rows") or not header.get("Columns")
+    refuse_if(empty, f"{path} holds no image; take it out of the folder, or copy it again")
     count = _count(path, header)
     _check_size(path, header, count)
     shared = _sequence(header, "SharedFunctionalGroupsSequence")[:1]
-    each = _sequence(header, "PerFrameFunctionalGroupsSequence")
-    if each and len(each) != count:
-        raise ModelFileError(f"{path} has NumberOfFrames {count} but describes {len(each)} frames; write it again")
-    if count > 1 and not each:
-        return _stacked(path, header, count, name)
+    frames = _sequence(header, "PerFrameFunctionalGroupsSequence")
+    wrong = len(frames) not in (0, count)
+    refuse_if(wrong, f"{path} has NumberOfFrames {count} but describes {len(frames)} frames; write it again")
+    if count > 1 and not frames:
+        return _frames_along_normal(path, header, count, name)
     named = [f"frame {k + 1} of {name}" if count > 1 else name for k in range(count)]
-    return [_plane(path, header, k, named[k], _values(header, [*shared, *each[k : k + 1]])) for k in range(count)]
+    return [_plane(path, header, k, named[k], _values(header, [*shared, *frames[k : k + 1]])) for k in range(count)]
 
 
 def _count(path: Path, header: Any) -> int:
+    """Return the number of frames."""
     given = header.get("NumberOfFrames")
     try:
         count = 1 if _absent(given) else int(given)
     except (TypeError, ValueError):
         count = 0
-    if count < 1:
-        raise ModelFileError(f"{path} has NumberOfFrames {given}; write it again")
+    refuse_if(count < 1, f"{path} has NumberOfFrames {given}; write it again")
     return count
 
 
 def transfer_syntax(header: Any) -> Any:
-    """Return how the pixels are stored, a ``pydicom.uid.UID``; old files do not say it, but it shows."""
+    """Return the transfer syntax of a file, a ``pydicom.uid.UID``; that of old files is inferred."""
     from pydicom import uid
 
-    told = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
-    if told:
-        return told
+    declared = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    if declared:
+        return declared
     implicit, little = header.original_encoding
     explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     return uid.ImplicitVRLittleEndian if implicit else explicit
 
 
 def _check_size(path: Path, header: Any, count: int) -> None:
-    """Refuse what promises more pixels than the file can hold, before anything is made of them."""
+    """Refuse a file that declares more pixels than it can hold, before memory is allocated for them."""
     with reading(path, "DICOM", "copy it again"):
         samples, bits = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
         packed = transfer_syntax(header).is_compressed
@@ -267,8 +209,8 @@ def _check_size(path: Path, header: Any, count: int) -> None:
             samples = 2
         promised = -(-int(header.Rows) * int(header.Columns) * samples * bits * count // 8)
         held = path.stat().st_size
-    if promised > (max(_SMALL, _MOST_PACKED * held) if packed else held):
-        raise ModelFileError(f"{path} promises {promised} bytes of pixels but is {held} bytes long; copy it again")
+    most = max(_SMALL, _MOST_PACKED * held) if packed else held
+    refuse_if(promised > most, f"{path} promises {promised} bytes of pixels but is {held} bytes long; copy it again")
 
 
 def _absent(value: Any) -> bool:
@@ -280,7 +222,7 @@ def _sequence(header: Any, keyword: str) -> list[Any]:
 
 
 def _values(header: Any, groups: Iterable[Any]) -> dict[str, Any]:
-    """Return what is said of a plane: by the file, instead by what its frames share, instead by what is the frame's."""
+    """Return the elements of a plane: the frame's own, else those that all frames share, else the file's."""
     items = [header]
     for group in groups:
         items.append(group)
@@ -293,7 +235,7 @@ def _values(header: Any, groups: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
-def _plane(path: Path, header: Any, frame: int, name: str, values: dict[str, Any]) -> Plane:
+def _plane(path: Path, header: Any, frame: int, name: str, values: Mapping[str, Any]) -> Plane:
     slope, intercept = _rescaling(path, header, values)
     position, axes = _numbers(path, values, "ImagePositionPatient", 3), _axes(path, values)
     if (position is None) != (axes is None):
@@ -302,22 +244,13 @@ def _plane(path: Path, header: Any, frame: int, name: str, values: dict[str, Any
     if position is not None and np.abs(position).max() > _FARTHEST:
         raise ModelFileError(f"{path} has ImagePositionPatient {position.tolist()}, which is no place; correct it")
     between = _number(path, values, "SpacingBetweenSlices") or _number(path, values, "SliceThickness") or 1.0
-    return Plane(
-        path,
-        frame,
-        name,
-        position,
-        axes,
-        _spacing(path, values, "PixelSpacing"),
-        abs(between),
-        slope,
-        intercept,
-        values,
-    )
+    pixels = _spacing(path, values, "PixelSpacing")
+    return Plane(path, frame, name, position, axes, pixels, abs(between), slope, intercept, values)
 
 
-def _numbers(path: Path, values: Mapping[str, Any], keyword: str, count: int) -> _Vector | None:
-    given: Any = values.get(keyword)
+def _numbers(path: Path, values: Any, keyword: str, count: int) -> _Vector | None:
+    """Return the finite numbers of an element of a mapping or a dataset; None where it is absent."""
+    given = values.get(keyword)
     if _absent(given):
         return None
     try:
@@ -331,13 +264,13 @@ def _numbers(path: Path, values: Mapping[str, Any], keyword: str, count: int) ->
     return array
 
 
-def _number(path: Path, values: Mapping[str, Any], keyword: str) -> float | None:
+def _number(path: Path, values: Any, keyword: str) -> float | None:
     found = _numbers(path, values, keyword, 1)
     return None if found is None else float(found[0])
 
 
 def _axes(path: Path, values: Mapping[str, Any]) -> _Vector | None:
-    """Return the directions of columns and rows, freed of what rounding did to them."""
+    """Return the orthonormal directions nearest to the rounded direction cosines of a plane."""
     keyword = "ImageOrientationPatient"
     cosines = _numbers(path, values, keyword, 6)
     if cosines is None:
@@ -345,7 +278,6 @@ def _axes(path: Path, values: Mapping[str, Any]) -> _Vector | None:
     axes = cosines.reshape(2, 3)
     if np.abs(axes @ axes.T - np.eye(2)).max() > _ORTHONORMAL:
         raise ModelFileError(f"{path} has {keyword} {cosines.tolist()}, not two orthonormal directions; correct it")
-    # The nearest orthonormal ones.
     u, _, v = np.linalg.svd(axes, full_matrices=False)
     return np.asarray(u @ v)
 
@@ -358,7 +290,7 @@ def _spacing(path: Path, values: Mapping[str, Any], keyword: str) -> _Vector | N
 
 
 def detector_spacing(plane: Plane) -> tuple[_Vector, str]:
-    """Return the size of pixels of a plane that does not say how large they are in the patient, and the source."""
+    """Return the pixel spacing at the detector, for planes without one in the patient, and its keyword."""
     for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         lengths = _spacing(plane.path, plane.declared, keyword)
         if lengths is not None:
@@ -369,8 +301,8 @@ def detector_spacing(plane: Plane) -> tuple[_Vector, str]:
 
 def _rescaling(path: Path, header: Any, values: Mapping[str, Any]) -> tuple[float, float]:
     """Return slope and intercept: of the modality or, where it has none, of real-world values."""
-    if "ModalityLUTSequence" in values:
-        raise ModelFileError(f"{path} has a ModalityLUTSequence, which is not applied; save it with rescaled values")
+    curved = "ModalityLUTSequence" in values
+    refuse_if(curved, f"{path} has a ModalityLUTSequence, which is not applied; save it with rescaled values")
     slope, intercept = (_number(path, values, f"Rescale{each}") for each in ("Slope", "Intercept"))
     if (slope is None) != (intercept is None):
         lacking, given = ("Slope", "Intercept") if slope is None else ("Intercept", "Slope")
@@ -381,23 +313,22 @@ def _rescaling(path: Path, header: Any, values: Mapping[str, Any]) -> tuple[floa
         slope = 1 / (_number(path, header, "MaximumFractionalValue") or math.inf)
     elif slope is None and "RealWorldValueMappingSequence" in values:
         slope, intercept = _real_world(path, list(values["RealWorldValueMappingSequence"]))
-    if slope == 0:
-        raise ModelFileError(f"{path} multiplies all its values by 0; correct its RescaleSlope or its like")
+    refuse_if(slope == 0, f"{path} multiplies all its values by 0; correct its RescaleSlope or its like")
     return 1.0 if slope is None else slope, intercept or 0.0
 
 
 def _real_world(path: Path, items: list[Any]) -> tuple[float, float]:
-    found = set()
-    for item in items:
-        found.add(tuple(_number(path, item, f"RealWorldValue{each}") for each in ("Slope", "Intercept")))
+    """Return slope and intercept of the one linear mapping to real-world values."""
+    names = ("RealWorldValueSlope", "RealWorldValueIntercept")
+    found = {tuple(_number(path, item, name) for name in names) for item in items}
     slope, intercept = found.pop() if len(found) == 1 else (None, None)
     if slope is None or intercept is None:
         raise ModelFileError(f"{path} has a RealWorldValueMappingSequence without one line; save it with real values")
     return slope, intercept
 
 
-def _stacked(path: Path, header: Any, count: int, name: str) -> list[Plane]:
-    """Return the frames of a file that says once where the first is, and how far the others are from it."""
+def _frames_along_normal(path: Path, header: Any, count: int, name: str) -> list[Plane]:
+    """Return the frames of a file that gives the first one's position and the others' distances from it."""
     from pydicom.datadict import keyword_for_tag
 
     pointer = header.get("FrameIncrementPointer")

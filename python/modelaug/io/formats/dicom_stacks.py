@@ -1,10 +1,10 @@
-"""The order and the geometry of planes of DICOM that are one regular stack; others are refused."""
+"""Order and geometry of the planes of DICOM that make one regular stack; others are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,12 @@ from modelaug.data.geometry import Geometry
 from modelaug.io.files.reading import ModelFileError, one_line
 from modelaug.io.formats.dicom_planes import ALIKE, REASONS, Plane
 
-_ROUNDED: Final = 1e-4  # of cosines and sizes that are to be the same
-_LEAN: Final = 1e-3  # mm aside per mm along: what rounded cosines may make
+_ROUNDED: Final = 1e-4  # difference of rounded direction cosines, and relative one of spacings
+_LEAN: Final = 1e-3  # mm aside per mm along the normal, from rounded direction cosines
 
 
 def stacked(planes: Sequence[Plane], place: str | Path) -> tuple[list[Plane], Geometry]:
-    """Return the planes of one stack in the order of their positions, and where its voxels lie.
+    """Return the planes of one stack in the order of their positions, and its geometry.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def stacked(planes: Sequence[Plane], place: str | Path) -> tuple[list[Plane], Ge
     Returns
     -------
     list of Plane
-        Along the normal, which is that of rows to columns.
+        In order along the normal, the cross product of the directions of columns and rows.
     Geometry
-        Of (plane, row, column); 1 mm where a single plane does not say how large its pixels are.
+        Of (plane, row, column); 1 mm where a single plane has no pixel spacing.
 
     Raises
     ------
@@ -46,17 +46,14 @@ def stacked(planes: Sequence[Plane], place: str | Path) -> tuple[list[Plane], Ge
     _check_alike(planes, place)
     for plane in planes:
         _check_placed(plane, first, place)
+    assert first.axes is not None
+    assert first.spacing is not None
     positions = np.array([plane.position for plane in planes])
-    normal = np.cross(*_given(first.axes))
+    normal = np.cross(*first.axes)
     order = np.argsort(positions @ normal, kind="stable")
     ordered = [planes[k] for k in order]
     step = _check_regular(ordered, positions[order] - positions[order[0]], normal, place)
-    return ordered, _geometry(ordered[0], _given(first.spacing), step)
-
-
-def _given(array: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
-    assert array is not None
-    return array
+    return ordered, _geometry(ordered[0], first.spacing, step)
 
 
 def _geometry(plane: Plane, pixels: npt.NDArray[np.float64], step: float) -> Geometry:
@@ -87,7 +84,7 @@ def _check_alike(planes: Sequence[Plane], place: str | Path) -> None:
 
 
 def _differ(plane: Plane, other: Plane, keyword: str) -> bool:
-    """Return whether both say something, and not the same."""
+    """Return whether both planes have an element, with different values."""
     a, b = plane.declared.get(keyword), other.declared.get(keyword)
     if a is None or b is None:
         return False
@@ -102,7 +99,7 @@ def _shown(plane: Plane, keyword: str) -> str:
 
 
 def _phase(plane: Plane) -> float | None:
-    """Return the number of a cine's image in its heart beat, where the file tells enough."""
+    """Return the number of a cine's image within its heart beat, where the header suffices for it."""
     keywords = ("TriggerTime", "NominalInterval", "CardiacNumberOfImages")
     try:
         time, interval, images = (float(plane.declared[keyword]) for keyword in keywords)
@@ -112,10 +109,12 @@ def _phase(plane: Plane) -> float | None:
 
 
 def _check_placed(plane: Plane, first: Plane, place: str | Path) -> None:
+    """Raise ModelFileError unless a plane has a position, and the first one's orientation and spacing."""
+    largest = 1.0 if first.spacing is None else float(np.max(first.spacing))
     for keyword, value, other, tolerance in (
         ("ImagePositionPatient", plane.position, plane.position, 0.0),
         ("ImageOrientationPatient", plane.axes, first.axes, _ROUNDED),
-        ("PixelSpacing", plane.spacing, first.spacing, _ROUNDED * float(np.max(_or_one(first.spacing)))),
+        ("PixelSpacing", plane.spacing, first.spacing, _ROUNDED * largest),
     ):
         if value is None or other is None:
             lacking = plane if value is None else first
@@ -127,10 +126,6 @@ def _check_placed(plane: Plane, first: Plane, place: str | Path) -> None:
             )
 
 
-def _or_one(array: npt.NDArray[np.float64] | None) -> Any:
-    return 1.0 if array is None else array
-
-
 def _rounded(array: npt.NDArray[np.float64]) -> list[float]:
     return [round(float(each), 6) for each in array.ravel()]
 
@@ -138,16 +133,16 @@ def _rounded(array: npt.NDArray[np.float64]) -> list[float]:
 def _check_regular(
     planes: Sequence[Plane], offsets: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], place: str | Path
 ) -> float:
-    """Return how far apart planes are whose offsets (n, 3) from the first are given in order."""
+    """Return the distance of neighbouring planes, given their offsets (n, 3) from the first one in order."""
     along = offsets @ normal
     gaps = np.diff(along)
     largest = float(gaps.max())
     if (same := np.flatnonzero(gaps <= max(0.01 * largest, 1e-6))).size:
         a, b = planes[same[0]], planes[same[0] + 1]
-        why = [f"{each} {_shown(a, each)} and {_shown(b, each)}" for each in REASONS if _differ(a, b, each)]
+        why = [f" ({each} {_shown(a, each)} and {_shown(b, each)})" for each in REASONS if _differ(a, b, each)]
         raise ModelFileError(
-            f"{place} is no stack: {b.name} lies at the same place as {a.name}"
-            f"{f' ({why[0]})' if why else ''}; pass a folder with one slice at each place"
+            f"{place} is no stack: {b.name} lies at the same place as {a.name}{why[0] if why else ''}; pass a folder "
+            "with one slice at each place"
         )
     usual, step = float(np.sort(gaps)[(len(gaps) - 1) // 2]), float(along[-1]) / len(gaps)
     # Positions are rounded, often to 0.01 mm.

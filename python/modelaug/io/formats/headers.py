@@ -120,7 +120,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def first_bytes(path: Path, most: int = LONGEST_HEADER) -> bytes:
+def first_bytes(path: str | Path, most: int = LONGEST_HEADER) -> bytes:
     """Return the first bytes of a file, at most `most`."""
     with open(path, "rb") as file:
         return file.read(most)
