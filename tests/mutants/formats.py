@@ -94,8 +94,8 @@ MUTANTS: Final = (
     Mutant(
         "label maps are taken for images",
         "io/formats/volumes.py",
-        'if labels is False and header.kind == "labels":',
-        "if False:",
+        'intensities = labels is False and kind == "labels"',
+        "intensities = False",
         ("io/test_volumes.py", "io/test_nifti.py"),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Images written by SimpleITK, which is imported only when a file needs it."""
+"""Writing of images by SimpleITK, which is imported only when a file needs it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.paths import suffix
 
 ITK_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".nrrd")
-"""Formats that keep where the voxels lie, each in a single file."""
+"""Formats of images with their geometry, in a single file."""
 
 ITK_READ_SUFFIXES: Final = (*ITK_SUFFIXES, ".mhd", ".nhdr")
-"""Those, and headers whose voxels are in a file beside them, which are read only."""
+"""The same formats, and headers of voxels in another file, which are only read."""
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 
 _NIFTI_HEADER: Final = 352  # bytes
-_LEVEL: Final = 6  # of compression, as zlib has it by default
+_LEVEL: Final = 6  # of compression, zlib's default
 
 
 def itk_image(array: npt.NDArray[Any], geometry: Geometry, *, vector: bool) -> Any:
-    """Return an array (*grid) or, with `vector`, (*grid, k) as a ``SimpleITK.Image``."""
+    """Convert an array (*grid) or, with `vector`, (*grid, k) to a ``SimpleITK.Image``."""
     import SimpleITK as sitk
 
     image: Any = sitk.GetImageFromArray(array, isVector=vector)
@@ -55,7 +55,7 @@ def write_itk(path: str | Path, image: Any) -> None:
             size = temporary.stat().st_size
         except (RuntimeError, OSError):
             size = 0
-        # ITK does not tell of a full disk while it writes NIfTI.
+        # ITK reports no full disk while it writes NIfTI.
         data = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
         if size < data + (_NIFTI_HEADER if temporary.suffix == ".nii" else 0):
             raise OSError(f"{path} cannot be written ({folder} takes no {data} bytes; make room there, or set TMPDIR)")

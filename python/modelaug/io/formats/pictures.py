@@ -1,4 +1,4 @@
-"""PNG and JPEG, whose header is read before they are decoded."""
+"""PNG and JPEG, whose headers are checked before they are decoded."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.files.archives import write_atomically
-from modelaug.io.files.reading import ModelFileError, read_bytes, reading
+from modelaug.io.files.reading import ModelFileError, read_bytes, reading, refuse_if
 
 JPEG_SUFFIXES: Final = (".jpg", ".jpeg")
 PICTURE_SUFFIXES: Final = (".png", *JPEG_SUFFIXES)
-"""Formats of one or three channels that do not say where their pixels lie; PNG has 8 or 16 bits, JPEG 8."""
+"""Formats of one or three channels without geometry; PNG has 8 or 16 bits, JPEG 8."""
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 _ORIENTATION: Final = 0x0112
 _DENSEST: Final = 1100
-"""Bytes that a byte of zlib's compressed data can become, at most."""
+"""Bytes that a byte compressed by zlib can become, at most."""
 
 Array = npt.NDArray[Any]
 
@@ -34,15 +34,15 @@ def read_picture(path: str | Path, *, labels: bool = False) -> Array:
     Parameters
     ----------
     path
-        The file; what it is, its first bytes say.
+        The file; its first bytes tell the format.
     labels
-        Whether numbers of structures are wanted: of a palette these are the numbers of its colours, which otherwise
-        become red, green and blue.
+        Whether the picture is a label map: then values are the indices of a palette, which otherwise become red, green
+        and blue.
 
     Returns
     -------
     ndarray, (h, w) or (3, h, w), uint8 or uint16
-        Grey values as they are stored, also where there are fewer than 8 bits; three channels where they differ.
+        Grey values as stored, also where they have fewer than 8 bits; three channels where these differ.
         Transparency is dropped.
 
     Raises
@@ -70,10 +70,7 @@ def read_picture(path: str | Path, *, labels: bool = False) -> Array:
 
 
 def as_shown(array: Array, orientation: Any) -> Array:
-    """Return an array (..., h, w) turned as viewers show it, by the orientation 1 to 8 of EXIF and TIFF.
-
-    Other values say nothing, and viewers take them so.
-    """
+    """Turn an array (..., h, w) as viewers show it, by the orientation 1 to 8 of EXIF and TIFF; others are ignored."""
     turned = np.swapaxes(array, -1, -2) if orientation in (5, 6, 7, 8) else array
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
@@ -81,12 +78,12 @@ def as_shown(array: Array, orientation: Any) -> Array:
 
 
 def grey_or_colour(channels: Array) -> Array:
-    """Return (h, w) for pixels (h, w) or for colours (3, h, w) that are all grey, else the colours."""
+    """Return grey pixels (h, w) where the colours (3, h, w) are all grey, else the pixels as they are."""
     return channels[0] if channels.ndim == 3 and (channels == channels[0]).all() else channels
 
 
 def _check_png(path: str | Path, data: bytes) -> tuple[int, int]:
-    """Return the bits and the kind of colour of a PNG whose chunks are whole, and whose size can be true."""
+    """Check the chunks and the size of a PNG; return its bit depth and colour type."""
     place, kinds = len(_PNG), []
     while place + 12 <= len(data) and b"IEND" not in kinds:
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -97,19 +94,17 @@ def _check_png(path: str | Path, data: bytes) -> tuple[int, int]:
         place = end
     if kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or data[8:12] != b"\0\0\0\r":
         raise ModelFileError(f"{path} ends before its picture does; copy it again")
-    if b"acTL" in kinds:
-        raise ModelFileError(f"{path} is animated; save the picture that is meant")
+    refuse_if(b"acTL" in kinds, f"{path} is animated; save the picture that is meant")
     width, height, depth, kind = struct.unpack_from(">IIBB", data, 16)
-    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(kind)
-    if samples is None:
-        raise ModelFileError(f"{path} has the unknown kind of colour {kind}; copy it again")
-    if width * height * samples * depth // 8 > _DENSEST * len(data):
-        raise ModelFileError(f"{path} cannot hold {width} x {height} pixels in {len(data)} bytes; copy it again")
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(kind, 0)
+    refuse_if(samples == 0, f"{path} has the unknown kind of colour {kind}; copy it again")
+    dense = width * height * samples * depth // 8 > _DENSEST * len(data)
+    refuse_if(dense, f"{path} cannot hold {width} x {height} pixels in {len(data)} bytes; copy it again")
     return depth, kind
 
 
 def _decode(path: str | Path, data: bytes, depth: int, kind: int | None, *, numbers: bool) -> tuple[Array, Any]:
-    """Return pixels (h, w) or (h, w, 3), and the orientation of EXIF."""
+    """Decode pixels (h, w) or (h, w, 3), and the orientation of EXIF."""
     from PIL import Image
 
     with reading(path, "a picture", "copy it again"), warnings.catch_warnings():
@@ -120,10 +115,14 @@ def _decode(path: str | Path, data: bytes, depth: int, kind: int | None, *, numb
             mode, orientation = picture.mode, picture.getexif().get(_ORIENTATION)
             if kind is None and mode not in ("L", "RGB"):
                 raise ModelFileError(f"{path} is a JPEG in {mode}; save it as grey or as red, green and blue")
-            if depth == 16:  # of which Pillow keeps 8 bits unless it is grey
-                pixels = _deep(data)
+            if depth == 16:  # Pillow keeps 8 bits of colours
+                import imagecodecs
+
+                pixels = np.asarray(imagecodecs.png_decode(data))
             elif mode == "P" and not numbers:
-                _check_palette(path, picture)
+                colours, highest = len(picture.getpalette() or ()) // 3, int(np.asarray(picture).max())
+                beyond = f"{path} has a pixel of colour {highest}, but a palette of {colours}; save it again"
+                refuse_if(highest >= colours, beyond)
                 pixels = np.asarray(picture.convert("RGB"))
             else:
                 pixels = np.asarray(picture)
@@ -136,29 +135,16 @@ def _decode(path: str | Path, data: bytes, depth: int, kind: int | None, *, numb
     return pixels, orientation
 
 
-def _deep(data: bytes) -> Array:
-    import imagecodecs
-
-    return np.asarray(imagecodecs.png_decode(data))
-
-
-def _check_palette(path: str | Path, picture: Any) -> None:
-    """Refuse pixels without a colour, which would become any."""
-    colours, highest = len(picture.getpalette()) // 3, int(np.asarray(picture).max())
-    if highest >= colours:
-        raise ModelFileError(f"{path} has a pixel of colour {highest}, but a palette of {colours}; save it again")
-
-
 def write_picture(path: str | Path, image: Array, window: tuple[float, float] | None) -> None:
     """Write an image (h, w), (1, h, w) or (3, h, w) as PNG or JPEG, under a temporary name until it is complete.
 
-    Integers are written as they are, with 8 bits or, in PNG, 16; other numbers, and all if a window is given, with 8
-    bits of which 0 and 255 are the window's ends, by default the image's minimum and maximum; masks with 0 and 255.
+    Integers are written as they are, with 8 bits or, in PNG, 16; masks as 0 and 255; other numbers, and all with a
+    window, with 8 bits, where 0 and 255 are the window's ends, by default the image's minimum and maximum.
 
     Raises
     ------
     ValueError
-        If the image has another shape, integers that the format cannot hold, or the window is none.
+        If the image has another shape, holds integers that the format cannot, or the window is invalid.
     """
     from PIL import Image
 
@@ -175,7 +161,7 @@ def write_picture(path: str | Path, image: Array, window: tuple[float, float] | 
 
 
 def _as_pixels(path: str | Path, image: Array, window: tuple[float, float] | None, deepest: int) -> Array:
-    """Return an image as (c, h, w), uint8 or uint16."""
+    """Convert an image to pixels (c, h, w), uint8 or uint16."""
     channels = image[None] if image.ndim == 2 else image
     if channels.ndim != 3 or len(channels) not in (1, 3):
         raise ValueError(f"image has shape {image.shape}; pictures take (h, w), (1, h, w) or (3, h, w)")

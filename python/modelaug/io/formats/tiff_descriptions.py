@@ -1,15 +1,14 @@
-"""What ImageJ, OME and tifffile note in a TIFF: what its pages are, how large voxels are, and what values mean."""
+"""Metadata of ImageJ, OME and tifffile in a TIFF: order of the pages, sizes of voxels, calibration of values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from modelaug import _checks
-from modelaug.io.files.reading import ModelFileError
+from modelaug.io.files.reading import ModelFileError, refuse_if
 from modelaug.io.formats.headers import UNITS
 
 _MILLIMETRES: Final = {
@@ -21,24 +20,23 @@ _MILLIMETRES: Final = {
     **dict.fromkeys(("meter", "metre"), UNITS["m"]),
     **dict.fromkeys(("in", "inch", "inche"), 25.4),
 }
-"""Units, also by their whole names, without the s of several."""
+"""Millimetres per unit of length, by symbols and by names in the singular."""
 _NO_LENGTH: Final = ("", "pixel", "voxel", "px", "reference frame", "null", "none")
 
-_PLANES: Final = "ZYXSQI"  # Q and I say nothing
+_PLANES: Final = "ZYXSQI"  # Q and I mean an unknown axis
 _X_RESOLUTION: Final = 282
 _Y_RESOLUTION: Final = 283
 
 
-@dataclass(frozen=True)
-class Description:
-    """What is noted.
+class Description(NamedTuple):
+    """Metadata of a TIFF.
 
     Attributes
     ----------
     sizes
-        Millimetres along (row, column) or (page, row, column), 1 where there is none; None if none is noted.
+        Millimetres along (row, column) or (page, row, column), 1 along an axis without one; None if no axis has one.
     slope, intercept
-        What values are multiplied by, and what is then added; a slope of None changes nothing.
+        Factor of the values, and the term added after it; None without a calibration.
     """
 
     sizes: tuple[float, ...] | None = None
@@ -47,20 +45,20 @@ class Description:
 
 
 def read_tiff_description(path: str | Path, file: Any, pages: int) -> Description:
-    """Return what an open ``tifffile.TiffFile`` notes about its pages of full size.
+    """Return the metadata of the pages of full size in an open ``tifffile.TiffFile``.
 
     Raises
     ------
     ModelFileError
-        If pages are channels or moments, or others or in another order than noted; if lengths have an unknown unit, or
-        values an unknown calibration.
+        If pages are channels or time points, or their number or order differs from the metadata; if lengths have an
+        unknown unit, or values an unknown calibration.
     """
     if file.is_imagej:
         return _of_imagej(path, file, pages)
     if file.is_ome:
         return _of_ome(path, file, pages)
-    for said in file.shaped_metadata or () if file.is_shaped else ():
-        axes, shape = str(said.get("axes", "")), tuple(said.get("shape", ()))
+    for series in file.shaped_metadata or () if file.is_shaped else ():
+        axes, shape = str(series.get("axes", "")), tuple(series.get("shape", ()))
         other = [axis for axis, length in zip(axes, shape, strict=False) if length != 1 and axis not in _PLANES]
         if other and len(axes) == len(shape):
             raise ModelFileError(f"{path} has pages along axis {other[0]!r}, which are no planes; save one of them")
@@ -106,14 +104,14 @@ def _check_pages(path: str | Path, file: Any, pages: int, counts: Mapping[str, A
     for name, count in counts.items():
         if int(count) != 1 and not (name == "channels" and int(count) == samples):
             raise ModelFileError(f"{path} holds {count} {name} as pages, which are no planes; save one of them")
-    if int(promised) != pages:
-        raise ModelFileError(f"{path} promises {promised} planes but has {pages} pages; save each plane as a page")
+    other = int(promised) != pages
+    refuse_if(other, f"{path} promises {promised} planes but has {pages} pages; save each plane as a page")
 
 
 def _sizes(
     path: str | Path, pages: int, lengths: Mapping[str, Any], units: Mapping[str, str]
 ) -> tuple[float, ...] | None:
-    """Return the sizes of voxels in mm; None if none is noted."""
+    """Return the sizes of voxels in mm; None if no axis has one."""
     axes = "YX" if pages == 1 else "ZYX"
     sizes = [None if lengths[axis] is None else _in_mm(path, lengths[axis], units[axis]) for axis in axes]
     if all(size is None for size in sizes):
@@ -123,19 +121,18 @@ def _sizes(
 
 
 def _in_mm(path: str | Path, length: Any, unit: str) -> float | None:
-    """Return a length in mm; None where its unit is none of length."""
+    """Convert a length to mm; None where its unit is none of length."""
     word = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), unit).strip()
     plain = word.lower()
     single = plain if plain in _MILLIMETRES else plain.removesuffix("s")
     if single in _NO_LENGTH:
         return None
-    if single not in _MILLIMETRES:
-        raise ModelFileError(f"{path} gives lengths in {word[:20]!r}; save it in mm")
+    refuse_if(single not in _MILLIMETRES, f"{path} gives lengths in {word[:20]!r}; save it in mm")
     return float(length) * _MILLIMETRES[single]
 
 
 def _per_pixel(file: Any, tag: int) -> float | None:
-    """Return the length of a pixel of ImageJ, in its unit: the inverse of what TIFF calls resolution."""
+    """Return the size of ImageJ's pixels in its unit: the inverse of TIFF's resolution."""
     found = file.pages[0].tags.get(tag)
     if found is None:
         return None

@@ -1,7 +1,7 @@
-"""Images in NIfTI, MetaImage and NRRD: what their headers say, and their voxels.
+"""Images in NIfTI, MetaImage and NRRD: headers and voxels.
 
-They are read here and not through ITK, which rounds what a file rescales, makes up what it lacks, follows it to other
-files, and can end the process.
+ITK does not read them, since it rounds rescaled values, fills in missing metadata, opens other files that a header
+names, and can end the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.files.paths import suffix
-from modelaug.io.files.reading import ModelFileError, reading
+from modelaug.io.files.reading import reading, refuse_if
 from modelaug.io.formats.headers import Header, voxels
 from modelaug.io.formats.itk import NIFTI_SUFFIXES
 from modelaug.io.formats.metaimage import read_metaimage_header
@@ -25,12 +25,12 @@ _KINDS: Final = {"displacement": "a displacement field", "vectors": "vectors", "
 
 
 def read_header(path: str | Path) -> Header:
-    """Return what a file says about its image; its ending says in which format.
+    """Read the header of an image, in the format that the file's ending names.
 
     Raises
     ------
     ModelFileError
-        If there is no such file, it is of another format, or it says what cannot be honoured.
+        If there is no such file, it is of another format, or it declares what cannot be honoured.
     """
     ending = suffix(path)
     if ending in NIFTI_SUFFIXES:
@@ -39,25 +39,25 @@ def read_header(path: str | Path) -> Header:
 
 
 def read_values(header: Header) -> npt.NDArray[Any]:
-    """Return the values of an image as `headers.voxels` does, with the file's name in all errors."""
+    """Read the values of an image as `headers.voxels` does, with the file's name in all errors."""
     with reading(header.path, "an image", "copy it again"):
         return voxels(header)
 
 
 def read_volume(path: str | Path, *, labels: bool | None = False) -> tuple[npt.NDArray[Any], Geometry]:
-    """Return an image, (*grid) or (c, *grid), and where its voxels lie.
+    """Read an image, (*grid) or (c, *grid), and its geometry.
 
     Parameters
     ----------
     path
         A file in NIfTI, MetaImage or NRRD.
     labels
-        Whether the image is to be a label map; None: either may be.
+        Whether the image must be a label map, or an image of intensities; None: either may be.
 
     Raises
     ------
     ModelFileError
-        If the file cannot be read, or says that it is something other than what is wanted.
+        If the file cannot be read, or declares other content than what is wanted.
     """
     header = read_header(path)
     _refuse_as(header, labels=labels)
@@ -71,13 +71,12 @@ def read_volume(path: str | Path, *, labels: bool | None = False) -> tuple[npt.N
 
 
 def _refuse_as(header: Header, *, labels: bool | None) -> None:
-    """Refuse labels as intensities, and what is no label map as labels."""
-    path = header.path
-    if labels is False and header.kind == "labels":
-        raise ModelFileError(f"{path} says that it is a label map; pass it as labels, or an image of intensities")
-    if not labels and header.kind == "displacement":
-        raise ModelFileError(f"{path} says that it is a displacement field; pass an image")
-    if labels and header.kind not in (None, "labels"):
-        raise ModelFileError(f"{path} says that it holds {_KINDS[header.kind]}; pass a label map")
-    if labels and header.components is not None:
-        raise ModelFileError(f"{path} has {header.components} values per voxel, pass a label map with one")
+    """Refuse a label map as intensities, a displacement field as an image, and anything but a label map as labels."""
+    path, kind = header.path, header.kind
+    intensities = labels is False and kind == "labels"
+    refuse_if(intensities, f"{path} says that it is a label map; pass it as labels, or an image of intensities")
+    refuse_if(not labels and kind == "displacement", f"{path} says that it is a displacement field; pass an image")
+    if labels:
+        refuse_if(kind in _KINDS, f"{path} says that it holds {_KINDS.get(str(kind))}; pass a label map")
+        several = header.components is not None
+        refuse_if(several, f"{path} has {header.components} values per voxel, pass a label map with one")
