@@ -33,7 +33,7 @@ def test_maps_do_not_fold_and_the_flow_is_their_correspondence(
     still = np.array(grid) == 1
     assert not drawn.flow[still].any()
     landmarks = np.stack([0.3 * upper, 0.6 * upper])
-    for chi, shown in zip(drawn.maps, drawn.landmarks(landmarks), strict=True):
+    for chi, shown in zip(drawn.maps, drawn.shown(landmarks), strict=True):
         np.testing.assert_allclose(chi.at(shown), landmarks, atol=1e-3)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,45 +11,16 @@ import numpy.typing as npt
 from modelaug import _core
 from modelaug._random import generator
 from modelaug.synthesis.attempts import attempts
+from modelaug.synthesis.geometry import ACCURACY, PairOfMaps
 from modelaug.synthesis.pairs import PairInfo
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
 from modelaug.transforms.lattices import InterpolatingLattice
 
-__all__ = ["Deformations", "PairOfMaps"]
+__all__ = ["Deformations"]
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 Steps = list[tuple[Array, ...]]
-
-_ACCURACY: Final = 0.01  # voxels; largest residual of the correspondence
-
-
-@dataclass(frozen=True, eq=False)
-class PairOfMaps:
-    """Two maps from the voxels of the fixed and the moving image to the image that both show.
-
-    Attributes
-    ----------
-    maps : tuple of LandmarkMap
-    displacements : tuple of ndarray, (d, *grid), float32
-        Those of the maps at all voxels.
-    flow : ndarray, (d, *grid), float32
-    inside : ndarray, (*grid), bool
-        Voxels of the fixed image whose partner lies inside the moving one.
-    info : PairInfo
-        ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, which is 0.
-    """
-
-    maps: tuple[LandmarkMap, LandmarkMap]
-    displacements: tuple[Field, Field]
-    flow: Field
-    inside: npt.NDArray[np.bool_]
-    info: PairInfo
-
-    def landmarks(self, points: Array) -> tuple[Array, Array]:
-        """Return where the two images show `points` (m, d) of the image behind them; beyond their frames, perhaps."""
-        fixed, moving = (chi.solve(points, points)[0] for chi in self.maps)
-        return fixed, moving
 
 
 class Deformations:
@@ -112,7 +81,7 @@ class Deformations:
             return None
         flow, residual = correspond(displacements[0], moving, out=out)
         folds = _core.count_folds(flow, 1)
-        if folds or not float(residual.max()) <= _ACCURACY:  # nor if it is NaN
+        if folds or not float(residual.max()) <= ACCURACY:  # nor if it is NaN
             return None
         inside, outside = _core.find_inside(flow, 1)
         info |= {"residual": float((residual * inside).max()), "outside": outside, "folds": folds}

@@ -148,7 +148,7 @@ class LabelShapes(CohortSource):
         weight = self._everywhere if self._weights is None else self._weights.of(subject)
         pull(weight, drawn.displacements[0], out.weight, 0.0)
         np.multiply(out.weight, drawn.inside, out=out.weight)
-        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.landmarks(self.cohort.landmarks[subject])
+        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.shown(self.cohort.landmarks[subject])
         return {"subject": subject, **drawn.info}
 
     def _with_regions(self, rows: Regions, rng: np.random.Generator) -> Regions:

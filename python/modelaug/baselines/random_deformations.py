@@ -126,7 +126,7 @@ class RandomDeformations(CohortSource):
         # Nothing is known of what lies beyond the real image, nor of where it went if that is outside the moving one.
         pull(self._weights.of(subject), drawn.displacements[0], out.weight, 0.0)
         np.multiply(out.weight, drawn.inside, out=out.weight)
-        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.landmarks(cohort.landmarks[subject])
+        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.shown(cohort.landmarks[subject])
         return {"subject": subject, **drawn.info}
 
     def _brighten(self, image: Image, rng: np.random.Generator) -> None:

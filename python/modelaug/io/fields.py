@@ -22,7 +22,7 @@ from modelaug.data.geometry import Geometry
 from modelaug.io.files.archives import write_archive, write_atomically
 from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.paths import suffix
-from modelaug.io.files.reading import ModelFileError, check_format, one_line, reading, refusing
+from modelaug.io.files.reading import ModelFileError, one_line, reading, refusing
 from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, itk_image, write_itk
 from modelaug.io.formats.nifti import DISPLACEMENT, LPS_TO_RAS
 from modelaug.io.formats.volumes import read_header, read_values
@@ -339,10 +339,7 @@ def _read_archived(path: str | Path) -> tuple[Field, Geometry]:
     with open_archive(path) as archive, refusing(path, "is no valid displacement field", "write it again"):
         archive.require("header", "displacement")
         archive.know("header", "displacement")
-        header = archive.read_json("header")
-        found = header.get("format") if isinstance(header, dict) else header
-        otherwise = f"holds {found!r}; pass a displacement field"
-        check_format(path, header, format=FIELD_FORMAT, version=_VERSION, otherwise=otherwise)
+        header = archive.read_header(format=FIELD_FORMAT, version=_VERSION, wanted="a displacement field")
         field = check_field("displacement", archive.read("displacement", text=True))  # text is refused as such
         geometry = Geometry(header["spacing"], header["origin"], header["direction"])
         _geometries(len(field), geometry, None)

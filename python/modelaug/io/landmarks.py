@@ -113,9 +113,7 @@ def numbered(m: int) -> tuple[str, ...]:
 
 def read_landmark_file(path: str | Path, *, geometry: Geometry | None = None) -> tuple[Points, Names]:
     """Return what `read_named_landmarks` does, but None where the file has no names."""
-    ending = suffix(path)
-    if ending not in LANDMARK_SUFFIXES:
-        raise _unknown_format(path)
+    ending = _ending(path)
     if ending in PHYSICAL_SUFFIXES:
         if geometry is None:
             raise ValueError(f"geometry is None, but {path} holds positions in mm; pass the geometry of its image")
@@ -153,9 +151,7 @@ def write_landmarks(
     if array.shape[1] not in (2, 3):
         raise ValueError(f"points has shape {array.shape}; pass 2 or 3 coordinates each")
     called = _checked_names(names, len(array))
-    ending = suffix(path)
-    if ending not in LANDMARK_SUFFIXES:
-        raise _unknown_format(path)
+    ending = _ending(path)
     if ending == ".npy":
         write_npy(path, array)
         return
@@ -441,5 +437,9 @@ def _read_npy(path: str | Path) -> tuple[Points, Names]:
     return _array(path, array), None
 
 
-def _unknown_format(path: str | Path) -> ValueError:
-    return ValueError(f"{path} ends in no known format of landmarks; use {', '.join(LANDMARK_SUFFIXES)}")
+def _ending(path: str | Path) -> str:
+    """Return a path's ending if it is that of a format of landmarks."""
+    ending = suffix(path)
+    if ending not in LANDMARK_SUFFIXES:
+        raise ValueError(f"{path} ends in no known format of landmarks; use {', '.join(LANDMARK_SUFFIXES)}")
+    return ending

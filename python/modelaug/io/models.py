@@ -14,7 +14,7 @@ from modelaug import _checks
 from modelaug.data.cohort import LandmarkObject
 from modelaug.io.files.archives import write_archive
 from modelaug.io.files.arrays import Archive, open_archive
-from modelaug.io.files.reading import check_format, refusing
+from modelaug.io.files.reading import refusing
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import pose_parameter_count
 from modelaug.models.appearance import AppearanceModel, ModelOptions
@@ -57,11 +57,7 @@ def read_model(path: str | Path) -> AppearanceModel:
     invalid = "is no valid appearance model"
     # What overflows is refused, without a warning beside.
     with open_archive(path) as archive, refusing(path, invalid, "fit the model again"), np.errstate(all="ignore"):
-        archive.require("header")
-        header = archive.read_json("header")
-        alien = header.get("format") if isinstance(header, dict) else header
-        otherwise = f"holds {alien!r}; pass an appearance model"
-        check_format(path, header, format=_FORMAT, version=_VERSION, otherwise=otherwise)
+        header = archive.read_header(format=_FORMAT, version=_VERSION, wanted="an appearance model")
         grid = _checks.grid_shape("grid", header["grid"])
         objects = tuple(LandmarkObject(o["name"], tuple(o["indices"]), o["kind"]) for o in header["objects"])
         arrays = _read_arrays(archive, grid, sum(len(each.indices) for each in objects))

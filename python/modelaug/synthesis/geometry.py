@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +24,45 @@ from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
 from modelaug.transforms.splines import SplineOptions
 
-__all__ = ["GeometrySource", "PairGeometry"]
+__all__ = ["ACCURACY", "GeometrySource", "PairGeometry", "PairOfMaps"]
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 
-_ACCURACY = 0.01  # voxels; largest residual of the correspondence
+ACCURACY: Final = 0.01
+"""Largest residual of a correspondence, in voxels."""
 
 
 @dataclass(frozen=True, eq=False)
-class PairGeometry:
+class PairOfMaps:
+    """Two maps from the voxels of the fixed and the moving image to the image that both show.
+
+    Attributes
+    ----------
+    maps : tuple of LandmarkMap
+    displacements : tuple of ndarray, (d, *grid), float32
+        Those of the maps at all voxels.
+    flow : ndarray, (d, *grid), float32
+    inside : ndarray, (*grid), bool
+        Voxels of the fixed image whose partner lies inside the moving one.
+    info : PairInfo
+        At least ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``.
+    """
+
+    maps: tuple[LandmarkMap, LandmarkMap]
+    displacements: tuple[Field, Field]
+    flow: Field
+    inside: npt.NDArray[np.bool_]
+    info: PairInfo
+
+    def shown(self, points: Array) -> tuple[Array, Array]:
+        """Return where the two images show `points` (m, d) of the image behind them; beyond their frames, perhaps."""
+        fixed, moving = (chi.solve(points, points)[0] for chi in self.maps)
+        return fixed, moving
+
+
+@dataclass(frozen=True, eq=False)
+class PairGeometry(PairOfMaps):
     """The geometry of a pair; the fixed image first, the moving one second.
 
     A draw is valid if
@@ -49,13 +79,8 @@ class PairGeometry:
     ----------
     landmarks : tuple of ndarray, (m, d), float64
         Where the landmarks are in the images, in voxels: where the render maps have the mean shape.
-    maps : tuple of LandmarkMap
-        Render maps, from the voxels of an image to the mean frame.
-    displacements : tuple of ndarray, (d, *grid), float32
-        Those of the maps at all voxels.
-    flow : ndarray, (d, *grid), float32
-    inside : ndarray, (*grid), bool
-        Voxels of the fixed image whose partner lies inside the moving one.
+    maps, displacements, flow, inside
+        As of `PairOfMaps`; the maps are the render maps, to the voxels of the mean frame.
     info : PairInfo
         ``shape``, ``pose``, ``attempts``, ``rejected``, ``shrink``, ``steps``, ``landmark_shift``, ``landmark_error``,
         ``residual`` (in the mean frame), ``outside``, ``folds`` and, with ``flow="direct"``, ``disagreement``.
@@ -64,11 +89,6 @@ class PairGeometry:
     """
 
     landmarks: tuple[Array, Array]
-    maps: tuple[LandmarkMap, LandmarkMap]
-    displacements: tuple[Field, Field]
-    flow: Field
-    inside: npt.NDArray[np.bool_]
-    info: PairInfo
     numbers: np.random.Generator
 
 
@@ -175,12 +195,12 @@ class GeometrySource:
             **facts,
         }
         return PairGeometry(
-            (landmarks_fixed, landmarks_moving),
             (fixed, moving),
             displacements,
             flow,
             inside,
             info,
+            (landmarks_fixed, landmarks_moving),
             coefficients.numbers,
         )
 
@@ -228,11 +248,11 @@ class GeometrySource:
             raise _Invalid("map")
         # What the image shows at the mean landmarks is the truth, not where a spline was to put them.
         landmarks, missed = chi.solve(model.reference, drawn)
-        if missed.max() > _ACCURACY:
+        if missed.max() > ACCURACY:
             if not options.allow_folds:
                 raise _Invalid("map")
             landmarks = drawn
-        return self._inside(landmarks, _ACCURACY), chi
+        return self._inside(landmarks, ACCURACY), chi
 
     def _flow(
         self, shown: Field, rendered: list[tuple[Array, LandmarkMap]], out: Field | None
@@ -254,7 +274,7 @@ class GeometrySource:
                 out[:] = flow
                 flow = out
             residual = _disagreement(fixed, moving, flow)
-        solved = float(residual.max()) <= _ACCURACY  # False if it is NaN
+        solved = float(residual.max()) <= ACCURACY  # False if it is NaN
         inside, outside = _core.find_inside(flow, 1)
         if not composed:
             facts["disagreement"] = np.percentile(residual[inside] if inside.any() else [0.0], [50, 95, 100])

@@ -14,7 +14,7 @@ from typing import IO, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.io.files.reading import ModelFileError, parse_json, reading
+from modelaug.io.files.reading import ModelFileError, check_format, parse_json, reading
 
 ArchiveKind = Literal["cohort", "field", "model"]
 """What an archive of this package is."""
@@ -115,6 +115,14 @@ class Archive:
         with reading(self.path, ".npz"), self._archive.open(f"{name}.npy") as member:
             array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
             return array
+
+    def read_header(self, *, format: str, version: int, wanted: str) -> dict[str, Any]:
+        """Return the header of a file of this package, see `check_format`; `wanted` is what to pass instead."""
+        self.require("header")
+        header = self.read_json("header")
+        found = header.get("format") if isinstance(header, dict) else header
+        otherwise = f"holds {found!r}; pass {wanted}"
+        return check_format(self.path, header, format=format, version=version, otherwise=otherwise)
 
     def read_json(self, name: str) -> Any:
         """Return what an array that is one string holds as JSON.
