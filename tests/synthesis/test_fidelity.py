@@ -71,8 +71,8 @@ def test_fidelity_of_localized_shapes(model: Callable[[], AppearanceModel]) -> N
     # A hundredth of the variance, so that no draw is rejected, which would take away the largest deformations; and maps
     # that are as exact as such small deformations need.
     tame = wilder(model(), 0.01)
-    exact = tame.options["spline"] | {"tolerance": 1e-3, "finest": 0.5}
-    tame = replace(tame, options=tame.options | {"spline": exact})
+    exact = replace(tame.options.spline, tolerance=1e-3, finest=0.5)
+    tame = replace(tame, options=replace(tame.options, spline=exact))
     source = PairSynthesizer(tame, seed=8, options=PairOptions(pose="none"))
     pairs = [source.draw(i) for i in range(150)]
     assert all(pair.info["attempts"] == 1 for pair in pairs)

@@ -130,9 +130,9 @@ def test_contours_cross_no_more_than_in_training() -> None:
 def test_draws_that_no_map_can_render_are_shrunk() -> None:
     # Nothing is left of a shape that no single step of the coarsest lattice can reach.
     m = wilder(heart_model(), 4.0)
-    coarse = {"tolerance": 0.01, "max_levels": 2, "finest": 1.0, "max_steps": 1, "max_residual": 0.3}
+    coarse = SplineOptions(tolerance=0.01, max_levels=2, finest=1.0, max_steps=1, max_residual=0.3)
     source = PairSynthesizer(
-        replace(m, options=m.options | {"spline": coarse}), options=PairOptions(max_attempts=3, pose="none")
+        replace(m, options=replace(m.options, spline=coarse)), options=PairOptions(max_attempts=3, pose="none")
     )
     infos = [source.geometry(i).info for i in range(8)]
     shrunk = [info for info in infos if info["shrink"] < 1]

@@ -18,7 +18,7 @@ import pytest
 from scipy import ndimage
 
 import modelaug
-from modelaug import AppearanceModel, Cohort, Pair, PairOptions, PairSynthesizer
+from modelaug import AppearanceModel, Cohort, Pair, PairOptions, PairSynthesizer, TextureOptions
 from modelaug._random import generator
 from modelaug.models.alignment import apply_pose
 from modelaug.models.texture import texture_engine
@@ -131,11 +131,11 @@ def test_agreement_of_landmarks(model: Callable[[], AppearanceModel], flow: Any)
 @pytest.mark.parametrize(("model", "worst"), [(plane_model, 12), (volume_model, 18)])
 def test_agreement_of_landmarks_with_their_own_image(model: Callable[[], AppearanceModel], worst: float) -> None:
     # The examples' edges lie at the landmarks: there the label changes, and the intensity is half-way.
-    still = {"engine": "basis", "levels": 1}
+    still = TextureOptions(engine="basis", levels=1)
     mean = replace(
         model(),
         texture=replace(model().texture, variances=0 * model().texture.variances),
-        options=model().options | {"texture": still},
+        options=replace(model().options, texture=still),
     )
     for index in range(5):
         pair = PairSynthesizer(mean).draw(index)
