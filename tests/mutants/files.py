@@ -178,15 +178,15 @@ MUTANTS: Final = (
     Mutant(
         "damaged shards count as whole",
         "io/shards/manifests.py",
-        '            if size != file["bytes"]:\n',
-        '            if size > file["bytes"]:\n',
+        'path.stat().st_size == file["bytes"]',
+        'path.stat().st_size <= file["bytes"]',
         ("io/test_shards.py::test_lost_shard_is_written_again",),
     ),
     Mutant(
         "hashes are not compared",
         "io/shards/manifests.py",
-        'if digest != file["sha256"]:',
-        'if len(digest) != len(file["sha256"]):',
+        'refuse_if(digest != file["sha256"], damaged)',
+        'refuse_if(len(digest) != len(file["sha256"]), damaged)',
         ("io/test_manifests.py::test_every_byte_is_verified",),
     ),
     Mutant(

@@ -1,7 +1,7 @@
-"""What the last bits of results depend on besides the arguments: the processor, and the libraries that compute.
+"""Sources of rounding that the last bits of results depend on: the processor, and the numerical libraries.
 
-Kernels fuse multiply and add where the instruction set can. NumPy computes exponentials, powers, sines and cosines in
-other ways on other processors, or leaves them to the C library, which does the same. All of these differ by rounding.
+Kernels fuse multiply and add where the instruction set can. NumPy, or the C library for it, computes exponentials,
+powers, sines and cosines differently on different processors. All of these differ by rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import scipy
 
 from modelaug import _core
 
-_SETS: Final = ("baseline", "v3", "v4")  # each runs where a later one does
+_SETS: Final = ("baseline", "v3", "v4")  # a processor of a later one runs the earlier ones
 
 
 @functools.cache
@@ -32,19 +32,19 @@ def _found() -> dict[str, Any]:
 
 
 def bits_here() -> dict[str, Any]:
-    """Return what the last bits of a pair depend on in this process, besides modelaug's version, as in JSON.
+    """Describe the processor and the libraries by which the last bits of pairs may differ, as in JSON.
 
     Returns
     -------
     dict
         ``machine`` (the architecture), ``instruction_set`` (of the kernels, see `build_config`), ``numpy``, ``scipy``
-        (versions), ``numpy_features`` (the processor's, of those that NumPy has code for) and ``libc`` (the C library).
+        (versions), ``numpy_features`` (of the processor, as far as NumPy has code for them), ``libc`` (the C library).
     """
     return {**_found(), "numpy_features": list(_found()["numpy_features"])}
 
 
 def differing_bits(wanted: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """Return in which of `bits_here` two places differ, and how what runs here can have the wanted bits; or None."""
+    """Compare two results of `bits_here`: return the differences and how to get the wanted bits here, or None."""
     names = [name for name in {**wanted, **here} if wanted.get(name) != here.get(name)]
     if not names:
         return None
@@ -53,17 +53,13 @@ def differing_bits(wanted: Mapping[str, Any], here: Mapping[str, Any]) -> str | 
 
 
 def _remedy(names: list[str], wanted: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return the installations and settings by which the wanted bits can be computed here."""
     settings = {}
     for name in names:
         before, now = wanted.get(name), here.get(name)
         if name == "instruction_set" and before in _SETS and now in _SETS[_SETS.index(before) + 1 :]:
             settings["MODELAUG_ISA"] = before
-        elif (
-            name == "numpy_features"
-            and isinstance(before, list)
-            and isinstance(now, list)
-            and not set(before) - set(now)
-        ):
+        elif isinstance(before, list) and isinstance(now, list) and not set(before) - set(now):  # numpy_features
             settings["NPY_DISABLE_CPU_FEATURES"] = " ".join(each for each in now if each not in before)
         elif name in ("numpy", "scipy") and isinstance(before, str):
             settings[name] = before

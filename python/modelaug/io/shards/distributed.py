@@ -1,4 +1,4 @@
-"""Work on many machines, through a Dask scheduler: shards of pairs, and whatever else is a list of tasks.
+"""Work on many machines, through a Dask scheduler: shards of pairs, and any list of tasks.
 
 The only module that imports Dask, installed by ``pip install modelaug[distributed]``. Dask's client, scheduler and
 workers send each other pickled objects: connect to a scheduler that you trust, in a network that you trust.
@@ -19,7 +19,7 @@ from distributed import Client, KilledWorker, as_completed
 
 from modelaug import _core
 from modelaug.io.files.provenance import file_digest
-from modelaug.io.files.reading import ModelFileError
+from modelaug.io.files.reading import one_line, refuse_if
 from modelaug.io.shards.bits import bits_here, differing_bits
 from modelaug.io.shards.writing import (
     Ledger,
@@ -51,7 +51,7 @@ def write_shards_remotely(
     intensities: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write what `write_shards` writes, the same bytes, with the workers of a Dask cluster.
+    """Write shards as `write_shards` does, the same bytes, with the workers of a Dask cluster.
 
     Every task loads the model, draws one shard in a single thread and writes it into the folder; a task whose worker is
     lost is given to another one. Model and folder must lie at the same place for all workers and for this process, on a
@@ -66,7 +66,7 @@ def write_shards_remotely(
     model_file
         The file of its model.
     count, out, shard_size, first, format, part, intensities, progress
-        As of `write_shards`.
+        As in `write_shards`.
 
     Returns
     -------
@@ -82,17 +82,8 @@ def write_shards_remotely(
         `bits_here`, other last bits than this process.
     """
     model_file = Path(model_file).resolve()
-    plan = plan_shards(
-        synthesizer,
-        count,
-        Path(out).resolve(),
-        shard_size=shard_size,
-        first=first,
-        format=format,
-        part=part,
-        intensities=intensities,
-        identity=describe_synthesizer(synthesizer, model_file),
-    )
+    identity, folder = describe_synthesizer(synthesizer, model_file), Path(out).resolve()
+    plan = plan_shards(synthesizer, count, folder, shard_size, first, format, part, intensities, identity)
     with Ledger(plan, progress) as ledger:
         if ledger.missing:
             _collect(scheduler, ledger, plan, (model_file, synthesizer.seed, synthesizer.options))
@@ -132,9 +123,8 @@ def run_remotely(
             try:
                 result = future.result()
             except KilledWorker as error:
-                raise ConnectionError(
-                    "several workers were lost over one task; see their logs, and run this again"
-                ) from error
+                lost = "several workers were lost over one task; see their logs, and run this again"
+                raise ConnectionError(lost) from error
             except CancelledError as error:
                 raise ConnectionError(
                     "the scheduler is lost; start it again, and run this again to continue"
@@ -146,17 +136,15 @@ def _connected(scheduler: str) -> Client:
     try:
         client = Client(scheduler, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, asyncio.TimeoutError) as error:  # in Python 3.10 it is no OSError
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConnectionError(
-            f"scheduler is {scheduler!r}, which does not answer ({reason}); start it first"
-        ) from error
+        message = f"scheduler is {scheduler!r}, which does not answer ({one_line(error)}); start it first"
+        raise ConnectionError(message) from error
     if not client.nthreads():
         _LOG.info("the scheduler has no workers yet; waiting for them")
     return client
 
 
 def _collect(scheduler: str, ledger: Ledger, plan: ShardPlan, synthesis: tuple[Path, int, PairOptions]) -> None:
-    """Have the missing shards written and note them as they are done."""
+    """Write the missing shards on the workers and note them as they are done."""
 
     def note(shard: dict[str, Any]) -> None:
         ledger.add(shard)
@@ -170,19 +158,17 @@ def _collect(scheduler: str, ledger: Ledger, plan: ShardPlan, synthesis: tuple[P
 def _write(plan: ShardPlan, synthesis: tuple[Path, int, PairOptions], version: str, number: int) -> dict[str, Any]:
     """Write a shard; runs on a worker."""
     here = _core.build_config()["version"]
-    if here != version:
-        raise ModelFileError(f"a worker has modelaug {here}, not {version}; install the same on all machines")
+    refuse_if(here != version, f"a worker has modelaug {here}, not {version}; install the same on all machines")
     differing = differing_bits(plan.bits, bits_here())
-    if differing is not None:
-        raise ModelFileError(f"worker {platform.node()}: the pairs are to be made with {differing}")
-    if not plan.manifest.exists():
-        raise ModelFileError(f"a worker does not see {plan.manifest}; use a folder that all machines share")
+    refuse_if(differing is not None, f"worker {platform.node()}: the pairs are to be made with {differing}")
+    unseen = not plan.manifest.exists()
+    refuse_if(unseen, f"a worker does not see {plan.manifest}; use a folder that all machines share")
     return store_shard(plan, number, draw_shard(plan, number, _synthesizer(plan, *synthesis), 1))
 
 
 @functools.lru_cache(maxsize=1)
 def _synthesizer(plan: ShardPlan, model_file: Path, seed: int, options: PairOptions) -> PairSynthesizer:
-    """Return the source of the pairs on a worker, checked to be the same as anywhere else."""
-    if file_digest(model_file) != plan.identity["model_sha256"]:
-        raise ModelFileError(f"a worker sees another {model_file}; put the same model there on all machines")
+    """Load the source of the pairs on a worker, and check that its model is the same as everywhere."""
+    other = file_digest(model_file) != plan.identity["model_sha256"]
+    refuse_if(other, f"a worker sees another {model_file}; put the same model there on all machines")
     return PairSynthesizer(AppearanceModel.load(model_file), seed=seed, options=options)

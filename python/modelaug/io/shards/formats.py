@@ -1,4 +1,4 @@
-"""The files that a shard of pairs is made of: one archive, one tar, or a folder's worth of images and flows.
+"""File formats of shards of pairs: one archive, one tar, or images and flows of each pair.
 
 The bytes of a shard depend on its pairs only, not on when, where or with how many threads it was written.
 """
@@ -11,9 +11,10 @@ import os
 import shutil
 import tarfile
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Protocol, cast
+from typing import IO, Any, ClassVar, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,24 +31,25 @@ FORMATS: Final = ("npz", "tar", "chairs")
 Array = npt.NDArray[Any]
 
 
-class FileFormat(Protocol):
-    """How a shard is written."""
+class FileFormat(ABC):
+    """A format of a shard's files."""
+
+    suffix: ClassVar[str] = ""
 
     def names(self, number: int) -> tuple[str, ...]:
         """Return the names of a shard's files; one with ``%09d`` stands for a file per pair, all of the same size."""
-        ...
+        return (f"{shard_stem(number)}{self.suffix}",)
 
-    def check(self, pair: Pair) -> None:
+    def check(self, pair: Pair) -> None:  # noqa: B027 - by default every pair fits
         """Raise ValueError if a pair, not stacked, does not fit into such files."""
-        ...
 
+    @abstractmethod
     def write(self, folder: Path, number: int, indices: Sequence[int], batches: Sequence[Pair]) -> None:
         """Write a shard: the pairs at `indices`, stacked, some in each batch. No file is ever half-written."""
-        ...
 
 
 def shard_stem(number: int) -> str:
-    """Return what names a shard; its temporary files begin with a dot and this."""
+    """Return the common beginning of a shard's file names; temporary files have a dot before it."""
     return f"pairs-{number:06d}"
 
 
@@ -65,15 +67,10 @@ def file_format(name: str, intensities: tuple[float, float] | None = None) -> Fi
     return NpzFormat() if name == "npz" else TarFormat()
 
 
-class NpzFormat:
+class NpzFormat(FileFormat):
     """``pairs-000000.npz``: the arrays of `Pair`, stacked, ``index`` (n,) and ``info``, a JSON list."""
 
-    def names(self, number: int) -> tuple[str, ...]:
-        """Return the archive's name."""
-        return (f"{shard_stem(number)}.npz",)
-
-    def check(self, pair: Pair) -> None:
-        """Accept every pair."""
+    suffix = ".npz"
 
     def write(self, folder: Path, number: int, indices: Sequence[int], batches: Sequence[Pair]) -> None:
         """Write the archive."""
@@ -84,34 +81,31 @@ class NpzFormat:
         write_archive(folder / self.names(number)[0], arrays)
 
 
-class TarFormat:
+class TarFormat(FileFormat):
     """``pairs-000000.tar``, a shard of WebDataset: for pair 7 ``000000007.fixed.npy``, ... and ``000000007.json``.
 
     There is a member per array of `Pair`, named like it, and ``.json`` is its ``info``.
     """
 
-    def names(self, number: int) -> tuple[str, ...]:
-        """Return the tar's name."""
-        return (f"{shard_stem(number)}.tar",)
-
-    def check(self, pair: Pair) -> None:
-        """Accept every pair."""
+    suffix = ".tar"
 
     def write(self, folder: Path, number: int, indices: Sequence[int], batches: Sequence[Pair]) -> None:
         """Write the tar."""
 
         def write(file: IO[bytes]) -> None:
-            # Of all formats, this one has no extended headers, which may hold times.
+            # The one tar format without extended headers, which may hold times.
             with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                 for index, (arrays, info) in zip(indices, _pairs(batches), strict=True):
                     for name, array in arrays.items():
-                        _add(tar, f"{index:09d}.{name}.npy", _npy(array))
+                        member = io.BytesIO()
+                        np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+                        _add(tar, f"{index:09d}.{name}.npy", member.getvalue())
                     _add(tar, f"{index:09d}.json", _json(info).encode())
 
         write_atomically(folder / self.names(number)[0], write)
 
 
-class ChairsFormat:
+class ChairsFormat(FileFormat):
     """``000000007_img1.ppm`` (fixed), ``_img2.ppm`` (moving) and ``_flow.flo``, as in the FlyingChairs data set.
 
     An intensity v is stored as the byte nearest to 255 (v - lowest) / (highest - lowest), clamped to 0 and 255: the
@@ -154,7 +148,7 @@ class ChairsFormat:
                     names.append(pattern % index)
                     with writing(folder / names[-1]):
                         (temporary / names[-1]).write_bytes(content)
-            for name in names:  # after all were written: the first of these waits for most of the others
+            for name in names:  # after all were written, so that the disk gets them together
                 with writing(folder / name), open(temporary / name, "rb+") as file:
                     os.fsync(file.fileno())
             for name in names:
@@ -189,12 +183,6 @@ def _pairs(batches: Sequence[Pair]) -> Iterator[tuple[dict[str, Array], dict[str
 
 def _json(info: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> str:
     return json.dumps(info, default=lambda value: np.asarray(value).tolist())
-
-
-def _npy(array: Array) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-    return file.getvalue()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

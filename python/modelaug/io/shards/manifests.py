@@ -1,4 +1,4 @@
-"""What a folder of shards holds: manifests, one for a whole run or one for each part of it."""
+"""Manifests of folders of shards: one for a whole run, or one for each part of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelaug import _checks
-from modelaug.io.files.reading import ModelFileError, read_own_json, refusing
+from modelaug.io.files.reading import ModelFileError, read_own_json, refuse_if, refusing
 from modelaug.io.shards.bits import differing_bits
 from modelaug.io.shards.formats import FORMATS
 
@@ -34,28 +34,26 @@ def has_manifest(folder: Path) -> bool:
 
 
 def plan_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the manifests of one folder must agree on."""
+    """Return the entries that must be the same in all manifests of a folder."""
     return {name: manifest.get(name) for name in _PLAN}
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
-    """Read what a folder of shards holds.
+    """Read the manifest of a folder of shards.
 
     Parameters
     ----------
     path
-        A folder, of which all manifests are read and united, that of the whole run and those of its parts; or a single
-        manifest.
+        A folder, whose manifests, of a whole run and of its parts, are merged; or a single manifest.
 
     Returns
     -------
     dict
         ``source``, ``first``, ``count``, ``shard_size``, ``file_format``, ``intensities`` (the range that became 0 to
-        255, of Chairs-style files only), ``modelaug`` (the version that wrote it), ``bits`` (what else the last bits
-        depend on, see `bits_here`; older versions did not note it), ``part`` ([k, K], of a single part's manifest only)
-        and ``shards``, a list of ``{"first", "count", "files"}`` in order. Each of the files is
-        ``{"file", "bytes", "sha256"}``; a name with ``%09d`` stands for a file for each pair's index, all of them with
-        so many bytes, hashed one after another.
+        255, of Chairs-style files only), ``modelaug`` (the version that wrote it), ``bits`` (see `bits_here`; older
+        versions did not note them), ``part`` ([k, K], in the manifest of a single part only) and ``shards``, a list of
+        ``{"first", "count", "files"}`` in order. Each of the files is ``{"file", "bytes", "sha256"}``; a name with
+        ``%09d`` stands for one file per index, each with so many bytes; the hash is of all, one after another.
 
     Raises
     ------
@@ -65,34 +63,34 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     paths = [path] if path.is_file() else _manifests(path) or [path / MANIFEST]
     manifests = {each: _read_single(each) for each in paths}
-    return manifests[paths[0]] if len(paths) == 1 else _united(manifests)
+    return manifests[paths[0]] if len(paths) == 1 else _merged(manifests)
 
 
 def verify_shards(path: str | Path) -> dict[str, Any]:
-    """Read the manifest of a folder of shards and check every byte of the shards.
+    """Read the manifest of a folder of shards and verify every byte of the shards.
 
     Returns
     -------
     dict
-        As of `read_manifest`.
+        As in `read_manifest`.
 
     Raises
     ------
     ModelFileError
-        As `read_manifest`, and if a file is missing or is not what was written.
+        As in `read_manifest`, and if a file is missing or differs from what was written.
     """
     manifest = read_manifest(path)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     for shard in manifest["shards"]:
         for file in shard["files"]:
             digest = _digest(_expanded(folder, file["file"], shard), int(file["bytes"]))
-            if digest != file["sha256"]:
-                raise ModelFileError(f"{folder / file['file']} is not what was written; copy it again, or remove it")
+            damaged = f"{folder / file['file']} is not what was written; copy it again, or remove it"
+            refuse_if(digest != file["sha256"], damaged)
     return manifest
 
 
 def shard_entry(folder: Path, names: tuple[str, ...], first: int, count: int) -> dict[str, Any]:
-    """Return the entry of a shard whose files have been written."""
+    """Return the manifest's entry of a shard whose files have been written."""
     shard: dict[str, Any] = {"first": first, "count": count, "files": []}
     for name in names:
         size = next(_expanded(folder, name, shard)).stat().st_size
@@ -106,16 +104,15 @@ def shard_bytes(shard: Mapping[str, Any]) -> int:
 
 
 def is_whole(folder: Path, shard: Mapping[str, Any]) -> bool:
-    """Return whether all files of a shard are there, as long as they should be."""
-    for file in shard["files"]:
-        for path in _expanded(folder, file["file"], shard):
-            try:
-                size = path.stat().st_size
-            except OSError:
-                return False
-            if size != file["bytes"]:
-                return False
-    return True
+    """Return whether all files of a shard exist with their sizes."""
+    try:
+        return all(
+            path.stat().st_size == file["bytes"]
+            for file in shard["files"]
+            for path in _expanded(folder, file["file"], shard)
+        )
+    except OSError:
+        return False
 
 
 def _manifests(folder: Path) -> list[Path]:
@@ -126,15 +123,12 @@ def _manifests(folder: Path) -> list[Path]:
 
 def _expanded(folder: Path, name: str, shard: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the files that a name in a manifest stands for."""
-    if "%09d" not in name:
-        yield folder / name
-        return
-    for index in range(shard["first"], shard["first"] + shard["count"]):
-        yield folder / name.replace("%09d", f"{index:09d}")
+    indices = range(shard["first"], shard["first"] + (shard["count"] if "%09d" in name else 1))
+    return (folder / name.replace("%09d", f"{index:09d}") for index in indices)
 
 
 def _digest(paths: Iterator[Path], size: int) -> str:
-    """Return the hash of files of one size, one after another."""
+    """Return the SHA-256 of files of one size, one after another."""
     total = hashlib.sha256()
     for path in paths:
         with refusing(path, "cannot be read", "write the pairs again"):
@@ -142,8 +136,7 @@ def _digest(paths: Iterator[Path], size: int) -> str:
                 raise FileNotFoundError("no such file")
             with open(path, "rb") as file:
                 found = os.fstat(file.fileno()).st_size
-                if found != size:
-                    raise ModelFileError(f"{path} has {found} bytes, not {size}; copy it again, or remove it")
+                refuse_if(found != size, f"{path} has {found} bytes, not {size}; copy it again, or remove it")
                 left = size
                 while left and (chunk := file.read(min(left, 1 << 20))):
                     total.update(chunk)
@@ -192,8 +185,8 @@ def _check_shard(shard: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
             raise TypeError(f"sha256 is {file['sha256']!r}; it must be hexadecimal")
 
 
-def _united(manifests: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
-    """Return one manifest with the shards of all."""
+def _merged(manifests: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Merge manifests into one with the shards of all."""
     (first, union), *others = manifests.items()
     for path, manifest in others:
         before, now = plan_of(union), plan_of(manifest)
@@ -218,7 +211,7 @@ def _united(manifests: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _common_bits(manifests: Mapping[Path, dict[str, Any]]) -> dict[str, Any] | None:
-    """Return what the bits of all shards depend on, None where one of the manifests does not say so."""
+    """Return the bits that all manifests note, None where one does not note them."""
     noted = [(path, manifest["bits"]) for path, manifest in manifests.items() if "bits" in manifest]
     for path, bits in noted[1:]:
         differing = differing_bits(noted[0][1], bits)

@@ -1,4 +1,4 @@
-"""Pairs from files, as a source for training."""
+"""Pairs read from shards, as a source for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs in files, many to a file, written by one process or by many that share nothing."""
+"""Writing of pairs to shards, many to a file, by one process or by many that share nothing."""
 
 from __future__ import annotations
 
@@ -42,12 +42,9 @@ _PATIENCE: Final = 20.0  # the manifest is saved again after so many times the t
 
 
 def describe_synthesizer(synthesizer: PairSynthesizer, model_file: str | Path) -> dict[str, Any]:
-    """Return what the pairs of a synthesizer depend on: the SHA-256 of its model's file, the seed and the options."""
-    return {
-        "model_sha256": file_digest(model_file),
-        "seed": synthesizer.seed,
-        "options": asdict(synthesizer.options),
-    }
+    """Return the identity of a synthesizer's pairs: the SHA-256 of its model's file, the seed and the options."""
+    digest, options = file_digest(model_file), asdict(synthesizer.options)
+    return {"model_sha256": digest, "seed": synthesizer.seed, "options": options}
 
 
 def write_shards(
@@ -68,11 +65,11 @@ def write_shards(
 
     Every file is written under a temporary name until it is complete. A run on a folder that already holds shards of
     the same source adds what is missing, so an interrupted run continues and a larger `count` extends it; a last shard
-    that is not full is written anew. The bytes of all files depend on the arguments only, and in their last bits on
-    what `bits_here` tells, which the manifest notes; a folder of pairs with others is refused. So it does not matter
-    how often a run was interrupted, or which part of it was made where: put the files of all parts into one folder, at
-    once or in the end. A run of the whole recognizes them and writes their common manifest. No two runs that have
-    shards in common work in one folder at once.
+    that is not full is written again. The bytes of all files depend on the arguments only, and in their last bits on
+    `bits_here`, which the manifest notes; a folder of pairs with other bits is refused. So it does not matter how often
+    a run was interrupted, or which part of it was made where: put the files of all parts into one folder, at once or in
+    the end. A run of the whole recognizes them and writes their common manifest. No two runs that have shards in common
+    work in one folder at once.
 
     Parameters
     ----------
@@ -100,7 +97,7 @@ def write_shards(
         For ``"chairs"`` only: the intensities that become the bytes 0 and 255, for all pairs and channels; what is
         beyond is clamped. By default the range of the images that the source's model was fitted to.
     identity
-        What the pairs depend on, e.g. of `describe_synthesizer`; must be JSON. It is noted in the manifest, and a
+        What the pairs depend on, e.g. from `describe_synthesizer`; must be JSON. It is noted in the manifest, and a
         folder whose manifest notes something else is refused.
     threads
         Threads for the source's ``batch``; None means all cores. One more writes a shard while the next one is drawn.
@@ -123,23 +120,13 @@ def write_shards(
     FolderLostError
         If the folder, or shards in it, were removed meanwhile; the message says how many pairs there are.
     """
-    plan = plan_shards(
-        source,
-        count,
-        out,
-        shard_size=shard_size,
-        first=first,
-        format=format,
-        part=part,
-        intensities=intensities,
-        identity=identity,
-    )
+    plan = plan_shards(source, count, out, shard_size, first, format, part, intensities, identity)
     workers = _checks.thread_count(threads)
     with Ledger(plan, progress) as ledger, ThreadPoolExecutor(1) as writer:
         pending: Future[dict[str, Any]] | None = None
         try:
             for number in ledger.missing:
-                batches = draw_shard(plan, number, source, workers, report=ledger.report)
+                batches = draw_shard(plan, number, source, workers, ledger.report)
                 if pending is not None:
                     done, pending = pending, None
                     ledger.add(done.result())
@@ -152,14 +139,14 @@ def write_shards(
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """Which pairs go into which shards, and which of these are to be written.
+    """Distribution of pairs over shards, and the shards of this part.
 
     Attributes
     ----------
     folder
         Where the shards lie.
     count, shard_size, first, format, part, intensities
-        As of `write_shards`.
+        As in `write_shards`.
     identity
         What the pairs depend on, as in JSON.
     bits
@@ -241,7 +228,6 @@ def plan_shards(
     source: PairSource,
     count: int,
     out: str | Path,
-    *,
     shard_size: int,
     first: int,
     format: str,
@@ -270,14 +256,9 @@ def plan_shards(
 
 
 def draw_shard(
-    plan: ShardPlan,
-    number: int,
-    source: PairSource,
-    threads: int,
-    *,
-    report: Callable[[int], None] | None = None,
+    plan: ShardPlan, number: int, source: PairSource, threads: int, report: Callable[[int], None] | None = None
 ) -> list[Pair]:
-    """Return the pairs of a shard, some stacked in each; `report` is told of them as they are drawn."""
+    """Draw the pairs of a shard, in stacks of some; `report` gets the number of each stack."""
     batches: list[Pair] = []
     for batch in _draw(source, plan.indices(number), threads):
         batches.append(batch)
@@ -294,23 +275,23 @@ def store_shard(plan: ShardPlan, number: int, batches: Sequence[Pair]) -> dict[s
 
 
 class Ledger:
-    """Keeps the manifest of a run: knows which shards are missing, and notes those that are done.
+    """The manifest of a run while it is written: the shards that are missing, and those that are done.
 
     As a context it holds the folder, removes what a killed run left half-written, saves the manifest at the beginning,
-    now and then, and at the end, however that comes. A shard that is done but not noted is written again, with the same
-    bytes. At the end of a run that succeeded all its shards are there.
+    now and then, and at the end, also of a run that fails. A shard that is done but not noted is written again, with
+    the same bytes. At the end of a run that succeeded all its shards are there.
 
     Parameters
     ----------
     plan
         The run.
     progress
-        As of `write_shards`.
+        As in `write_shards`.
 
     Raises
     ------
     ValueError, ModelFileError, BlockingIOError, FolderLostError
-        On entering and leaving, as `write_shards`.
+        On entering and leaving, as in `write_shards`.
     """
 
     def __init__(self, plan: ShardPlan, progress: Progress | None = None) -> None:
@@ -331,7 +312,7 @@ class Ledger:
         return [number for number in self._plan.numbers if self._plan.indices(number)[0] not in self._shards]
 
     def report(self, pairs: int) -> None:
-        """Tell whoever wants to know that more pairs are drawn."""
+        """Report to `progress` that more pairs are drawn."""
         self._done += pairs
         if self._progress is not None:
             self._progress(self._done, self._pairs)
@@ -347,7 +328,7 @@ class Ledger:
         plan = self._plan
         with self._holding:
             self._hold = self._holding.enter_context(
-                hold_folder(plan.folder, name=plan.lock, rivals=plan.rivals, told=self._told)
+                hold_folder(plan.folder, name=plan.lock, rivals=plan.rivals, told=self._contents)
             )
             finished, self._bits = _finished(plan)
             found = [shard for shard in finished if _is_planned(plan, shard) and is_whole(plan.folder, shard)]
@@ -369,13 +350,15 @@ class Ledger:
                 with suppress(*(() if kind is None else (OSError,))):  # what ended the run is what matters
                     self._save()
             if kind is None and len(self._whole()) < len(self._plan.numbers):
-                raise writing.FolderLostError(f"{self._plan.folder} lost files while it was written to; {self._told()}")
+                raise writing.FolderLostError(
+                    f"{self._plan.folder} lost files while it was written to; {self._contents()}"
+                )
 
     def _whole(self) -> list[dict[str, Any]]:
-        """Return the shards that are there."""
+        """Return the shards whose files are complete."""
         return [shard for shard in self._shards.values() if is_whole(self._plan.folder, shard)]
 
-    def _told(self) -> str:
+    def _contents(self) -> str:
         return f"{sum(shard['count'] for shard in self._whole())} of {self._pairs} pairs are in it"
 
     def _save(self) -> None:
@@ -389,7 +372,7 @@ class Ledger:
 
 
 def remove_shard_leftovers(plan: ShardPlan) -> None:
-    """Remove the temporary files of the plan's shards and manifest, and of no other part, which may be at work."""
+    """Remove the temporary files of the plan's shards and manifest; other parts may be at work."""
 
     def of(name: str) -> bool:
         match = _SHARD.fullmatch(name)
@@ -399,7 +382,7 @@ def remove_shard_leftovers(plan: ShardPlan) -> None:
 
 
 def _finished(plan: ShardPlan) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Return the entries of all shards in the folder, and what their bits depend on if that is noted, or refuse it."""
+    """Return the entries of all shards in the folder and the bits that it notes, or refuse another plan's folder."""
     if not has_manifest(plan.folder):
         return [], plan.bits
     before, now = read_manifest(plan.folder), plan.header()
@@ -445,7 +428,7 @@ def _checked_part(part: tuple[int, int]) -> tuple[int, int]:
 
 
 def _intensities(source: PairSource, given: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return the range of a source's intensities: what was given, or that of its model, if it has one."""
+    """Return the range of a source's intensities: the given one, or the range of its model, if it has one."""
     if given is not None:
         try:
             lowest, highest = (float(each) for each in given)
