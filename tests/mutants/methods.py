@@ -220,8 +220,8 @@ MUTANTS: Final = (
     Mutant(
         "the Laplacian of a grid that repeats itself",
         "registration/variational.py",
-        "values = 2 - 2 * np.cos(np.pi * np.arange(n) / n)",
-        "values = 2 - 2 * np.cos(2 * np.pi * np.arange(n) / n)",
+        "2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in grid",
+        "2 - 2 * np.cos(2 * np.pi * np.arange(n) / n) for n in grid",
         ("registration/test_variational.py::test_smoothing_solves_its_equation",),
     ),
     Mutant(
@@ -234,7 +234,7 @@ MUTANTS: Final = (
     Mutant(
         "the mask is ignored where images push",
         "registration/variational.py",
-        "            push *= weight\n",
+        "            force *= weight\n",
         "            pass\n",
         ("registration/test_variational.py::test_nothing_pushes_outside_the_mask",),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,10 @@ Image = npt.NDArray[np.float32]
 
 _MOST_COLOURS: Final = 4
 _FLAT: Final = 3
-"""A volume that is so many times as wide as it has planes may as well be a plane with channels."""
+"""Ratio of width to planes beyond which a volume may as well be a plane with channels."""
 _LARGEST: Final = 1e15
 _FAR: Final = 2.0**10
-"""Offset in ranges of an image beyond which float32 tells fewer than some 10,000 intensities apart."""
+"""Offset, in multiples of an image's range, beyond which float32 resolves fewer than about 10,000 intensities."""
 
 
 def number_of_axes(
@@ -27,15 +27,15 @@ def number_of_axes(
     spacing: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
 ) -> int:
-    """Return the number of axes of an image's grid: `ndim`, or that of the spacing or the mask if there is one.
+    """Return the number of axes of an image's grid: `ndim`, or that of the spacing or of the mask.
 
-    Without them, three axes are channels and a plane if there are 4 channels at most, and a volume otherwise; but what
-    is flat may be both and is refused.
+    Without them, three axes are a plane with channels if the first has at most 4 entries, and a volume otherwise. A
+    volume that is more than 3 times as wide as it has planes is ambiguous and refused.
 
     Raises
     ------
     TypeError, ValueError
-        If `ndim` is not 2 or 3, spacing or mask are of other dimensions, or the image may be both.
+        If `ndim` is not 2 or 3, spacing or mask have other dimensions, or the image is ambiguous.
     """
     if ndim is not None:
         return _checks.integer("ndim", ndim, minimum=2, maximum=3)
@@ -58,9 +58,9 @@ def number_of_axes(
 
 
 def image_channels(name: str, image: npt.ArrayLike, d: int) -> Image:
-    """Return an image (*grid) or (c, *grid) of d axes as channels (c, *grid), with contrast.
+    """Return an image (*grid) or (c, *grid) on a grid of d axes as channels (c, *grid); refuse a constant one.
 
-    A channel that is far from 0 for its range, so that float32 would round its contrast away, is shifted to 0.
+    A channel whose offset is so large that float32 would round its contrast away is shifted to 0.
     """
     exact = isinstance(image, np.ndarray) and np.can_cast(image.dtype, np.float32)
     array = _checks.finite(name, image, ndim=(d, d + 1), dtype=np.float32 if exact else np.float64)
@@ -71,25 +71,26 @@ def image_channels(name: str, image: npt.ArrayLike, d: int) -> Image:
         with np.errstate(over="ignore"):
             far = np.maximum(-low, high) > _FAR * (high - low)
         channels = channels - np.where(far & (high > low), low, 0)
-    return checked_contrast(name, channels)
-
-
-def checked_contrast(name: str, channels: npt.NDArray[np.floating[Any]]) -> Image:
-    """Return channels (c, *grid) of which one at least is not constant, and none so large that squares overflow."""
     flat = channels.reshape(len(channels), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     if (low == high).all():
         raise ValueError(f"{name} is constant ({channels.flat[0]:g}); pass an image with contrast")
     largest = float(max(-low.min(), high.max()))
-    if largest > _LARGEST:
+    if largest > _LARGEST:  # squares would overflow
         raise ValueError(
             f"{name} holds intensities up to {largest:g}; divide them, so that they are below {_LARGEST:g}"
         )
     return np.asarray(channels, np.float32)
 
 
+def gradients(image: Image) -> Image:
+    """Return the derivatives (d, c, *grid) of an image (c, *grid); 0 along an axis with a single voxel."""
+    axes = range(1, image.ndim)
+    return np.stack([np.gradient(image, axis=k) if image.shape[k] > 1 else np.zeros_like(image) for k in axes])
+
+
 def mask_weights(name: str, mask: npt.ArrayLike, grid: tuple[int, ...]) -> Image:
-    """Return a mask as weights (*grid) from 0 to 1."""
+    """Return a mask as float32 weights (*grid) from 0 to 1."""
     weights = _checks.finite(name, mask, ndim=(2, 3), dtype=np.float32)
     if weights.shape != grid:
         raise ValueError(f"{name} has shape {weights.shape}; pass weights from 0 to 1 on the image's grid {grid}")
@@ -105,7 +106,7 @@ def images_on_one_grid(
     initial: npt.ArrayLike | None,
     ndim: int | None,
 ) -> tuple[Image, Image, Image | None, Image | None]:
-    """Return two images (c, *grid), a mask (*grid) and a displacement (d, *grid), if they are on one grid."""
+    """Return two images (c, *grid), a mask (*grid) and a displacement (d, *grid), checked to share one grid."""
     start = None if initial is None else check_field("initial", initial)
     d = number_of_axes(fixed, ndim=ndim if start is None or ndim is not None else len(start), mask=mask)
     target, source = image_channels("fixed", fixed, d), image_channels("moving", moving, d)

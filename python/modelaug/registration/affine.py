@@ -1,12 +1,13 @@
 """Affine registration of two images, also on different grids, by the correlation of their intensities.
 
-Starts are the overlay that the images' places in space give, and maps that bring the centres of the fields of view, the
-centres of mass, or the principal axes onto each other. All are improved on coarse images; on finer ones the better half
-of them goes on. What agreement is and how it is improved is told in `modelaug.registration.correlation`.
+The search starts from the images' positions in space, and from maps that align the centres of the fields of view, the
+centres of mass, or the principal axes. All starts are optimized on coarse images, the better half of them on each finer
+level. `modelaug.registration.correlation` has the score and its optimization.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Final, get_args
@@ -30,14 +31,14 @@ _COARSEST: Final = 16
 _FINEST: Final = 2**18
 """Voxels, at most."""
 _WINDOW: Final = 0.4
-"""Standard deviation of the weights that prefer the centre, in half the field of view."""
+"""Standard deviation of the weights that prefer the centre, in half fields of view."""
 _BACKGROUND: Final = 0.05
-"""Share of the voxels that are darker than what has mass."""
+"""Share of the voxels that are background, without mass."""
 
 
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """Which voxel of a moving image corresponds to which of a fixed one.
+    """An affine map from the voxels of a fixed image to those of a moving one.
 
     Attributes
     ----------
@@ -47,10 +48,10 @@ class AffineMap:
     grid
         Shape of the fixed image.
     correlation
-        Of the images' standardized intensities where both are, -1 to 1; see `estimate_affine`.
+        Correlation of the standardized intensities in the overlap, -1 to 1; see `estimate_affine`.
     start
-        Where the map comes from: ``"overlay"``, ``"centres"``, ``"mass"`` or ``"axes"``; ``"none"`` if nothing was
-        better than the images' places in space.
+        The start that led to the map: ``"overlay"``, ``"centres"``, ``"mass"`` or ``"axes"``; ``"none"`` if no map was
+        better than the images' positions in space.
     """
 
     matrix: Array
@@ -66,12 +67,12 @@ class AffineMap:
         return np.asarray(field.reshape(d, *self.grid), np.float32)
 
     def in_space(self, geometry: Geometry, moving_geometry: Geometry | None = None) -> Array:
-        """Return the map (d, d + 1) between positions in space, (x, y[, z]) in mm, as ITK's affine transforms are.
+        """Return the map (d, d + 1) between positions (x, y[, z]) in mm, the convention of ITK's affine transforms.
 
         Parameters
         ----------
         geometry, moving_geometry
-            Where the fixed and the moving image's voxels lie; by default both as the fixed one's.
+            Of the fixed and the moving image; the moving image's is the fixed one's by default.
         """
         fixed, moving = (_to_space(each) for each in (geometry, moving_geometry or geometry))
         there = moving[:, :-1] @ self.matrix
@@ -92,12 +93,12 @@ def register_affine(
     ndim: int | None = None,
     threads: int | None = None,
 ) -> Field:
-    """Return the displacement of the affine map that brings a moving image closest to a fixed one.
+    """Return the displacement of the affine map that aligns a moving image with a fixed one best.
 
     Parameters
     ----------
     fixed, moving, transform, spacing, geometry, moving_geometry, mask, moving_mask, ndim, threads
-        As of `estimate_affine`, which returns the map itself.
+        As in `estimate_affine`, which returns the map itself.
 
     Returns
     -------
@@ -144,33 +145,33 @@ def estimate_affine(
     ndim: int | None = None,
     threads: int | None = None,
 ) -> AffineMap:
-    """Return the affine map that brings a moving image closest to a fixed one.
+    """Return the affine map that aligns a moving image with a fixed one best.
 
-    What is maximized is the correlation of intensities that are standardized in a neighbourhood of each voxel, so that
-    gains, offsets and slow changes of brightness do not matter, less a charge for maps that are far from the images'
-    places in space. No direction is stretched or shrunk more than twofold, and at least a quarter of the smaller image
-    stays within the other. If nothing is better than the images' places in space, they are kept: the map is the
-    identity in space.
+    The map maximizes the correlation of intensities that are standardized in a neighbourhood of each voxel, so that
+    gains, offsets and slow changes of brightness do not matter, less a penalty for the distance from the images'
+    positions in space. No direction is stretched or shrunk more than twofold, and at least a quarter of the smaller
+    image overlaps the other. If no map is better than the images' positions in space, the result is the identity in
+    space.
 
-    Voxels count less the farther out they are in the fixed image, or in the box that holds its mask: 0.04 times as much
-    in the middle of a side as in the centre, where mostly is what an image was taken of.
+    Weights fall from the centre of the fixed image, or of the bounding box of its mask, to 0.04 in the middle of a
+    side, as the anatomy of interest is mostly in the centre.
 
     Parameters
     ----------
     fixed, moving : array_like, (*grid) or (c, *grid)
         Images, 2D or 3D, of the same modality; several channels count alike. On one grid, unless both geometries are
-        given. If nothing else tells, three axes are a plane with channels if the first has 4 entries at most, and else
-        a volume, or refused if that is flat, see `ndim`.
+        given. By default, three axes are a plane with channels if the first has at most 4 entries, and otherwise a
+        volume, or refused if that is flat, see `ndim`.
     transform
         ``"affine"``; ``"similarity"``: rotation, shift and one scale; ``"rigid"``: rotation and shift;
         ``"translation"``. All in mm.
     spacing : array_like, (d,), optional
         Millimetres per voxel of both images, in array-axis order; 1 by default.
     geometry, moving_geometry : modelaug.io.Geometry, optional
-        Where the voxels of the images lie, instead of `spacing`; the moving image's is the fixed one's by default.
+        Of the images, instead of `spacing`; the moving image's is the fixed one's by default.
     mask, moving_mask : array_like, (*grid), optional
-        Weight of the voxels of an image, 0 to 1; 0 where there is no image, such as beyond the edge of a field of view
-        that has been filled up, or where it does not matter. 1 by default.
+        Weights of an image's voxels from 0 to 1; 0 where there is no image, such as in padding beyond the field of
+        view, or where it does not matter. 1 by default.
     ndim
         Axes of the grid, 2 or 3, where images with three axes may be planes with channels or volumes; by default those
         of `geometry`, `spacing` or `mask`.
@@ -185,8 +186,8 @@ def estimate_affine(
     ------
     TypeError, ValueError
         If an array has the wrong shape, holds values that are not finite, an image is constant, a mask is empty, a
-        geometry has another dimension, or no start lays the images on each other; or three axes of which the first is
-        longer than 4 but less than a third of the others, without anything that tells what they are.
+        geometry has another dimension, or the images overlap from no start; or if three axes may be a plane with
+        channels or a flat volume.
 
     Examples
     --------
@@ -221,17 +222,17 @@ def estimate_affine(
 
 
 def _search(pictures: list[tuple[Picture, Picture]], transform: AffineKind, threads: int) -> tuple[str, Array, float]:
-    """Return the best map between positions on pictures of rising resolution: its start, itself, its correlation."""
+    """Return start, matrix and correlation of the best map between positions over pictures of rising resolution."""
     starts = _starts(*pictures[0], transform)
     place = starts[0][1]
     results: list[tuple[float, str, Array, float]] = []
-    # Intensities as they are agree a little also from far off; what leads nearest joins the starts.
+    # Globally standardized intensities correlate from farther off; their best map joins the starts.
     for level, local in [(0, False), *((level, True) for level in range(len(pictures)))]:
         window = _window(pictures[level][0].grid)
         overlay = Overlay(*pictures[level], window, place, local=local, threads=threads)
         kept = overlay.match(place)
         if kept is None:
-            # Places in space that hardly overlap tell nothing; centres then do.
+            # Images that hardly overlap in space are aligned by their centres instead.
             overlay = Overlay(*pictures[level], window, starts[1][1], local=local, threads=threads)
         begin = [(name, mapping) for _, name, mapping, _ in results]
         climbs = [(name, climb(overlay, m, transform)) for name, m in (begin if level else [*starts, *begin])]
@@ -250,7 +251,7 @@ def _search(pictures: list[tuple[Picture, Picture]], transform: AffineKind, thre
 
 
 def _places(geometry: Geometry, moving_geometry: Geometry | None, ndim: int | None) -> tuple[Array, Array]:
-    """Return where the voxels of both images lie, as matrices (d, d + 1)."""
+    """Return the matrices (d, d + 1) from voxels to positions of both images."""
     for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry or geometry)):
         if not isinstance(each, Geometry):
             raise TypeError(f"{name} is {each!r}; pass modelaug.io.Geometry(...) or None")
@@ -266,12 +267,12 @@ def _places(geometry: Geometry, moving_geometry: Geometry | None, ndim: int | No
 
 
 def _to_space(geometry: Geometry) -> Array:
-    """Return the matrix (d, d + 1) that takes a voxel, in array-axis order, to its position (x, y[, z]) in mm."""
+    """Return the matrix (d, d + 1) from voxels, in array-axis order, to positions (x, y[, z]) in mm."""
     return np.column_stack([geometry.matrix[:, ::-1], geometry.origin])
 
 
 def _between_voxels(mapping: Array, fixed: Array, moving: Array) -> Array:
-    """Return a map between positions (d, d + 1) as one between the voxels of two images."""
+    """Convert a map (d, d + 1) between positions into a map between the voxels of two images."""
     shift = mapping[:, :-1] @ fixed[:, -1] + mapping[:, -1] - moving[:, -1]
     matrix = np.linalg.solve(moving[:, :-1], np.column_stack([mapping[:, :-1] @ fixed[:, :-1], shift]))
     return matrix.astype(np.float64)
@@ -305,16 +306,13 @@ def _sizes(fixed: Picture, moving: Picture) -> list[float]:
 
 
 def _window(grid: tuple[int, ...]) -> Image:
-    """Return weights that fall from the centre of a grid outwards."""
-    squared = np.zeros(grid)
-    for k, n in enumerate(grid):
-        at = (np.arange(n) - (n - 1) / 2) / (n / 2)
-        squared = squared + (at**2).reshape([-1 if axis == k else 1 for axis in range(len(grid))])
+    """Return Gaussian weights that fall from the centre of a grid outwards."""
+    squared = functools.reduce(np.add.outer, [((np.arange(n) - (n - 1) / 2) / (n / 2)) ** 2 for n in grid])
     return np.asarray(np.exp(-squared / (2 * _WINDOW**2)), np.float32)
 
 
 def _starts(fixed: Picture, moving: Picture, transform: AffineKind) -> list[tuple[str, Array]]:
-    """Return the maps to begin with and what they bring onto each other; the images' places in space come first."""
+    """Return the initial maps with their names; the images' positions in space come first."""
     d = len(fixed.grid)
     turns = [("overlay", np.eye(d), np.zeros(d), np.zeros(d)), ("centres", np.eye(d), fixed.centre, moving.centre)]
     (here, spread), (there, other_spread) = _moments(fixed), _moments(moving)
@@ -327,7 +325,7 @@ def _starts(fixed: Picture, moving: Picture, transform: AffineKind) -> list[tupl
 
 
 def _moments(picture: Picture) -> tuple[Array, Array]:
-    """Return the centre of mass (d,) and the covariance (d, d) of an image's brightness above its background, in mm."""
+    """Return the centre of mass (d,) in mm and covariance (d, d) in mm^2 of an image's brightness above background."""
     weight = picture.weight * _window(picture.grid)
     dark = np.quantile(picture.channels[:, picture.weight > 0], _BACKGROUND, axis=1)
     bright = np.maximum(picture.channels - dark.reshape(-1, *[1] * weight.ndim), 0)

@@ -1,18 +1,18 @@
-r"""How well two images agree under an affine map, and the climb to where they agree best.
+r"""The correlation of two images under an affine map, and its maximization by Gauss-Newton's method.
 
-Positions are those in space, in mm. A map (d, d + 1) takes a position p of the fixed image to the position A p + b of
+Positions are in space, in mm. A map (d, d + 1) takes a position p of the fixed image to the position A p + b of
 the moving one. Its score is
 
 .. math:: -\tfrac12 \log(1 - \rho) - c \, \frac{D^2}{R^2 + D^2},
 
-with ρ the correlation coefficient of the fixed image and the moving one pulled onto it, over the voxels that both have,
-and D the root mean square distance by which the map differs from a reference map there. The first term is the
-logarithm of the likelihood of the images, per voxel, if they differ by gain, offset and white noise of unknown
-strength. The second is for images that agree little in the end, such as two patients' thoraces: far from the reference
-some map makes them agree a little better by chance. It never exceeds c, so that it gives way to images that agree well.
+with ρ the correlation coefficient of the fixed image and the warped moving one over their overlap, and D the root mean
+square distance of the map from a reference map there. The first term is the log-likelihood of the images, per voxel, if
+they differ by gain, offset and white noise of unknown strength. The second is a penalty for images that correlate
+weakly even when aligned, such as two patients' thoraces, which some map far from the reference would by chance align a
+little better. It never exceeds c, so that images that correlate well overrule it.
 
-The maximum of ρ by Gauss-Newton's method: G. D. Evangelidis, E. Z. Psarakis: Parametric image alignment using enhanced
-correlation coefficient maximization, IEEE TPAMI 30 (2008). Steps are damped as D. W. Marquardt did (1963), and are
+Gauss-Newton's method for ρ: G. D. Evangelidis, E. Z. Psarakis: Parametric image alignment using enhanced
+correlation coefficient maximization, IEEE TPAMI 30 (2008). Steps are damped as in D. W. Marquardt (1963), and are
 taken only if the score rises.
 """
 
@@ -27,6 +27,7 @@ import scipy
 
 from modelaug import _core
 from modelaug.data.resampling import resize_image
+from modelaug.registration._images import gradients
 
 __all__ = ["AffineKind", "Match", "Overlay", "Picture", "climb"]
 
@@ -35,38 +36,38 @@ Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
 _COST: Final = 0.25
-"""c: what a map that is far from the reference is charged."""
+"""c: the penalty of a map that is far from the reference."""
 _REACH: Final = 0.6
 """R in standard deviations of the fixed voxels along an axis."""
 _NEIGHBOURHOOD: Final = 0.35
-"""Over which intensities are standardized, in the same unit."""
+"""Standard deviation of the neighbourhood over which intensities are standardized, in the same unit."""
 _FLOOR: Final = 0.1
 """Contrast below which a neighbourhood counts as uniform, as a share of the image's."""
 
 _LEAST_SHARE: Final = 0.25
-"""Of the smaller image, must be in both."""
+"""Smallest overlap, as a share of the smaller image."""
 _MOST_STRETCH: Final = 2.0
-"""Along any direction, and its inverse the least."""
+"""Largest stretch along any direction; its inverse is the smallest."""
 _LEAST_NOISE: Final = 1e-3
 """1 - ρ below which images count as equal."""
 
 _ITERATIONS: Final = 20
-_TOLERANCE: Final = 0.01  # voxels, of a step
+_TOLERANCE: Final = 0.01  # voxels; length of the last step
 _LARGEST_TURN: Final = 0.5  # of a step; radians, or relative
-_DAMPING: Final = (1e-6, 1e-3, 1e3)
+_DAMPING: Final = (1e-6, 1e-3, 1e3)  # smallest, first, largest
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image and where it lies in space.
+    """An image with its position in space.
 
     Attributes
     ----------
     channels : ndarray, (c, *grid), float32
     weight : ndarray, (*grid), float32
-        Of each voxel, 0 to 1: how far there is an image.
+        Weight of each voxel, 0 to 1; 0 where there is no image.
     matrix : ndarray, (d, d + 1), float64
-        Where voxels lie: ``matrix[:, :d] @ index + matrix[:, d]``, in mm.
+        Positions of voxels in mm: ``matrix[:, :d] @ index + matrix[:, d]``.
     """
 
     channels: Image
@@ -85,21 +86,21 @@ class Picture:
 
     @property
     def centre(self) -> Array:
-        """Where the centre of the field of view lies."""
+        """Position (d,) of the centre of the field of view, in mm."""
         return np.asarray(self.matrix @ np.append((np.array(self.grid) - 1) / 2, 1))
 
     @property
     def volume(self) -> float:
-        """Of the image, in mm^d."""
+        """Volume of the image in mm^d, by its weights."""
         return float(self.weight.sum(dtype=np.float64) * np.prod(self.spacing))
 
     def positions(self) -> Array:
-        """Return where all voxels lie, (d, n)."""
+        """Return the positions (d, n) of all voxels in mm."""
         index = np.indices(self.grid).reshape(len(self.grid), -1)
         return np.asarray(self.matrix[:, :-1] @ index + self.matrix[:, -1:])
 
     def cropped(self) -> Picture:
-        """Return the box that holds all voxels with weight."""
+        """Return the picture cropped to the bounding box of the voxels with positive weight."""
         box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(self.weight))
         first = self.matrix @ np.append([side.start for side in box], 1)
         return Picture(
@@ -107,7 +108,7 @@ class Picture:
         )
 
     def resized(self, size: float) -> Picture:
-        """Return the picture with voxels about `size` mm long along every axis along which they are shorter."""
+        """Return the picture with voxels enlarged to about `size` mm along every axis where they are shorter."""
         spacing = self.spacing
         grid = tuple(max(1, round(n * h / max(h, size))) for n, h in zip(self.grid, spacing, strict=True))
         ratio = np.array(self.grid) / np.array(grid)
@@ -117,10 +118,10 @@ class Picture:
         return Picture(np.asarray(channels, np.float32), weight, np.column_stack([self.matrix[:, :-1] * ratio, first]))
 
     def standardized(self, width: float | None) -> Picture:
-        """Return the picture with mean 0 and standard deviation 1, in every box of this standard deviation in mm.
+        """Return the picture with mean 0 and standard deviation 1 in a box around each voxel.
 
-        So what differs slowly, such as brightness near a coil, does not count, nor does the strength of contrast. None
-        standardizes the picture as a whole.
+        `width` is the box's standard deviation in mm; None standardizes the picture as a whole. Locally standardized
+        pictures do not show slow changes, such as brightness near a coil, nor the strength of contrast.
         """
         means = [np.average(values, weights=self.weight) for values in self.channels]
         centred = self.channels - np.array(means, np.float32).reshape(-1, *[1] * len(self.grid))
@@ -130,11 +131,11 @@ class Picture:
         if width is None:
             return Picture(centred, self.weight, self.matrix)
         sides = [2 * round((np.sqrt(12) * width / h - 1) / 2) + 1 for h in np.minimum(self.spacing, width)]
-        # No wider than what holds the whole axis from everywhere: where voxels are no cubes at all, that is far less.
+        # No wider than what covers the whole axis from every voxel, which bounds the sides where voxels are long.
         sides = [min(side, 2 * n - 1) for side, n in zip(sides, self.grid, strict=True)]
 
         def mean(values: Image) -> Image:
-            # Sums within a box that moves: as quick for a wide box as for a narrow one.
+            # By running sums: as fast for a wide box as for a narrow one.
             return np.asarray(scipy.ndimage.uniform_filter(values, sides, mode="constant"), np.float32)
 
         share = np.maximum(mean(self.weight), 1e-6)
@@ -148,17 +149,17 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """How well images agree under a map.
+    """The score of two images under a map, with its derivatives.
 
     Attributes
     ----------
     score
-        What is maximized.
+        The function to maximize.
     correlation
         Mean over the channels, -1 to 1.
     slope, curvature : ndarray, (q,) and (q, q), float64
-        Derivative of the score, and minus Gauss-Newton's approximation of the second one, by the entries of a step; see
-        `Overlay.moved`.
+        Gradient of the score with respect to a step, see `Overlay.moved`, and minus the Gauss-Newton approximation of
+        its Hessian.
     """
 
     score: float
@@ -168,19 +169,19 @@ class Match:
 
 
 class Overlay:
-    """Two pictures of about the same resolution, to be laid one on the other.
+    """Two pictures of about the same resolution, to be aligned.
 
     Parameters
     ----------
     fixed, moving
         The pictures.
     importance : ndarray, (*grid), float32
-        Of the fixed voxels for the correlation, as a factor of their weight.
+        Factor on the fixed voxels' weights.
     reference : ndarray, (d, d + 1), float64
-        The map that others are charged for differing from.
+        The map from which the penalty measures distances.
     local
-        Whether intensities are standardized in a neighbourhood of each voxel, so that what differs slowly does not
-        count, or in the whole picture, so that images agree a little also from far off.
+        Whether intensities are standardized in a neighbourhood of each voxel, so that slow changes do not count, or in
+        the whole picture, so that images also correlate from far off.
     threads
         For the kernels.
     """
@@ -203,23 +204,20 @@ class Overlay:
         width = _NEIGHBOURHOOD * self.radius if local else None
         self._targets = fixed.standardized(width).channels.reshape(len(fixed.channels), -1)
         source = moving.standardized(width).channels
-        inverse = np.linalg.inv(moving.matrix[:, :-1])
-        slopes = [
-            np.gradient(source, axis=k + 1) if n > 1 else np.zeros_like(source) for k, n in enumerate(moving.grid)
-        ]
-        # By the position in space, component by component.
-        slopes = [sum(slope * np.float32(x) for slope, x in zip(slopes, column, strict=True)) for column in inverse.T]
-        self._stack: Image = np.concatenate([moving.weight[None], source, *slopes])[None]
+        slopes, inverse = gradients(source), np.linalg.inv(moving.matrix[:, :-1])
+        # With respect to the position in space, component by component.
+        spatial = [sum(slope * np.float32(x) for slope, x in zip(slopes, column, strict=True)) for column in inverse.T]
+        self._stack: Image = np.concatenate([moving.weight[None], source, *spatial])[None]
 
     def match(self, mapping: Array) -> Match | None:
-        """Return how well the images agree under a map, or None if too little of them does overlap."""
+        """Return the score of the images under a map, or None if they overlap too little."""
         fixed, moving, d = self.fixed, self.moving, len(self.pivot)
         linear = mapping[:, :-1]
         inverse = np.linalg.inv(moving.matrix[:, :-1])
         to_voxel = inverse @ linear @ fixed.matrix[:, :-1]
         first = inverse @ (linear @ fixed.matrix[:, -1] + mapping[:, -1] - moving.matrix[:, -1])
         at = to_voxel.astype(np.float32) @ self._index + first.astype(np.float32)[:, None]
-        # A voxel has half a voxel around its centre, also on the border.
+        # Voxels on the border, too, extend half a voxel from their centres.
         ends = np.array(moving.grid, np.float32)[:, None] - np.float32(0.5)
         inside = ((at >= -0.5) & (at <= ends)).all(axis=0)
         displacement = np.ascontiguousarray((at - self._index).reshape(1, d, *fixed.grid))
@@ -241,22 +239,20 @@ class Overlay:
         known = [part for part in parts if part is not None]
         if not known:
             return None
-        correlation = sum(part[0] for part in known) / count
-        slope = np.sum([part[1] for part in known], axis=0) / count
-        curvature = np.sum([part[2] for part in known], axis=0) / count
+        correlation, slope, curvature = (sum(each) / count for each in zip(*known, strict=True))
         noise = max(1 - correlation, _LEAST_NOISE)
-        charge, charge_slope, charge_curvature = self._charge(mapping)
+        penalty, penalty_slope, penalty_curvature = self._penalty(mapping)
         return Match(
-            -0.5 * float(np.log(noise)) - charge,
+            -0.5 * float(np.log(noise)) - penalty,
             correlation,
-            slope / (2 * noise) - charge_slope,
-            curvature / (2 * noise) + charge_curvature,
+            slope / (2 * noise) - penalty_slope,
+            curvature / (2 * noise) + penalty_curvature,
         )
 
     def moved(self, mapping: Array, step: Array) -> Array | None:
-        """Return a map after a step (d (d + 1),): rows of a linear map, times `radius`, each with a shift.
+        """Return a map after a step (d (d + 1),): the rows of a linear map, times `radius`, each with a translation.
 
-        None where the step is too large, or the map would stretch too much.
+        None if the step is too large, or the map would stretch too much.
         """
         d = len(self.pivot)
         rows = step.reshape(d, d + 1)
@@ -269,8 +265,8 @@ class Overlay:
         goal = mapping @ np.append(self.pivot, 1) + rows[:, d]
         return np.column_stack([linear, goal - linear @ self.pivot])
 
-    def _charge(self, mapping: Array) -> tuple[float, Array, Array]:
-        """Return what a map costs for differing from the reference, its derivative and the second one, by a step."""
+    def _penalty(self, mapping: Array) -> tuple[float, Array, Array]:
+        """Return the penalty of a map's distance from the reference, with its gradient and Hessian by a step."""
         d, there = len(self.pivot), np.append(self.pivot, 1)
         difference = np.column_stack(
             [(mapping - self.reference)[:, :d] * self.radius, (mapping - self.reference) @ there]
@@ -289,9 +285,9 @@ class Overlay:
 def _correlation(
     weight: Image, fixed: Image, moving: Image, slopes: Image, arms: Image
 ) -> tuple[float, Array, Array] | None:
-    """Return the correlation of two images (n,), its derivative by a step, and minus the second one by Gauss-Newton.
+    """Return the correlation of two images (n,), its gradient by a step, and minus its Gauss-Newton Hessian.
 
-    None where an image has no contrast.
+    None if an image has no contrast.
     """
     q = len(slopes) * len(arms)
     target, source = fixed - weight @ fixed, moving - weight @ moving
@@ -311,7 +307,7 @@ def _correlation(
 
 
 def climb(overlay: Overlay, mapping: Array, transform: AffineKind) -> tuple[Array, Match] | None:
-    """Return the best map that steps of a kind lead to, and how well the images agree; None if they hardly overlap."""
+    """Maximize the score over maps of a kind; return the map and its score, or None if the images hardly overlap."""
     best = overlay.match(mapping)
     if best is None:
         return None
@@ -319,7 +315,7 @@ def climb(overlay: Overlay, mapping: Array, transform: AffineKind) -> tuple[Arra
     damping, least = _DAMPING[1], _TOLERANCE * overlay.size
     for _ in range(_ITERATIONS):
         slope, curvature = directions.T @ best.slope, directions.T @ best.curvature @ directions
-        # Along an axis with a single voxel only the charge has a slope.
+        # Along an axis with a single voxel only the penalty has a slope.
         diagonal = np.maximum(np.diag(curvature), 1e-6 * max(float(np.diag(curvature).max()), 1e-12))
         length, found = np.inf, None
         while found is None and damping <= _DAMPING[2] and length >= least:
@@ -338,7 +334,7 @@ def climb(overlay: Overlay, mapping: Array, transform: AffineKind) -> tuple[Arra
 
 
 def _directions(transform: AffineKind, d: int) -> Array:
-    """Return orthonormal steps (d (d + 1), k) that a map of a kind is made of."""
+    """Return an orthonormal basis (d (d + 1), k) of the steps that keep a map of its kind."""
     units = np.eye(d * (d + 1)).reshape(d, d + 1, d, d + 1)
     shifts = [units[a, d] for a in range(d)]
     if transform == "affine":

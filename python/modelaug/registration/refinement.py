@@ -1,4 +1,4 @@
-"""Refinement of a displacement, such as a network's, on the very images that it is to align."""
+"""Refinement of a displacement, such as a network's, on the two images that it aligns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.registration._images import image_channels, mask_weights
+from modelaug.registration._images import images_on_one_grid
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.transforms.fields import check_field
 from modelaug.transforms.warping import warp
@@ -18,10 +18,7 @@ __all__ = ["REFINING", "refine"]
 Field = npt.NDArray[np.float32]
 
 REFINING: Final = VariationalOptions(alpha=2.0, levels=2, match="histogram")
-"""Two levels, since little is left to do; smooth, since a network that knows anatomy is worth more than intensities.
-
-On training pairs of real hearts lighter smoothing made a network's displacements worse.
-"""
+"""Few levels and strong smoothing: on training pairs of real hearts less smoothing made a network's results worse."""
 
 
 def refine(
@@ -33,16 +30,16 @@ def refine(
     mask: npt.ArrayLike | None = None,
     threads: int | None = None,
 ) -> Field:
-    """Return a displacement that aligns two images better, by the finer levels of the variational method.
+    """Refine a displacement so that it aligns two images better, by the finer levels of the variational method.
 
-    What is added to the displacement does not fold; where the displacement does, the result may, too.
+    The correction does not fold; where the given displacement folds, the result may, too.
 
     Parameters
     ----------
     fixed, moving : array_like, (*grid) or (c, *grid)
         Images on one grid, 2D or 3D.
     displacement : array_like, (d, *grid)
-        Pull displacement in voxels to begin with.
+        Initial pull displacement in voxels.
     options
         Of `register_variational`; `REFINING` if None.
     mask : array_like, (*grid), optional
@@ -53,7 +50,7 @@ def refine(
     Returns
     -------
     ndarray, (d, *grid), float32
-        Pull displacement in voxels; as it was given where no step made the images more alike.
+        Pull displacement in voxels; the given one if no step made the images more alike.
 
     Raises
     ------
@@ -73,21 +70,16 @@ def refine(
     """
     start = check_field("displacement", displacement)
     chosen = _checks.options(options, VariationalOptions) if options is not None else REFINING
-    found = register_variational(
-        fixed, moving, options=chosen, mask=mask, initial=start, threads=_checks.thread_count(threads)
-    )
-    d = len(start)
-    images = [image_channels(name, image, d) for name, image in (("fixed", fixed), ("moving", moving))]
-    weight = np.ones(start.shape[1:], np.float32) if mask is None else mask_weights("mask", mask, start.shape[1:])
-    if not weight.any():
+    count = _checks.thread_count(threads)
+    target, source, weight, _ = images_on_one_grid(fixed, moving, mask, start, None)
+    if weight is not None and not weight.any():
         raise ValueError("mask is 0 everywhere; pass weights that are positive where the images count")
-    before, after = (_difference(images[0], images[1], weight, u) for u in (start, found))
+    found = register_variational(target, source, options=chosen, mask=weight, initial=start, threads=count)
+    before, after = (_difference(target, source, weight, u) for u in (start, found))
     return found if after < before else start
 
 
-def _difference(
-    fixed: npt.NDArray[np.float32], moving: npt.NDArray[np.float32], weight: npt.ArrayLike, displacement: Field
-) -> float:
+def _difference(fixed: Field, moving: Field, weight: Field | None, displacement: Field) -> float:
     """Return the mean squared difference of an image and a warped one, each of mean 0 and variance 1."""
     warped = warp(moving, displacement, threads=1)
     axes = tuple(range(1, fixed.ndim))
@@ -95,4 +87,4 @@ def _difference(
         (each - each.mean(axes, keepdims=True)) / np.maximum(each.std(axes, keepdims=True), 1e-6)
         for each in (fixed, warped)
     )
-    return float((np.asarray(weight) * (first - second) ** 2).mean())
+    return float(((1 if weight is None else weight) * (first - second) ** 2).mean())

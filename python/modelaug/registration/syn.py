@@ -1,4 +1,4 @@
-"""ANTs' SyN, what a user would register with today, with its own defaults. Needs antspyx."""
+"""Registration by ANTs' SyN with its own defaults, the usual choice today. Needs antspyx."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def register_syn(
     affine: bool = True,
     ndim: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return the displacement that pulls a moving image onto a fixed one, by SyN.
+    """Return the displacement that pulls a moving image onto a fixed one, by ANTs' SyN.
 
     B. Avants, C. Epstein, M. Grossman, J. Gee: Symmetric diffeomorphic image registration with cross-correlation,
-    Medical Image Analysis 12 (2008), as ``ants.registration`` does it.
+    Medical Image Analysis 12 (2008), by ``ants.registration``.
 
     Parameters
     ----------
@@ -41,8 +41,7 @@ def register_syn(
     mask : array_like, (*grid), optional
         Where it is positive, the fixed image counts; everywhere by default.
     affine
-        Whether to look for an affine map first, as is ANTs' default. On images that are aligned already it may go
-        astray.
+        Whether to estimate an affine map first, ANTs' default. On images that are aligned already it may fail.
     ndim
         Axes of the grid, 2 or 3, where images (1, *grid) may be planes or volumes of one plane; by default those of
         `mask` or `spacing`.

@@ -1,22 +1,23 @@
-r"""Variational registration of two images: the classical method that networks are measured against.
+r"""Variational registration of two images: the classical method that networks are compared with.
 
-A stationary velocity field v is pushed by forces that make the images alike, and smoothed after every push,
+A stationary velocity field v is updated by forces that make the images alike, and smoothed after every update,
 
 .. math:: v \leftarrow (1 - \tau \alpha A)^{-1} (v + \tau f(F, M \circ \exp v)),
 
 with A the Laplacian (diffusion) or minus its square (curvature). Both are diagonal under the cosine transform, with
-derivatives of 0 across the border. The exponential of v, and so the result, does not fold. Forces are those of J.-P.
-Thirion, Image matching as a diffusion process: an analogy with Maxwell's demons (1998). The scheme is that of R.
-Werner, A. Schmidt-Richberg, H. Handels, J. Ehrhardt: Estimation of lung motion fields in 4D CT data by variational
-non-linear intensity-based registration (2014).
+derivatives of 0 across the border. The exponential of v, and so the result, is diffeomorphic. Forces follow J.-P.
+Thirion, Image matching as a diffusion process: an analogy with Maxwell's demons (1998), the scheme R. Werner, A.
+Schmidt-Richberg, H. Handels, J. Ehrhardt: Estimation of lung motion fields in 4D CT data by variational non-linear
+intensity-based registration (2014).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from modelaug import _checks, _core
 from modelaug._checked import Checked, Count, Limits, NonNegative
 from modelaug.data.cohort import Cohort
 from modelaug.data.resampling import resize_field, resize_image
-from modelaug.registration._images import images_on_one_grid
+from modelaug.registration._images import gradients, images_on_one_grid
 from modelaug.transforms.fields import compose
 from modelaug.transforms.warping import pull, warp
 
@@ -43,27 +44,27 @@ _QUANTILES = 256
 
 @dataclass(frozen=True)
 class VariationalOptions(Checked):
-    """How two images are registered.
+    """Options of the variational registration.
 
     Parameters
     ----------
     force
-        Whose gradient pushes: ``"active"``, that of the warped moving image; ``"passive"``, that of the fixed one;
+        The gradient along which forces act: ``"active"``, of the warped moving image; ``"passive"``, of the fixed one;
         ``"symmetric"``, the mean of both.
     regularizer
         ``"diffusion"``, ``"curvature"`` or ``"gaussian"``.
     alpha
         Strength of the smoothing, in voxels of each level: the weight of the operator, or the variance of the Gaussian.
     step
-        Length of the pushes, τ; no push is longer than half a voxel times this.
+        Step length τ; no update is longer than half a voxel times this.
     levels
         Resolutions, each half of the next; fewer where images would have less than 16 voxels along their longest axis.
     iterations
         At most, on each level.
     tolerance
-        Mean relative decrease of the squared difference in an iteration below which a level is done.
+        Mean relative decrease of the squared difference per iteration below which a level has converged.
     match
-        What makes intensities comparable: ``"range"`` brings the 1st and 99th percentile of each image to 0 and 1;
+        Normalization of intensities: ``"range"`` maps the 1st and 99th percentile of each image to 0 and 1;
         ``"histogram"`` then gives the moving image the quantiles of the fixed one.
     """
 
@@ -87,20 +88,20 @@ def register_variational(
     ndim: int | None = None,
     threads: int | None = None,
 ) -> Field:
-    """Return the displacement that pulls a moving image onto a fixed one, free of folds.
+    """Return the diffeomorphic displacement that pulls a moving image onto a fixed one.
 
     Parameters
     ----------
     fixed, moving : array_like, (*grid) or (c, *grid)
-        Images on one grid, 2D or 3D; several channels push together. If nothing else tells, three axes are a plane with
-        channels if the first has 4 entries at most, and else a volume, or refused if that is flat, see `ndim`.
+        Images on one grid, 2D or 3D; forces are averaged over channels. By default, three axes are a plane with
+        channels if the first has at most 4 entries, and otherwise a volume, or refused if that is flat, see `ndim`.
     options
         Defaults if None.
     mask : array_like, (*grid), optional
         Weight of the forces on the fixed grid, from 0 to 1; 1 everywhere by default. Where it is 0 the displacement is
         continued smoothly.
     initial : array_like, (d, *grid), optional
-        Displacement to begin with, which the result contains; such as that of an affine map. None by default.
+        Initial displacement, such as that of an affine map, which the result includes. None by default.
     ndim
         Axes of the grid, 2 or 3, where images with three axes may be planes with channels or volumes; by default those
         of `initial` or `mask`.
@@ -115,8 +116,8 @@ def register_variational(
     Raises
     ------
     TypeError, ValueError
-        If an array has the wrong shape, holds values that are not finite, or an image is constant; or three axes of
-        which the first is longer than 4 but less than a third of the others, without anything that tells what they are.
+        If an array has the wrong shape, holds values that are not finite, or an image is constant; or if three axes
+        may be a plane with channels or a flat volume.
 
     Examples
     --------
@@ -136,7 +137,7 @@ def register_variational(
     grid, d = fixed.shape[1:], fixed.ndim - 1
     source = moving if start is None else warp(moving, start, threads=count)
     target, source = _matched(fixed, source, weight, options.match == "histogram")
-    velocity = np.zeros((d, *_grids(grid, options.levels)[0]), np.float32)
+    velocity = np.zeros((d, *(1,) * d), np.float32)
     for shape in _grids(grid, options.levels):
         velocity = resize_field(velocity, shape)
         coarse = (resize_image(target, shape), resize_image(source, shape))
@@ -147,12 +148,12 @@ def register_variational(
 
 
 def region_of_interest(cohort: Cohort, margin: float = 15.0) -> Image:
-    """Return weights around where a cohort's landmarks lie, as a mask for `register_variational`.
+    """Return weights of the region around a cohort's landmarks, as a mask for `register_variational`.
 
     Parameters
     ----------
     cohort
-        Training subjects only, so that no test subject tells where it is.
+        Training subjects only, so that nothing is known of test subjects.
     margin
         Distance in mm over which the weight falls from 1 on the convex hull of all landmarks to 0.
 
@@ -181,20 +182,20 @@ def choose_options(
     mask: npt.ArrayLike | None = None,
     threads: int | None = None,
 ) -> VariationalOptions:
-    """Return the candidate that registers some pairs of subjects best.
+    """Return the options that register some pairs of subjects best.
 
     Parameters
     ----------
     cohort
         Training subjects only.
     candidates
-        The first of the best is taken.
+        Options to try; the first of the best is taken.
     pairs
         Fixed and moving subjects.
     score
-        Takes the fixed and the moving subject and the displacement (d, *grid); the higher the better.
+        Function of the fixed and the moving subject and the displacement (d, *grid); the higher the better.
     mask
-        As of `register_variational`.
+        As in `register_variational`.
     threads
         Pairs at the same time; None means as many as there are cores.
 
@@ -226,7 +227,7 @@ def _grids(grid: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
 
 
 def _matched(fixed: Image, moving: Image, weight: Image | None, histogram: bool) -> tuple[Image, Image]:
-    """Return both images with comparable intensities, about 0 to 1, judged where the weight is."""
+    """Return both images with normalized intensities, about 0 to 1, by the voxels with positive weight."""
     inside = np.ones(fixed.shape[1:], bool) if weight is None or not weight.any() else weight > 0
     results = []
     for image in (fixed, moving):
@@ -249,7 +250,7 @@ def _descend(
     """Return the best velocity of the iterations on one level."""
     fixed, moving = images
     smooth = _smoother(velocity.shape[1:], options)
-    steepness = _gradients(fixed)
+    steepness = gradients(fixed)
     warped = np.empty_like(moving)
     best, least = velocity, np.inf
     course: list[float] = []
@@ -264,13 +265,13 @@ def _descend(
             best, least = velocity, energy
         if energy == 0 or _is_settled(course, options.tolerance):
             break
-        slope = steepness if options.force == "passive" else _gradients(warped)
+        slope = steepness if options.force == "passive" else gradients(warped)
         if options.force == "symmetric":
             slope = np.asarray((slope + steepness) / 2, np.float32)
-        push = _push(difference, slope)
+        force = _force(difference, slope)
         if weight is not None:
-            push *= weight
-        velocity = smooth(velocity + np.float32(options.step) * push)
+            force *= weight
+        velocity = smooth(velocity + np.float32(options.step) * force)
     return best
 
 
@@ -283,15 +284,7 @@ def _is_settled(course: list[float], tolerance: float) -> bool:
     return bool(-slope <= tolerance * last.mean())
 
 
-def _gradients(image: Image) -> Image:
-    """Return the derivatives (d, c, *grid) of an image (c, *grid); 0 along an axis with a single voxel."""
-    d = image.ndim - 1
-    return np.stack(
-        [np.gradient(image, axis=k + 1) if image.shape[k + 1] > 1 else np.zeros_like(image) for k in range(d)]
-    )
-
-
-def _push(difference: Image, slope: Image) -> Field:
+def _force(difference: Image, slope: Image) -> Field:
     """Return Thirion's force (d, *grid), half a voxel long at most, averaged over the channels that have contrast."""
     squared = (slope**2).sum(axis=0) + difference**2
     share = np.divide(difference, squared, out=np.zeros_like(difference), where=squared > 1e-9)
@@ -299,13 +292,10 @@ def _push(difference: Image, slope: Image) -> Field:
 
 
 def _smoother(grid: tuple[int, ...], options: VariationalOptions) -> Callable[[Field], Field]:
-    """Return what smooths a velocity (d, *grid) implicitly, by the cosine transform."""
+    """Return the function that smooths a velocity (d, *grid) implicitly, by the cosine transform."""
     axes = tuple(range(1, len(grid) + 1))
-    # The Laplacian's eigenvalues with reflecting ends.
-    laplacian: npt.NDArray[Any] = np.zeros(grid)
-    for k, n in enumerate(grid):
-        values = 2 - 2 * np.cos(np.pi * np.arange(n) / n)
-        laplacian += values.reshape([-1 if axis == k else 1 for axis in range(len(grid))])
+    # Eigenvalues of minus the Laplacian with reflecting ends.
+    laplacian = functools.reduce(np.add.outer, [2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in grid])
     strength = options.step * options.alpha
     if options.regularizer == "gaussian":
         factor = np.exp(-options.alpha / 2 * laplacian)
@@ -321,7 +311,7 @@ def _smoother(grid: tuple[int, ...], options: VariationalOptions) -> Callable[[F
 
 
 def _exponential(velocity: Field, threads: int) -> Field:
-    """Return the displacement of the flow along a velocity for one unit of time, by scaling and squaring."""
+    """Return the exponential of a velocity, the displacement after one unit of time, by scaling and squaring."""
     longest = float(np.abs(velocity).max())
     squarings = max(0, int(np.ceil(np.log2(max(longest, 1e-12) / 0.25))))
     displacement = velocity * np.float32(0.5**squarings)
