@@ -171,6 +171,13 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
+def word(name: str, value: Any) -> str:
+    """Return `value` if it is a string that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} is {value!r}; pass a string")
+    return value
+
+
 def label_range(name: str, labels: npt.NDArray[Any], kind: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
     """Return integer labels if a type can hold their numbers, which would be others in it."""
     limits = np.iinfo(kind)

@@ -1,4 +1,4 @@
-"""From label maps to landmarks in correspondence, and what is wrong with a correspondence; in the plane.
+"""Landmarks in correspondence from label maps in 2D, and checks of a correspondence in 2D and 3D.
 
 Needs contourpy for outlines, and on Python 3.10 tomli for recipes in files, installed by ``pip install modelaug[io]``.
 """

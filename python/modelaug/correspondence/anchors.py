@@ -1,4 +1,4 @@
-"""Anchors: points that a rule finds in every subject, from which the landmarks between them are counted off."""
+"""Anchors: points that a rule finds in every subject; other landmarks are placed at equal distances between them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from modelaug.correspondence.contours import (
     structure_mask,
 )
 
-_LEVEL: Final = 0.5  # voxels behind the farthest point that count as equally far
+_LEVEL: Final = 0.5  # voxels; points this close to the farthest one count as equally far
 
 
 @dataclass(eq=False)
 class Scene:
-    """One subject's label map, and the anchors found in it so far.
+    """One subject's label map and the anchors found in it.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Scene:
     _pixels: dict[tuple[int, ...], Array] = field(default_factory=dict, repr=False)
 
     def mask(self, values: tuple[int, ...]) -> Mask:
-        """Return where a structure is, (h, w); it must be somewhere."""
+        """Return the mask (h, w) of a structure, which must not be empty."""
         mask = structure_mask(self.labels, values)
         if not mask.any():
             raise ValueError(f"needs {_named(values)}, which is absent; correct the label map or --skip the subject")
@@ -66,18 +66,18 @@ class Scene:
         return np.asarray(self.pixels(values).mean(axis=0))
 
     def distances(self, values: tuple[int, ...], points: Array) -> Array:
-        """Return the distances (p,) in mm of points (p, 2) in mm to the pixels' edges of a structure; 0 inside."""
+        """Return the distances (p,) in mm of points (p, 2) in mm to the edges of a structure's pixels; 0 inside."""
         away = scipy.ndimage.distance_transform_edt(~self.mask(values), sampling=self.spacing)
         nearest = scipy.ndimage.map_coordinates(away, (points / self.spacing).T, order=1, mode="nearest")
         return np.asarray(np.clip(nearest - 0.5 * self.spacing.min(), 0, None))
 
     def anchor(self, reference: tuple[str, int]) -> Array:
-        """Return an anchor (2,) in mm of an object that came before."""
+        """Return an anchor (2,) in mm of a previous object."""
         return np.asarray(self.found[reference[0]][reference[1]])
 
     @cached_property
     def level(self) -> float:
-        """Return the distance in mm within which points count as equally far."""
+        """The distance in mm within which points count as equally far."""
         return _LEVEL * float(self.spacing.min())
 
 
@@ -86,30 +86,30 @@ def _named(values: tuple[int, ...]) -> str:
 
 
 class Anchor(Checked):
-    """A rule that finds a point; on the contour of its object where that has one.
+    """A rule that finds a point of an object, on its contour if it has one.
 
     Attributes
     ----------
     needs_contour : bool
-        Whether the rule is about the object's contour, so that an object of kind ``"points"`` cannot have it.
+        Whether the rule needs the object's contour, so that an object of kind ``"points"`` cannot have it.
     references : tuple of (str, int)
-        Anchors of other objects it needs, by the object's name and the anchor's place there.
+        Anchors of other objects that the rule refers to: the object's name and the anchor's index there.
     """
 
     needs_contour: ClassVar[bool] = False
 
     @property
     def references(self) -> tuple[tuple[str, int], ...]:
-        """Return the anchors of other objects that it needs."""
+        """The anchors of other objects that the rule refers to."""
         return ()
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
-        """Return the point (2,) in mm in a subject, given the object's labels and its contour, if it has one.
+        """Return the point (2,) in mm in a subject, given the object's label values and its contour, if any.
 
         Raises
         ------
         ValueError
-            If the subject has no such point; the message goes on from the names of subject and object.
+            If the subject has no such point; the message continues the names of subject and object.
         """
         raise NotImplementedError
 
@@ -145,32 +145,26 @@ def _side_pairs(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
     return pairs
 
 
-def _point_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{name} of a given point is {value!r}; pass a string")
-    return value
-
-
 Direction = Annotated[tuple[float, float], _direction]
 Reference = Annotated[tuple[str, int], _reference]
 
 
 @dataclass(frozen=True)
 class Contact(Anchor):
-    """An end of the part of the contour that lies along another structure.
+    """An end of the contact of a contour with another structure.
 
     Parameters
     ----------
     other
         Labels of the other structure.
     at
-        Where the contour, run through clockwise on the screen, meets the other structure (``"start"``) or leaves it
-        (``"end"``).
+        ``"start"``: where the contour, clockwise on the screen, meets the other structure; ``"end"``: where it leaves
+        it.
     reach
-        The two touch where their distance is at most so many mm more than the smallest. Touching parts that are less
-        than twice this apart are one; of several the longest is taken.
+        The two touch where their distance exceeds the smallest by at most this, in mm. Contacts less than twice this
+        apart are merged; of several the longest is taken.
     farthest
-        Smallest distance in mm from which on they count as two structures that do not touch.
+        Smallest distance in mm beyond which the structures do not touch.
     """
 
     other: Annotated[tuple[int, ...], _some_labels]
@@ -182,7 +176,7 @@ class Contact(Anchor):
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the end of the contact."""
         assert contour is not None
-        # At the vertices, so that nothing depends on where the contour starts, and linear between them.
+        # At the vertices, whatever vertex the contour starts from, and linear between them.
         distances = scene.distances(self.other, contour.points)
         limit = float(distances.min()) + self.reach
         if distances.min() > self.farthest:
@@ -209,7 +203,7 @@ class Contact(Anchor):
 
 
 def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return where runs of true flags start on a circle, and how long they are; not all are true."""
+    """Return the start and length of each run of true flags on a circle; not all flags are true."""
     starts = np.flatnonzero(flags & ~np.roll(flags, 1))
     ends = np.flatnonzero(flags & ~np.roll(flags, -1))
     if len(starts) and ends[0] < starts[0]:
@@ -221,15 +215,17 @@ def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 class Extreme(Anchor):
     """The point of a structure that lies farthest in a direction of the image.
 
+    It is the farthest point of the object's own contour; for another structure, or an object without a contour, the
+    mean of the outermost pixels.
+
     Parameters
     ----------
     direction
         (row, column), in mm: (-1, 0) is the image's top, (0, 1) its right.
     labels
-        The structure; the object itself if empty, which is then the point of its contour, or what the object has no
-        contour for: the mean of its outermost pixels.
+        The structure; the object itself if empty.
     share
-        Which share of the pixels counts as outermost, where pixels are averaged.
+        Share of the pixels that count as outermost.
     """
 
     direction: Direction
@@ -237,14 +233,14 @@ class Extreme(Anchor):
     share: Annotated[float, Limits(above=0.0, maximum=1.0)] = 0.1
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
-        """Return the point that lies farthest."""
+        """Return the farthest point."""
         unit = np.array(self.direction) / np.hypot(*self.direction)
         if contour is not None and not self.labels:
             return contour.at(contour.extreme(unit, scene.level))
         pixels = scene.pixels(self.labels or values)
         heights = np.round(pixels @ unit, 9)
         wanted = max(3.0, self.share * len(pixels))
-        # Pixels that are equally far have equal weight, so that no corner is preferred.
+        # Equally far pixels have equal weights, so that no corner is preferred.
         edge = np.sort(heights)[::-1][min(len(heights), int(np.ceil(wanted))) - 1]
         above, level = heights > edge, heights == edge
         weights = above + level * max(0.0, wanted - above.sum()) / level.sum()
@@ -253,16 +249,16 @@ class Extreme(Anchor):
 
 @dataclass(frozen=True)
 class Ray(Anchor):
-    """The point where a ray from a centroid leaves the contour for good.
+    """The last intersection of a ray from a centroid with the contour.
 
     Parameters
     ----------
     angle
-        Degrees clockwise on the screen from the direction that follows, which is up if neither is given.
+        Degrees clockwise on the screen from the direction given by `towards` or `through`, up by default.
     towards
         Labels of a structure whose centroid the ray points to.
     through
-        An anchor of another object that the ray passes: (object, place there).
+        An anchor of another object that the ray passes: (object, index there).
     origin
         Labels of the structure whose centroid the ray starts from; the object's own if empty.
     """
@@ -279,11 +275,11 @@ class Ray(Anchor):
 
     @property
     def references(self) -> tuple[tuple[str, int], ...]:
-        """Return the anchors of other objects that it needs."""
+        """The anchors of other objects that the rule refers to."""
         return () if self.through is None else (self.through,)
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
-        """Return where the ray leaves the contour."""
+        """Return the last intersection of the ray with the contour."""
         assert contour is not None
         origin = scene.centroid(self.origin or values)
         if self.through is not None:
@@ -306,7 +302,7 @@ class Nearest(Anchor):
     Parameters
     ----------
     to
-        (object, place of the anchor there).
+        (object, index of the anchor there).
     """
 
     to: Reference
@@ -314,7 +310,7 @@ class Nearest(Anchor):
 
     @property
     def references(self) -> tuple[tuple[str, int], ...]:
-        """Return the anchors of other objects that it needs."""
+        """The anchors of other objects that the rule refers to."""
         return (self.to,)
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
@@ -325,19 +321,18 @@ class Nearest(Anchor):
 
 @dataclass(frozen=True)
 class Midline(Anchor):
-    """The point where the line between left and right leaves the contour.
+    """An intersection of the line between left and right with the contour.
 
     The line is the least-squares line through the midpoints of paired structures' centroids.
 
     Parameters
     ----------
     pairs
-        Labels of a structure on the one side and its partner on the other, two pairs or more. Of those, the pairs that
-        a subject has are used.
+        Labels of a left structure and its partner on the right, two pairs or more; those that a subject has are used.
     direction
-        (row, column), roughly: which of the line's two ends is meant; (-1, 0) is the one at the image's top.
+        (row, column), roughly, towards one of the line's two ends; (-1, 0) is the image's top.
     least
-        Pixels that both structures of a pair must have.
+        Smallest number of pixels of both structures of a pair.
     """
 
     pairs: Annotated[tuple[tuple[int, int], ...], _side_pairs]
@@ -346,7 +341,7 @@ class Midline(Anchor):
     needs_contour = True
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
-        """Return where the midline leaves the contour."""
+        """Return the last intersection of the midline with the contour."""
         assert contour is not None
         middles = []
         for pair in self.pairs:
@@ -379,15 +374,18 @@ class Center(Anchor):
 
 @dataclass(frozen=True)
 class Given(Anchor):
-    """A point that the user passes for every subject; the point of the contour nearest to it.
+    """A point that the user gives for every subject, or the point of the contour nearest to it.
 
     Parameters
     ----------
     name
-        Which one.
+        Name of the point.
     """
 
-    name: Annotated[str, _point_name]
+    name: Annotated[str, _checks.word]
+
+    def _called(self, name: str) -> str:
+        return f"{name} of a given point"
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:
         """Return the user's point."""
@@ -397,12 +395,6 @@ class Given(Anchor):
 
 
 ANCHORS: Final[dict[str, type[Any]]] = {
-    "center": Center,
-    "contact": Contact,
-    "extreme": Extreme,
-    "given": Given,
-    "midline": Midline,
-    "nearest": Nearest,
-    "ray": Ray,
+    rule.__name__.lower(): rule for rule in (Center, Contact, Extreme, Given, Midline, Nearest, Ray)
 }
-"""The rules by the names that a file knows them by."""
+"""The rules by their names in files."""

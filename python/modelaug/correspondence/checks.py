@@ -1,4 +1,4 @@
-"""What is wrong with a correspondence: subjects that are mirrored, rotated, counted from elsewhere, or odd."""
+"""Checks of a correspondence: subjects that are mirrored, rotated, shifted along a contour, or outliers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from modelaug.transforms.polylines import polygon_area
 
 _FEWEST: Final = 4  # subjects that can be compared with each other
 _TURNED: Final = 60.0  # degrees from the others' orientation
-_BETTER: Final = 0.5  # error of landmarks counted from elsewhere, as a share of that of the landmarks as they are
-_WORSE: Final = 2.0  # error of landmarks as they are, as a multiple of what is usual
-_ODD: Final = 6.0  # robust standard deviations
-_CLOSE: Final = 0.1  # mean distance of a shape's landmarks, as a share of its size, below which it is not odd
-_FAR: Final = 0.15  # distance of a single landmark, as a share of the shape's size, below which it is not odd
+_BETTER: Final = 0.5  # largest error of shifted or reversed landmarks, as a share of the error as given
+_WORSE: Final = 2.0  # smallest error as given, as a multiple of the median subject's
+_ODD: Final = 6.0  # robust standard deviations of an outlier
+_CLOSE: Final = 0.1  # mean distance of a shape's landmarks, as a share of its size, below which it is no outlier
+_FAR: Final = 0.15  # distance of a single landmark, as a share of the shape's size, below which it is no outlier
 
 
 def check_correspondence(
@@ -30,12 +30,12 @@ def check_correspondence(
     names: Sequence[str] | None = None,
     spacing: npt.ArrayLike | None = None,
 ) -> list[str]:
-    """Return what is suspicious about landmarks in correspondence, in one line each with the subject's name.
+    """Check landmarks in correspondence; return a line with the subject's name for each suspicion.
 
-    Each subject is compared with all of them after Procrustes alignment: does a closed contour run the other way round
-    than in most (in 2D), is the shape turned by more than 60 degrees, would a contour fit far better if its landmarks
-    were counted from another one or backwards, and is the shape, or a single landmark, much farther from the median
-    than others are? Fewer than four subjects are not compared.
+    Each subject is compared with all of them after Procrustes alignment. Suspicious are a closed contour that runs the
+    other way round than most (in 2D), a shape turned by more than 60 degrees, a contour that would fit far better
+    shifted or reversed, and a shape, or a single landmark, much farther from the median than the others. Fewer than
+    four subjects are not compared.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def check_correspondence(
 
 
 def _find_mirrored(points: Array, objects: Sequence[LandmarkObject], found: list[list[str]]) -> None:
-    """Say whose closed contours run the other way round than in most subjects."""
+    """Report closed contours that run the other way round than in most subjects."""
     closed = [each for each in objects if each.kind == "closed" and len(each.indices) > 2]
     if points.shape[2] != 2 or not closed:
         return
@@ -91,7 +91,7 @@ def _find_mirrored(points: Array, objects: Sequence[LandmarkObject], found: list
 
 
 def _find_turned(rotations: Array, found: list[list[str]]) -> None:
-    """Say who is turned against the others; rotations (n, 1) or (n, 3) in radians."""
+    """Report subjects that are turned against the others; rotations (n, 1) or (n, 3) in radians."""
     degrees = np.rad2deg(np.linalg.norm(rotations, axis=1))
     for i in np.flatnonzero(degrees > _TURNED):
         found[i].append(
@@ -101,7 +101,7 @@ def _find_turned(rotations: Array, found: list[list[str]]) -> None:
 
 
 def _find_shifted(shapes: Array, median: Array, objects: Sequence[LandmarkObject], found: list[list[str]]) -> None:
-    """Say whose closed contours would fit far better if they were counted from another landmark, or backwards."""
+    """Report closed contours that would fit far better if they were counted from another landmark, or backwards."""
     for each in objects:
         members, count = list(each.indices), len(each.indices)
         if each.kind != "closed" or count < 4:
@@ -122,7 +122,7 @@ def _find_shifted(shapes: Array, median: Array, objects: Sequence[LandmarkObject
 
 
 def _find_odd(offsets: Array, median: Array, objects: Sequence[LandmarkObject], found: list[list[str]]) -> None:
-    """Say whose shape, or which single landmark, is much farther from the median than others are."""
+    """Report shapes, or single landmarks, that are much farther from the median than the others."""
     distances = np.linalg.norm(offsets, axis=2)
     size = float(np.linalg.norm(median - median.mean(axis=0), axis=1).mean())
     errors = distances.mean(axis=1)
@@ -130,7 +130,7 @@ def _find_odd(offsets: Array, median: Array, objects: Sequence[LandmarkObject], 
     owners = {i: each.name for each in objects for i in each.indices}
     for i in range(len(errors)):
         if found[i]:
-            continue  # what was said explains it
+            continue  # an earlier report explains it
         if errors[i] > limit:
             found[i].append(
                 f"its shape is {errors[i] / np.median(errors):.1f} times as far from the median as usual; look at it"
@@ -138,12 +138,12 @@ def _find_odd(offsets: Array, median: Array, objects: Sequence[LandmarkObject], 
             continue
         excess = distances[i] / np.maximum([_limit(each) for each in distances.T], _FAR * size)
         j = int(np.argmax(excess))
-        # A whole stretch of contour that lies elsewhere is anatomy; a landmark that does so alone is a mistake.
+        # A displaced stretch of contour is anatomy, a single displaced landmark a mistake.
         if excess[j] > 1 and distances[i, j] > _WORSE * np.sort(distances[i])[-3 if len(distances[i]) > 2 else 0]:
             found[i].append(f"landmark {j} ({owners.get(j, 'of no object')}) is far from where the others have it")
 
 
 def _limit(values: Array) -> float:
-    """Return what is beyond the usual: robust standard deviations above the median, and twice the upper quartile."""
+    """Return the limit of outliers: 6 robust standard deviations above the median, or twice the upper quartile."""
     middle, upper = (float(each) for each in np.quantile(values, (0.5, 0.75)))
     return max(middle + _ODD * 1.4826 * float(np.median(np.abs(values - middle))), _WORSE * upper)

@@ -22,13 +22,13 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer[Any]]
 
-_LEAST: Final = 9  # pixels below which a structure has no outline worth the name
+_LEAST: Final = 9  # pixels of a structure that has an outline
 _ROUNDING: Final = 1e-9  # voxels
-_STRAY: Final = 0.1  # size of a second piece, as a share of the largest, that is worth a warning
+_STRAY: Final = 0.1  # size of a second piece, as a share of the largest, beyond which there is a warning
 
 
 def label_values(name: str, value: Any) -> tuple[int, ...]:
-    """Return label values as a tuple of different integers; a single one stands for itself."""
+    """Return label values, or a single one, as a tuple of different integers."""
     if isinstance(value, (int, np.integer)):
         value = (value,)
     if not isinstance(value, (tuple, list)):
@@ -45,7 +45,7 @@ LabelValues = Annotated[tuple[int, ...], label_values]
 
 @dataclass(frozen=True)
 class ContourOptions(Checked):
-    """How a structure's mask is cleaned before its outline is taken.
+    """Options of the cleaning of a structure's mask before its outline is traced.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ class ContourOptions(Checked):
     grow
         Distance in mm by which the outline is moved outwards; negative inwards.
     apart
-        Labels to keep a distance from. Where structures touch, their outlines are one and the same line, and landmarks
-        that lie on each other with different displacements cannot be interpolated.
+        Labels to keep `gap` away from. Outlines of structures that touch coincide, and landmarks at one point with
+        different displacements cannot be interpolated.
     gap
-        That distance in mm.
+        Distance in mm.
     """
 
     smoothing: Length = 1.0
@@ -74,7 +74,7 @@ class ContourOptions(Checked):
 
 
 def label_maps(labels: npt.ArrayLike) -> Labels:
-    """Return label maps (n, h, w) of integers."""
+    """Check label maps (n, h, w) of integers."""
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels has dtype {array.dtype}; pass label maps of integers")
@@ -90,9 +90,9 @@ class Contour(Polyline):
     closed: bool = True
 
     def extreme(self, direction: npt.ArrayLike, tolerance: float) -> float:
-        """Return the position farthest in a direction (2,): the middle of all that is at most `tolerance` (mm) behind.
+        """Return the position farthest in a direction (2,): the middle of the part at most `tolerance` mm behind.
 
-        On a flat end the farthest vertex itself is a matter of chance.
+        On a flat end the farthest vertex itself is arbitrary.
         """
         heights = self.points @ np.asarray(direction, dtype=np.float64)
         top = int(np.argmax(heights))
@@ -106,9 +106,9 @@ class Contour(Polyline):
         return float((self.stops[top] + (ahead - behind) / 2) % self.length)
 
     def ray(self, origin: npt.ArrayLike, direction: npt.ArrayLike) -> float:
-        """Return the position where a ray leaves the contour for good.
+        """Return the position of the last intersection with a ray.
 
-        A ray that misses, as it can where the origin is outside, ends at the vertex that is least off its direction.
+        For a ray that misses, from an origin outside, this is the vertex at the smallest angle from the ray.
         """
         unit = np.asarray(direction, dtype=np.float64) / np.linalg.norm(direction)
         offsets = self.points - np.asarray(origin, dtype=np.float64)
@@ -125,41 +125,41 @@ class Contour(Polyline):
 
 
 def structure_mask(labels: Labels, values: tuple[int, ...]) -> Mask:
-    """Return where a label map has one of the values; no value stands for all but 0."""
+    """Return the mask of the label values in a label map; without values, of all labels but 0."""
     return labels != 0 if not values else np.isin(labels, values)
 
 
 def structure_contour(
     labels: Labels, values: tuple[int, ...], spacing: Array, options: ContourOptions
 ) -> tuple[Contour, list[str]]:
-    """Return the outer contour of a structure's largest piece, and what is odd about the structure.
+    """Return the outer contour of a structure's largest piece, and remarks on the structure.
 
     Parameters
     ----------
     labels : ndarray of integers, (h, w)
     values
-        The label values that make up the structure together; none stands for all but 0.
+        The structure's label values; all but 0 if empty.
     spacing : ndarray, (2,)
         Millimetres per voxel.
     options
-        How the mask is cleaned.
+        Cleaning of the mask.
 
     Raises
     ------
     ValueError
-        If the structure is absent, has fewer than 9 pixels, touches the border, or nothing is left of it when cleaned.
+        If the structure is absent, has fewer than 9 pixels, touches the border, or vanishes when cleaned.
     """
     mask = structure_mask(labels, values)
     if not mask.any():
         raise ValueError("is absent; correct the label map, or leave the structure or the subject out")
-    # Only the part of the map around the structure is worked on.
+    # Only the part of the map around the structure is processed.
     margin = 2 + int(np.ceil(4 * options.smoothing))
     margin += int(np.ceil((2 * options.close + abs(options.grow) + options.gap) / spacing.min()))
     others = structure_mask(labels, options.apart) if options.apart else np.zeros_like(mask)
     (mask, others), corner = _cropped(mask, others, margin)
     if options.apart:
         mask &= ~_grown(others, options.gap + 0.5 * float(spacing.min()), spacing)
-    # Bays are closed and bridges cut before the largest piece is chosen.
+    # Closing and opening precede the choice of the largest piece.
     if options.close > 0:
         mask = _grown(_grown(mask, options.close, spacing), -options.close, spacing)
     if options.open > 0:
@@ -180,7 +180,7 @@ def structure_contour(
 
 
 def _cropped(mask: Mask, others: Mask, margin: int) -> tuple[tuple[Mask, Mask], npt.NDArray[np.int64]]:
-    """Return the part of two maps within a margin around the first, empty beyond the map, and its corner's place."""
+    """Crop two masks to a margin around the first, False beyond the map; return them and the index of their corner."""
     where = np.argwhere(mask)
     low, high = where.min(axis=0) - margin, where.max(axis=0) + margin + 1
     padded = [np.pad(each, margin) for each in (mask, others)]
@@ -191,7 +191,7 @@ def _cropped(mask: Mask, others: Mask, margin: int) -> tuple[tuple[Mask, Mask], 
 
 
 def largest_piece(mask: Mask) -> tuple[Mask, list[str]]:
-    """Return the largest connected piece of a mask, and a remark if another is not small."""
+    """Return the largest connected component of a mask, and a remark if another one is not small."""
     pieces, count = scipy.ndimage.label(mask)
     if count <= 1:
         return mask, []
@@ -202,7 +202,7 @@ def largest_piece(mask: Mask) -> tuple[Mask, list[str]]:
 
 
 def _grown(mask: Mask, distance: float, spacing: Array) -> Mask:
-    """Return the mask grown by a distance in mm, shrunk by a negative one; beyond the array there is nothing."""
+    """Dilate a mask by a distance in mm, or erode it by a negative one; False beyond the array."""
     if distance >= 0:
         if not mask.any():
             return mask
@@ -211,7 +211,7 @@ def _grown(mask: Mask, distance: float, spacing: Array) -> Mask:
 
 
 def isolines(field: Array, level: float) -> list[Array]:
-    """Return the closed lines where a field passes a level, interpolated linearly along the grid's edges.
+    """Return the closed isolines of a field at a level, interpolated linearly along the grid's edges.
 
     Parameters
     ----------
@@ -222,8 +222,8 @@ def isolines(field: Array, level: float) -> list[Array]:
     Returns
     -------
     list of ndarray, (p, 2), float64
-        Polygons in voxels, (row, column), with what is above the level on their right as seen on a screen where rows
-        point down: outlines run clockwise, holes counter-clockwise.
+        Polygons in voxels, (row, column), with values above the level on their right on a screen where rows point down:
+        outlines run clockwise, holes counter-clockwise.
     """
     try:
         import contourpy
@@ -233,8 +233,8 @@ def isolines(field: Array, level: float) -> list[Array]:
         ) from error
     loops = []
     for line in contourpy.contour_generator(z=field).lines(level):
-        loop = np.asarray(line)[:-1, ::-1]  # of (column, row), the first again at the end
-        # Both coordinates come interpolated, that of the edge as well; points on edges from a corner may coincide.
+        loop = np.asarray(line)[:-1, ::-1]  # from (column, row), with the first point repeated at the end
+        # Coordinates across an edge are interpolated as well; points on the edges of one corner may coincide.
         loop = np.where(np.abs(loop - np.rint(loop)) < _ROUNDING, np.rint(loop), loop)
         loops.append(loop[(loop != np.roll(loop, 1, axis=0)).any(axis=1)])
     return loops

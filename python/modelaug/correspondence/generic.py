@@ -1,4 +1,4 @@
-"""A recipe for label maps of which nothing is known."""
+"""A generic recipe for label maps of unknown anatomy."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from modelaug.correspondence.anchors import Ray, Scene
 from modelaug.correspondence.contours import Array, ContourOptions, Labels, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 
-_CLEAR: Final = 0.5  # distance of two centroids, as a share of the structure's radius, that makes a direction of them
+_CLEAR: Final = 0.5  # distance of two centroids, as a share of the structure's radius, that gives a clear direction
 _GAP: Final = 1.0  # voxels between structures that touch
 _FEWEST: Final = 8  # landmarks of an object
 _MOST: Final = 48
-_TOLD: Final = 3  # structures, or subjects, that a message names; the others are counted
+_NAMED: Final = 3  # structures, or subjects, that a message names; the others are counted
 
 
 @dataclass(frozen=True)
 class _Lacking:
-    """A structure, and the label maps in which it has no outline, with the reasons."""
+    """A structure, with the reasons why it has no outline in some label maps."""
 
     value: int
     reasons: Mapping[int, str]
 
     def is_rare(self, subjects: int) -> bool:
-        """Return whether fewer than half of the subjects have the structure."""
+        """Return whether more than half of the subjects lack the structure."""
         return len(self.reasons) > subjects / 2
 
 
@@ -43,9 +43,9 @@ def generic_recipe(
 ) -> tuple[Recipe, list[str]]:
     """Return a recipe for any label maps: the outline of every structure that all subjects have.
 
-    Each outline has two anchors: where rays from its centroid towards the centroid of another structure, and away from
-    it, leave it. The other structure is the one that gives the clearest direction in all subjects; where none does, the
-    rays go up and down the image. Anatomy that is known makes better anchors: write a recipe of your own then.
+    Each outline has two anchors: its last intersections with rays from its centroid towards the centroid of another
+    structure, and away from it. The other structure is the one with the clearest direction in all subjects; without
+    any, the rays go up and down the image. Known anatomy gives better anchors: write a recipe of your own then.
 
     Parameters
     ----------
@@ -54,26 +54,28 @@ def generic_recipe(
     spacing : array_like, (2,), optional
         Millimetres per voxel along each axis; 1 by default.
     total
-        Landmarks to share out among the outlines by their lengths, each 8 to 48.
+        Landmarks to distribute among the outlines by their lengths, each 8 to 48.
     names : sequence of str, optional
         The subjects' names for messages; the label maps' numbers by default.
     skip
-        What of a structure that only some subjects have: None leaves it out; False raises an error with the subjects'
-        names; True keeps it if at least half of the subjects have it, for `landmarks_from_labels`, which leaves out
-        those that do not with the same argument. What no subject has is always left out.
+        Treatment of a structure that only some subjects have: None leaves it out; False raises an error with the
+        subjects' names; True keeps it if at least half of the subjects have it, and `landmarks_from_labels` with
+        ``skip=True`` then leaves out the other subjects. A structure without an outline in any subject is always left
+        out.
 
     Returns
     -------
     recipe : Recipe
         Objects ``"label_K"``. Where two structures touch, the one with the greater label keeps a distance of a voxel
-        from the other, as landmarks that lie on each other cannot have displacements of their own.
+        from the other, as landmarks at one point cannot have different displacements.
     remarks : list of str
-        Which labels were left out, and why.
+        The labels that were left out, with reasons.
 
     Raises
     ------
     TypeError, ValueError
-        If `labels` are no label maps, or no structure has an outline in all of them; or, as `skip` says, some lack one.
+        If `labels` are no label maps, no structure has an outline in all of them, or, depending on `skip`, some
+        subjects lack one.
     """
     maps = label_maps(labels)
     scale = _checks.spacing("spacing", spacing, 2)
@@ -82,7 +84,7 @@ def generic_recipe(
         raise ValueError(f"names holds {len(names)} names for {len(maps)} label maps; pass one each")
     called = [f"label map {i}" if names is None else f"subject {names[i]!r}" for i in range(len(maps))]
     used: list[int] = []
-    every: list[Array] = []
+    outlines: list[Array] = []
     remarks = []
     lacking: list[_Lacking] = []
     for value in (int(v) for v in np.unique(maps) if v != 0):
@@ -96,7 +98,7 @@ def generic_recipe(
         if reasons:
             lacking.append(missing)
         used.append(value)
-        every.append(lengths)
+        outlines.append(lengths)
     if lacking and not skip:
         raise ValueError(_refusal(lacking, called))
     if not used:
@@ -109,7 +111,7 @@ def generic_recipe(
         values = ", ".join(f"label_{each.value}" for each in lacking)
         raise ValueError(f"labels: no subject has all of {values}; do without some of them, set to 0 by [relabel]")
     maps = maps[whole]
-    shares = np.array([lengths[whole].mean() for lengths in every])
+    shares = np.array([lengths[whole].mean() for lengths in outlines])
     directions = _directions(maps, used, scale)
     objects = []
     for k, value in enumerate(used):
@@ -125,7 +127,7 @@ def _options(spacing: Array, before: tuple[int, ...]) -> ContourOptions:
 
 
 def _lengths(maps: Labels, value: int, spacing: Array, before: tuple[int, ...]) -> tuple[Array, dict[int, str]]:
-    """Return the lengths of a structure's outline in all subjects, (n,), and why it has none in some of them."""
+    """Return the lengths (n,) in mm of a structure's outlines, and the reasons of subjects that have none."""
     lengths = np.full(len(maps), np.nan)
     reasons = {}
     for i, each in enumerate(maps):
@@ -137,29 +139,29 @@ def _lengths(maps: Labels, value: int, spacing: Array, before: tuple[int, ...]) 
 
 
 def _refusal(lacking: Sequence[_Lacking], called: Sequence[str]) -> str:
-    """Return who lacks which structure, and what can be done."""
-    told = []
+    """Return the message on subjects that lack structures, with remedies."""
+    facts = []
     for each in lacking:
         first = next(iter(each.reasons))
         reason = each.reasons[first].partition(";")[0]
         others = [called[i] for i in each.reasons if i != first]
-        more = f", and not to be outlined in {', '.join(others[:_TOLD])}" if others else ""
-        more += f" and {len(others) - _TOLD} more" if len(others) > _TOLD else ""
-        told.append(f"label_{each.value} {reason} in {called[first]}{more}")
+        more = f", and not to be outlined in {', '.join(others[:_NAMED])}" if others else ""
+        more += f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        facts.append(f"label_{each.value} {reason} in {called[first]}{more}")
     rare = [each for each in lacking if each.is_rare(len(called))]
     subjects = len({i for each in lacking if each not in rare for i in each.reasons})
     skipped = [f"{subjects} of {len(called)} subjects"] if subjects else []
-    skipped += [f"label_{each.value}, which most lack," for each in rare[:_TOLD]]
-    values = " and ".join(f"{each.value} = 0" for each in lacking[:_TOLD])
-    alone = ", a line each" if len(lacking[:_TOLD]) > 1 else ""
+    skipped += [f"label_{each.value}, which most lack," for each in rare[:_NAMED]]
+    values = " and ".join(f"{each.value} = 0" for each in lacking[:_NAMED])
+    alone = ", a line each" if len(lacking[:_NAMED]) > 1 else ""
     return (
-        f"labels: {'; '.join(told[:_TOLD])}; correct the label maps, leave out {' and '.join(skipped)} by --skip "
+        f"labels: {'; '.join(facts[:_NAMED])}; correct the label maps, leave out {' and '.join(skipped)} by --skip "
         f"(skip=True), or do without the structure by {values} under [relabel] in a cohort.toml{alone}"
     )
 
 
 def _directions(maps: Labels, used: list[int], spacing: Array) -> list[Any]:
-    """Return for each structure the label of the one that gives the clearest direction, or None."""
+    """Return for each structure the label of another one in the clearest direction from it, or None."""
     scenes = [Scene(each, spacing) for each in maps]
     centroids = np.array([[scene.centroid((value,)) for value in used] for scene in scenes])
     areas = np.array([[len(scene.pixels((value,))) for value in used] for scene in scenes]) * spacing.prod()

@@ -1,4 +1,4 @@
-"""From label maps to landmarks in correspondence."""
+"""Landmarks in correspondence from label maps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from modelaug.correspondence.contours import Array, Contour, label_maps, structu
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 from modelaug.data.cohort import LandmarkObject, subject_names
 
-_TOLD: Final = 3  # failures that a message names; the others are counted
-_APART: Final = 1e-3  # mm; anchors that are closer leave no room for landmarks between them
+_NAMED: Final = 3  # failures that a message names; the others are counted
+_APART: Final = 1e-3  # mm; smallest distance of two anchors
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +30,11 @@ class Correspondence:
         In voxels, (row, column); (0, 0) is the centre of the first pixel.
     objects : tuple of LandmarkObject
     anchors : ndarray, (k,), int64
-        The landmarks that rules placed; the others are at equal arc length, in mm, between them.
+        Indices of the landmarks placed by rules; the others are at equal arc lengths, in mm, between them.
     warnings : tuple of str
-        What should be looked at, one line each, with the subject's name.
+        Suspicions, one line each, with the subject's name.
     subjects : ndarray, (n,), int64
-        The label maps' numbers; some are missing if subjects were skipped.
+        Indices of the label maps; some are missing if subjects were skipped.
     """
 
     landmarks: Array
@@ -55,16 +55,16 @@ def landmarks_from_labels(
 ) -> Correspondence:
     """Place landmarks in correspondence on the structures of label maps.
 
-    Anchors are found by the recipe's rules, the landmarks between them stand at equal arc length along the contours.
-    Contours are those of each structure's largest piece, without its holes, between the pixels, and run clockwise as
-    seen on a screen where rows point down.
+    Anchors are found by the recipe's rules, the landmarks between them are at equal arc lengths along the contours.
+    Contours outline each structure's largest piece, without its holes, between the pixels, and run clockwise on a
+    screen where rows point down.
 
     Parameters
     ----------
     labels : array_like of integers, (n, h, w)
         One label map per subject.
     recipe
-        `hearts`, `brains`, what `generic_recipe` makes of the label maps, one read by `read_recipe`, or one's own.
+        `hearts`, `brains`, `generic_recipe` of the label maps, a recipe from `read_recipe`, or your own.
     spacing : array_like, (2,), optional
         Millimetres per voxel along each axis; 1 by default. Angles, distances and arc lengths are in mm.
     names : sequence of str, optional
@@ -72,7 +72,7 @@ def landmarks_from_labels(
     points : mapping from str to array_like (n, 2), optional
         The user's own points in voxels, for rules `Given`.
     skip
-        Whether subjects in which a structure or anchor cannot be found are left out, with a warning.
+        Leave out subjects in which a structure or anchor cannot be found, with a warning.
 
     Returns
     -------
@@ -81,9 +81,9 @@ def landmarks_from_labels(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or shape; or, unless `skip`, if in some subject a structure is absent, tiny
-        or touches the border, an anchor is not to be found, or anchors are not in the recipe's order; with the names
-        of subject and object. With `skip`, if no subject is left.
+        If an argument has the wrong type or shape; or, unless `skip`, if in some subject a structure is absent, tiny
+        or touches the border, an anchor is not found, or anchors are not in the recipe's order. With `skip`, if no
+        subject is left.
     """
     maps = label_maps(labels)
     n, h, w = maps.shape
@@ -109,8 +109,8 @@ def landmarks_from_labels(
             for remark in trace.remarks
         ]
     if failures and (not skip or not traces):
-        more = f"; and {len(failures) - _TOLD} more subjects" if len(failures) > _TOLD else ""
-        raise ValueError("labels: " + "; ".join(failures[:_TOLD]) + more)
+        more = f"; and {len(failures) - _NAMED} more subjects" if len(failures) > _NAMED else ""
+        raise ValueError("labels: " + "; ".join(failures[:_NAMED]) + more)
 
     per_object, objects, anchors, begin = [], [], [], 0
     for k, each in enumerate(recipe.objects):
@@ -140,7 +140,7 @@ def landmarks_from_labels(
 
 @dataclass(frozen=True, eq=False)
 class _Trace:
-    """An object in one subject: its contour, if any, where its anchors are (k, 2), in mm, and as arc lengths (k,)."""
+    """An object in one subject: its contour, if any, and its anchors as points (k, 2) in mm and arc lengths (k,)."""
 
     contour: Contour | None
     points: Array
@@ -149,7 +149,7 @@ class _Trace:
 
     @property
     def lengths(self) -> Array:
-        """Return the lengths of the parts from each anchor clockwise to the next, the first after the last: (k,)."""
+        """The arc lengths (k,) in mm from each anchor clockwise to the next, from the last to the first."""
         assert self.contour is not None
         steps = (np.roll(self.positions, -1) - self.positions) % self.contour.length
         return steps if len(steps) > 1 else np.array([self.contour.length])
@@ -185,13 +185,13 @@ def _check_order(trace: _Trace, parts: int) -> None:
         raise ValueError(
             f"has anchors {k} and {(k + 1) % len(lengths)} at the same place; choose rules that differ more"
         )
-    # In the right order the parts make up the contour once.
+    # In the right order the parts cover the contour once.
     if lengths.sum() > 1.5 * trace.contour.length:
         raise ValueError("has its anchors in another order than clockwise on the screen; is the label map mirrored?")
 
 
 def _counts(each: ObjectRecipe, traces: list[_Trace]) -> tuple[int, ...]:
-    """Return the number of landmarks of each part; a total is shared by the parts' mean lengths, each at least one."""
+    """Return the number of landmarks of each part; distribute a total by the parts' mean lengths, at least one each."""
     if not isinstance(each.counts, int):
         return each.counts
     lengths = np.mean([trace.lengths[: each.parts] for trace in traces], axis=0)

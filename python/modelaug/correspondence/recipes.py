@@ -1,4 +1,4 @@
-"""Recipes: which landmarks are placed on which structures, and how."""
+"""Recipes: rules for the placement of landmarks on structures of label maps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ from modelaug.data.cohort import ObjectKind
 from modelaug.io.files.reading import ModelFileError, read_toml
 
 
-def _object_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{name} is {value!r}; pass a string")
-    return value
-
-
 def _rules(name: str, value: Iterable[Any]) -> tuple[Anchor, ...]:
     anchors = tuple(value)
     for anchor in anchors:
@@ -30,35 +24,34 @@ def _rules(name: str, value: Iterable[Any]) -> tuple[Anchor, ...]:
 
 
 def _landmark_counts(name: str, value: Any) -> tuple[int, ...] | int:
-    # A total is checked when it is known how many parts there are.
+    # A total is checked later, with the number of parts.
     several = isinstance(value, (tuple, list))
     return tuple(_checks.integer(name, each, minimum=1) for each in value) if several else value
 
 
 @dataclass(frozen=True)
 class ObjectRecipe(Checked):
-    """How the landmarks of one object are placed.
+    """The placement of the landmarks of one object.
 
     Parameters
     ----------
     name
-        What the object is called.
+        The object's name.
     labels
-        The label values that make up its structure together; empty: all but 0.
+        The label values of its structure; all but 0 if empty.
     anchors
-        The rules for its anchors, in the order in which the contour, clockwise on the screen, meets them.
+        The rules for its anchors, in their order along the contour, clockwise on the screen.
     counts
-        Landmarks from each anchor up to the next, the anchor itself included; from the last on to the first again if
-        the object is closed. One number is the total, which is shared among the parts by their mean lengths; a total
-        that the anchors alone use up places no others.
+        Landmarks from each anchor up to the next, the anchor itself included; from the last to the first if the object
+        is closed. One number is the total, distributed among the parts by their mean lengths, at least one each.
     kind
         ``"closed"``: around the contour; ``"open"``: from the first anchor to the last, which is a landmark too;
         ``"points"``: the anchors themselves, without counts.
     contour
-        How the outline is taken.
+        Cleaning of the structure before its outline is traced.
     """
 
-    name: Annotated[str, _object_name]
+    name: Annotated[str, _checks.word]
     labels: LabelValues = ()
     anchors: Annotated[tuple[Anchor, ...], _rules] = ()
     counts: Annotated[tuple[int, ...] | int, _landmark_counts] = ()
@@ -98,12 +91,12 @@ class ObjectRecipe(Checked):
 
     @property
     def parts(self) -> int:
-        """Return the number of parts of the contour between anchors."""
+        """The number of parts of the contour between anchors."""
         return {"closed": len(self.anchors), "open": len(self.anchors) - 1, "points": 0}[self.kind]
 
     @property
     def size(self) -> int:
-        """Return the number of landmarks."""
+        """The number of landmarks."""
         if self.kind == "points":
             return len(self.anchors)
         total = self.counts if isinstance(self.counts, int) else sum(self.counts)
@@ -119,12 +112,12 @@ def _own_objects(name: str, value: Iterable[Any]) -> tuple[ObjectRecipe, ...]:
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """How landmarks in correspondence are placed in label maps.
+    """The placement of landmarks in correspondence in label maps.
 
     Parameters
     ----------
     objects
-        The objects, in the order of their landmarks; rules refer to anchors of objects before theirs only.
+        The objects, in the order of their landmarks; rules refer to anchors of previous objects only.
     """
 
     objects: Annotated[tuple[ObjectRecipe, ...], _own_objects]
@@ -149,12 +142,12 @@ def hearts() -> Recipe:
 
     104 landmarks on the left ventricle's epicardium (40) and endocardium (32) and the right ventricle's endocardium
     (32). Anchors are the two insertions of the right ventricle, the ends of its contact with the myocardium: first the
-    one at which the contour, clockwise, leaves the contact (the anterior one in the usual orientation), then the other.
+    end of the contact, clockwise along the contour (the anterior one in the usual orientation), then its start.
     """
     epicardium = ObjectRecipe("lv_epicardium", (2, 3), (Contact((1,), "end"), Contact((1,), "start")), (27, 13))
     first, second = ("lv_epicardium", 0), ("lv_epicardium", 1)
     endocardium = ObjectRecipe("lv_endocardium", (3,), (Ray(through=first), Ray(through=second)), (21, 11))
-    # Seen from the right ventricle the septum comes before the free wall, as the contour runs the other way there.
+    # Along the right ventricle's contour the septum comes first, as it runs the other way there.
     right = ObjectRecipe("rv_endocardium", (1,), (Nearest(first), Nearest(second)), (11, 21))
     return Recipe((epicardium, endocardium, right))
 
@@ -162,8 +155,9 @@ def hearts() -> Recipe:
 def brains() -> Recipe:
     """Return the recipe for axial slices of brains with the labels of LPBA40, anterior at the top, left at the left.
 
-    112 landmarks: 100 on the outline of all structures together, of which the midline's anterior and posterior crossing
-    are anchors, and 12 inner ones: the front and the rear end of caudate, putamen and insula, left before right.
+    112 landmarks: 100 on the common outline of all structures, whose anchors are the anterior and posterior
+    intersections with the midline, and 12 inner ones: the front and rear ends of caudate, putamen and insula, left
+    before right.
     """
     pairs = tuple((left, left + 1) for left in range(21, 93, 2))
     crossings = (Midline(pairs, (-1.0, 0.0), least=60), Midline(pairs, (1.0, 0.0), least=60))
@@ -174,7 +168,7 @@ def brains() -> Recipe:
 
 
 RECIPES: Final = {"hearts": hearts, "brains": brains}
-"""The recipes that have a name."""
+"""The recipes by name."""
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -187,13 +181,12 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises
     ------
     ModelFileError
-        If the file is missing, is no TOML, or lacks what a recipe needs or holds what it does not know.
+        If the file is missing, is no TOML, lacks a field, or holds an unknown one.
     TypeError, ValueError
-        If the values make no recipe.
+        If a value does not fit.
     """
     content = read_toml(path)
-    _known(content, {"objects"}, str(path))
-    tables = content.get("objects")
+    tables = _known(content, {"objects"}, str(path)).get("objects")
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise ModelFileError(f"{path} holds no list [[objects]]; write one with name, labels, anchors and counts")
     try:
@@ -204,7 +197,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _object(table: Mapping[str, Any], where: str) -> ObjectRecipe:
-    values = dict(_known(table, {each.name for each in fields(ObjectRecipe)}, where))
+    values = dict(_known(table, _fields(ObjectRecipe), where))
     if "name" not in values:
         raise ModelFileError(f"{where} has no name; give it one")
     contour = values.pop("contour", {})
@@ -214,7 +207,7 @@ def _object(table: Mapping[str, Any], where: str) -> ObjectRecipe:
             raise ModelFileError(
                 f"{name} of {where} is {value!r}; write a {'table' if kind is dict else 'list of tables'}"
             )
-    options = ContourOptions(**_known(contour, {each.name for each in fields(ContourOptions)}, f"contour of {where}"))
+    options = ContourOptions(**_known(contour, _fields(ContourOptions), f"contour of {where}"))
     rules = tuple(_anchor(each, f"anchor {k} of {where}") for k, each in enumerate(anchors))
     return ObjectRecipe(**values, anchors=rules, contour=options)
 
@@ -224,7 +217,7 @@ def _anchor(table: Any, where: str) -> Anchor:
         raise ModelFileError(f"{where} is {table!r}; write a table with rule = one of {', '.join(ANCHORS)}")
     rule = ANCHORS[table["rule"]]
     values = {name: value for name, value in table.items() if name != "rule"}
-    _known(values, {each.name for each in fields(rule)}, where)
+    _known(values, _fields(rule), where)
     try:
         anchor: Anchor = rule(**values)
     except TypeError as error:
@@ -232,6 +225,10 @@ def _anchor(table: Any, where: str) -> Anchor:
             raise
         raise ModelFileError(f"{where} lacks {str(error).split(': ')[-1]}, which its rule needs") from None
     return anchor
+
+
+def _fields(kind: type[Any]) -> set[str]:
+    return {each.name for each in fields(kind)}
 
 
 def _known(table: Mapping[str, Any], allowed: set[str], where: str) -> Mapping[str, Any]:
