@@ -120,7 +120,7 @@ void add_splines(Kernels& kernels, const std::string& suffix) {
                 sites.push_back(0.5 * (numbers.next() + 1.0) * static_cast<double>(length - 1));
         return [sites, count, values = numbers.many<double>(count * D, 3.0)] {
             fit_bspline<D>(sites.data(), values.data(), nullptr, count, D, kGrid<D>,
-                           FitOptions{1e-9, D == 2 ? 7 : 5, true});
+                           FitOptions{1e-9, D == 2 ? 7 : 5, true}, 1);
         };
     };
     kernels["evaluate_on_grid" + suffix] = [] {

@@ -10,7 +10,7 @@ using Fit = py::typing::Tuple<Array<double>, Array<double>, int, bool>;
 
 template <int D>
 Fit fit(const Array<double>& sites, const Array<double>& values, const std::optional<Array<double>>& weights,
-        const Extents& grid, const FitOptions& options) {
+        const Extents& grid, const FitOptions& options, int threads) {
     const index_t count = sites.shape(0), components = values.shape(1);
     const Shape<D> shape = to_shape<D>(grid);
     FitResult<D> result;
@@ -18,20 +18,21 @@ Fit fit(const Array<double>& sites, const Array<double>& values, const std::opti
         const double* w = weights ? weights->data() : nullptr;
         const double *x = sites.data(), *z = values.data();
         py::gil_scoped_release release;
-        result = fit_bspline<D>(x, z, w, count, components, shape, options);
+        result = fit_bspline<D>(x, z, w, count, components, shape, options, threads);
     }
     return py::make_tuple(take_over<D>(result, components), Array<double>(count, result.residuals.data()),
                           result.levels, result.converged);
 }
 
 Fit bind_fit(const Array<double>& sites, const Array<double>& values, const std::optional<Array<double>>& weights,
-             const Extents& grid, double tolerance, int max_levels, bool affine) {
+             const Extents& grid, double tolerance, int max_levels, bool affine, int threads) {
     require(sites.ndim() == 2 && values.ndim() == 2, "sites and values must have two axes");
     require(sites.shape(0) >= 1 && values.shape(0) == sites.shape(0), "sites and values must have the same length");
     require(sites.shape(1) == static_cast<py::ssize_t>(grid.size()), "sites must have one coordinate per axis of grid");
     require(!weights || weights->size() == sites.shape(0), "weights must have the length of sites");
     const FitOptions options{tolerance, max_levels, affine};
-    return with_dimension(sites.shape(1), [&]<int D>() { return fit<D>(sites, values, weights, grid, options); });
+    return with_dimension(sites.shape(1),
+                          [&]<int D>() { return fit<D>(sites, values, weights, grid, options, threads); });
 }
 
 Array<double> bind_at(const Array<double>& coefficients, const Extents& grid, const Array<double>& points,
@@ -66,7 +67,7 @@ Array<float> bind_on_grid(const Array<double>& coefficients, const Extents& grid
 void register_bspline(py::module_& module) {
     module.def("fit_bspline", &bind_fit, py::arg("sites").noconvert(), py::arg("values").noconvert(),
                py::arg("weights").noconvert(), py::arg("grid"), py::arg("tolerance"), py::arg("max_levels"),
-               py::arg("affine"),
+               py::arg("affine"), py::arg("threads"),
                "(coefficients (k, *nodes), residuals (m,), levels, converged) of splines.fit_bspline");
     module.def("bspline_at", &bind_at, py::arg("coefficients").noconvert(), py::arg("grid"),
                py::arg("points").noconvert(), py::arg("extrapolate"), py::arg("threads"),

@@ -142,26 +142,27 @@ bool bind_diffeomorphic(const Array<double>& step, const Extents& grid, double l
 }  // namespace
 
 void register_composition(py::module_& module) {
-    module.def(
-        "chain_at", &bind_at, py::arg("steps").noconvert(), py::arg("affine").noconvert(), py::arg("grid"),
-        py::arg("points").noconvert(), py::arg("threads"),
-        "(values (p, d), determinants (p,)) of a chain of displacements (d, *nodes) and an affine map (d, d + 1)");
-    module.def("chain_on_grid", &bind_on_grid, py::arg("steps").noconvert(), py::arg("affine").noconvert(),
-               py::arg("grid"), py::arg("threads"), "displacement (d, *grid) of a chain at all voxels");
-    module.def("chain_solve", &bind_solve, py::arg("steps").noconvert(), py::arg("affine").noconvert(), py::arg("grid"),
-               py::arg("targets").noconvert(), py::arg("starts").noconvert(), py::arg("tolerance"),
+    module.def("evaluate_composition", &bind_at, py::arg("steps").noconvert(), py::arg("affine").noconvert(),
+               py::arg("grid"), py::arg("points").noconvert(), py::arg("threads"),
+               "(values (p, d), determinants (p,)) of a composition of displacements (d, *nodes) and an affine map (d, "
+               "d + 1)");
+    module.def("evaluate_composition_on_grid", &bind_on_grid, py::arg("steps").noconvert(),
+               py::arg("affine").noconvert(), py::arg("grid"), py::arg("threads"),
+               "displacement (d, *grid) of a composition at all voxels");
+    module.def("solve_composition", &bind_solve, py::arg("steps").noconvert(), py::arg("affine").noconvert(),
+               py::arg("grid"), py::arg("targets").noconvert(), py::arg("starts").noconvert(), py::arg("tolerance"),
                py::arg("max_iterations"), py::arg("threads"),
-               "(points (p, d) that a chain maps to targets, residuals (p,))");
+               "(points (p, d) that a composition maps to targets, residuals (p,))");
     module.def("correspond", &bind_correspond, py::arg("fixed").noconvert(), py::arg("steps").noconvert(),
                py::arg("affine").noconvert(), py::arg("tolerance"), py::arg("max_iterations"), py::arg("threads"),
                py::arg("out").noconvert() = py::none(),
                "(flow (d, *grid), residual (*grid)): moving(x + flow(x)) = x + fixed(x) for a displacement fixed and a "
-               "chain");
+               "composition");
     module.def("fit_steps", &bind_fit_steps, py::arg("sites").noconvert(), py::arg("targets").noconvert(),
                py::arg("grid"), py::arg("tolerance"), py::arg("max_levels"), py::arg("least"), py::arg("max_steps"),
                py::arg("max_residual"), py::arg("folds"),
                "(displacements (d, *nodes) that move sites (m, d) to targets without folds, residuals (m,))");
-    module.def("is_one_to_one", &bind_diffeomorphic, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
+    module.def("is_diffeomorphic", &bind_diffeomorphic, py::arg("step").noconvert(), py::arg("grid"), py::arg("least"),
                "whether the Jacobian determinant of a displacement (d, *nodes) exceeds `least` everywhere");
 }
 

@@ -28,10 +28,26 @@ Array<float> bind_texture(const Array<float>& mean, const Array<float>& modes, c
     return out;
 }
 
+Array<float> bind_blocks(const Array<float>& images) {
+    require(images.ndim() >= 3 && images.size() > 0, "images must have the shape (k, c, *grid)");
+    const index_t count = images.shape(0), channels = images.shape(1), columns = images.shape(images.ndim() - 1);
+    const index_t rows = images.size() / (count * channels * columns), blocks = (columns + kBlock - 1) / kBlock;
+    Array<float> out({rows, blocks, count, channels, index_t{kBlock}});
+    const float* const from = images.data();
+    float* const to = out.mutable_data();
+    std::fill_n(to, out.size(), 0.0f);
+    for (index_t image = 0; image < count * channels; ++image)
+        for (index_t y = 0; y < rows; ++y)
+            for (index_t x = 0; x < columns; ++x)
+                to[((y * blocks + x / kBlock) * count * channels + image) * kBlock + x % kBlock] =
+                    from[(image * rows + y) * columns + x];
+    return out;
+}
+
 template <int D>
 FieldMixture<D> to_mixture(const Array<float>& images, const Array<float>& inverse_deviation,
                            const Array<float>& ranges, const Array<float>& coefficients) {
-    require(images.ndim() == 5 && images.size() > 0, "images must have the shape (rows, blocks, k, c, 16)");
+    require(images.ndim() == 5 && images.size() > 0, "images must be those of in_blocks");
     require(coefficients.ndim() == D + 1 && coefficients.shape(0) == images.shape(2),
             "coefficients must have the shape (k, *nodes)");
     FieldMixture<D> mixture{images.data(),
@@ -91,16 +107,16 @@ void register_render(py::module_& module) {
     module.def("render_texture", &bind_texture, py::arg("mean").noconvert(), py::arg("modes").noconvert(),
                py::arg("ranges").noconvert(), py::arg("coefficients").noconvert(), py::arg("threads"),
                "mean (c, p) + coefficients (k,) @ modes (k, c, p), each channel clamped to its range (c, 2)");
-    module.def(
-        "render_fields", &bind_fields, py::arg("images").noconvert(), py::arg("inverse_deviation").noconvert(),
-        py::arg("ranges").noconvert(), py::arg("mean").noconvert(), py::arg("coefficients").noconvert(),
-        py::arg("threads"),
-        "mean (c, *grid) + sum over k of field k times image k, clamped; images (rows, blocks of 16 voxels, k, c, 16)");
+    module.def("in_blocks", &bind_blocks, py::arg("images").noconvert(),
+               "images (k, c, *grid) as (rows, blocks, k, c, voxels): what kernels mix at once is one piece of memory");
+    module.def("render_fields", &bind_fields, py::arg("images").noconvert(), py::arg("inverse_deviation").noconvert(),
+               py::arg("ranges").noconvert(), py::arg("mean").noconvert(), py::arg("coefficients").noconvert(),
+               py::arg("threads"),
+               "mean (c, *grid) + sum over k of field k times image k, clamped; images of in_blocks");
     module.def("render_patchwork", &bind_patchwork, py::arg("images").noconvert(),
                py::arg("inverse_deviation").noconvert(), py::arg("ranges").noconvert(), py::arg("sharpness"),
                py::arg("gain").noconvert(), py::arg("bias").noconvert(), py::arg("coefficients").noconvert(),
-               py::arg("threads"),
-               "bias + gain * images (rows, blocks of 16 voxels, k, c, 16) in softmax shares of the fields, clamped");
+               py::arg("threads"), "bias + gain * images of in_blocks in softmax shares of the fields, clamped");
 }
 
 }  // namespace modelaug::bind

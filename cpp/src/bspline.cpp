@@ -99,12 +99,20 @@ class Refinement {
         }
     }
 
-    void operator()(const double* coarse, double* fine) const { along<0>(coarse, fine); }
+    // The slabs [begin, end) across the first axis.
+    void operator()(const double* coarse, double* fine, index_t begin, index_t end) const {
+        along<0>(coarse, fine, begin, end);
+    }
 
   private:
+    template <int Axis>
+    index_t lines() const {
+        return (doubled_[Axis] ? 2 : 1) * cells_[Axis] + 3;
+    }
+
     // Control point j sits at index j - 1; odd j are the even, "vertex" positions.
     template <int Axis>
-    void along(const double* c, double* f) const {
+    void along(const double* c, double* f, index_t begin, index_t end) const {
         const index_t inner = coarse_[Axis], cells = cells_[Axis];
         if constexpr (Axis == D - 1) {
             if (!doubled_[Axis]) {
@@ -117,18 +125,18 @@ class Refinement {
             }
             f[2 * cells + 2] = refined_between(c[cells + 1], c[cells + 2]);
         } else {
-            if (!doubled_[Axis]) {
-                for (index_t j = 0; j < cells + 3; ++j) along<Axis + 1>(c + j * inner, f + j * fine_[Axis]);
-                return;
-            }
             double* slab = slabs_[Axis].get();
-            for (index_t j = 0; j < 2 * cells + 3; ++j) {
-                const double *first = c + j / 2 * inner, *second = first + inner, *third = second + inner;
-                if (j % 2 == 0)
+            for (index_t j = begin; j < end; ++j) {
+                const double* from = slab;
+                const double *first = c + (doubled_[Axis] ? j / 2 : j) * inner, *second = first + inner,
+                             *third = second + inner;
+                if (!doubled_[Axis])
+                    from = first;
+                else if (j % 2 == 0)
                     for (index_t i = 0; i < inner; ++i) slab[i] = refined_between(first[i], second[i]);
                 else
                     for (index_t i = 0; i < inner; ++i) slab[i] = refined_at(first[i], second[i], third[i]);
-                along<Axis + 1>(slab, f + j * fine_[Axis]);
+                along<Axis + 1>(from, f + j * fine_[Axis], 0, lines<Axis + 1>());
             }
         }
     }
@@ -194,11 +202,13 @@ struct Level {
     }
 };
 
-// Adds to K components of a level, from `first` on, the B-spline approximation of residuals on its control points (Lee
-// et al. 1997, section 3.2): each control point gets the weighted mean of what each site near it asks for. Sites come
-// in the order of their first coordinate, so four slabs of control points across that axis are open at a time.
+// Adds to K components of a level, from `first` on, the B-spline approximation of residuals on its control points in
+// the slabs [begin, end) across the first axis (Lee et al. 1997, section 3.2): each control point gets the weighted
+// mean of what each site near it asks for. Sites come in the order of their first coordinate, so four slabs are open at
+// a time.
 template <int D, int K>
-void add_approximation(const Data& data, const std::vector<double>& residuals, index_t first, Level<D>& level) {
+void add_approximation(const Data& data, const std::vector<double>& residuals, index_t first, index_t begin,
+                       index_t end, Level<D>& level) {
     constexpr int kWidth = K + 1;  // numerators and their common denominator
     const index_t slab = level.steps[0];
     std::vector<double> window(4 * slab * kWidth);
@@ -212,12 +222,15 @@ void add_approximation(const Data& data, const std::vector<double>& residuals, i
             for (int k = 0; k < kWidth; ++k) sums[k] = 0.0;
         }
     };
-    index_t open = level.stencils[0].slab, end = open;  // slabs that hold anything
-    for (index_t i = 0; i < data.count(); ++i) {
+    const auto nearby = std::partition_point(level.stencils.begin(), level.stencils.end(),
+                                             [&](const Stencil<D>& stencil) { return stencil.slab + 4 <= begin; });
+    index_t open = begin, held = begin;  // slabs that hold anything
+    for (index_t i = nearby - level.stencils.begin(); i < data.count() && level.stencils[i].slab < end; ++i) {
         const Stencil<D>& stencil = level.stencils[i];
-        while (open < std::min(stencil.slab, end)) close(open++);
-        open = stencil.slab;
-        end = open + 4;
+        const index_t from = std::max(stencil.slab, begin), to = std::min(stencil.slab + 4, end);
+        while (open < std::min(from, held)) close(open++);
+        open = from;
+        held = to;
         double squares = 1.0, asked[K];  // the sum over the stencil of w^2 factorizes
         for (const auto& w : stencil.weights) squares *= w[0] * w[0] + w[1] * w[1] + w[2] * w[2] + w[3] * w[3];
         for (int k = 0; k < K; ++k) asked[k] = residuals[i * level.components + first + k] / squares;
@@ -228,43 +241,58 @@ void add_approximation(const Data& data, const std::vector<double>& residuals, i
                 sums[K] += confidence;
             }
         };
-        for (int a = 0; a < 4; ++a) {
-            double* sums = sums_of(open + a) + (stencil.base - open * slab) * kWidth;
+        const auto add_slab = [&](index_t a) {
+            double* sums = sums_of(stencil.slab + a) + (stencil.base - stencil.slab * slab) * kWidth;
             if constexpr (D == 2) {
                 add_line(sums, stencil.weights[0][a]);
             } else {
                 for (int b = 0; b < 4; ++b)
                     add_line(sums + b * level.steps[1] * kWidth, stencil.weights[0][a] * stencil.weights[1][b]);
             }
-        }
+        };
+        if (to - from == 4)  // mostly; what the compiler unrolls
+            for (int a = 0; a < 4; ++a) add_slab(a);
+        else
+            for (index_t s = from; s < to; ++s) add_slab(s - stencil.slab);
     }
-    while (open < end) close(open++);
+    while (open < held) close(open++);
+}
+
+// Threads for so many multiplications and additions: few are done sooner than threads start.
+int team(index_t operations, int threads) {
+    return operations < index_t{1} << 17 ? 1 : threads;
 }
 
 template <int D>
-void add_approximation(const Data& data, const std::vector<double>& residuals, Level<D>& level) {
-    index_t first = 0;
-    for (; first + 3 <= level.components; first += 3) add_approximation<D, 3>(data, residuals, first, level);
-    if (level.components - first == 2) add_approximation<D, 2>(data, residuals, first, level);
-    if (level.components - first == 1) add_approximation<D, 1>(data, residuals, first, level);
+void add_approximation(const Data& data, const std::vector<double>& residuals, Level<D>& level, int threads) {
+    const index_t operations = data.count() * 8 * (level.components + 1) << 2 * D;
+    parallel_for(level.cells[0] + 3, team(operations, threads), [&](index_t begin, index_t end) {
+        index_t first = 0;
+        for (; first + 3 <= level.components; first += 3)
+            add_approximation<D, 3>(data, residuals, first, begin, end, level);
+        if (level.components - first == 2) add_approximation<D, 2>(data, residuals, first, begin, end, level);
+        if (level.components - first == 1) add_approximation<D, 1>(data, residuals, first, begin, end, level);
+    });
 }
 
-// residuals = values - spline at the sites; returns the length of the longest.
+// residuals = values - spline at the sites, and the squares of their lengths, of which it returns the largest.
 template <int D>
-double update_residuals(const Data& data, const Level<D>& level, std::vector<double>& residuals) {
+double update_residuals(const Data& data, const Level<D>& level, std::vector<double>& residuals,
+                        std::vector<double>& squares, int threads) {
     const index_t components = level.components;
-    double longest = 0.0;
-    for (index_t i = 0; i < data.count(); ++i) {
-        double squared = 0.0;
-        for (index_t k = 0; k < components; ++k) {
-            const index_t at = i * components + k;
-            residuals[at] =
-                data.values[at] - spline_value<D>(level.stencils[i], level.steps, &level.values[k * level.total]);
-            squared += residuals[at] * residuals[at];
+    parallel_for(data.count(), team(data.count() * components << 2 * D, threads), [&](index_t begin, index_t end) {
+        for (index_t i = begin; i < end; ++i) {
+            double squared = 0.0;
+            for (index_t k = 0; k < components; ++k) {
+                const index_t at = i * components + k;
+                residuals[at] =
+                    data.values[at] - spline_value<D>(level.stencils[i], level.steps, &level.values[k * level.total]);
+                squared += residuals[at] * residuals[at];
+            }
+            squares[i] = squared;
         }
-        longest = std::max(longest, squared);
-    }
-    return std::sqrt(longest);
+    });
+    return *std::max_element(squares.begin(), squares.end());
 }
 
 // One cell per axis, carrying the affine map: cubic B-splines reproduce linear functions with coefficients taken from
@@ -288,7 +316,7 @@ void set_affine(const double* matrix, const Shape<D>& grid, Level<D>& level) {
 
 template <int D>
 FitResult<D> fit_bspline(const double* sites, const double* values, const double* weights, index_t count,
-                         index_t components, const Shape<D>& grid, const FitOptions& options) {
+                         index_t components, const Shape<D>& grid, const FitOptions& options, int threads) {
     const Data data = sorted(D, sites, values, weights, count, components);
     FitResult<D> result;
     std::vector<double> matrix(components * (D + 1));
@@ -299,34 +327,30 @@ FitResult<D> fit_bspline(const double* sites, const double* values, const double
     Level<D> level(data, components, grid, one);
     set_affine<D>(matrix.data(), grid, level);
 
-    std::vector<double> residuals(data.values.size());
-    double longest = update_residuals<D>(data, level, residuals);
+    std::vector<double> residuals(data.values.size()), squares(count);
+    const auto residual = [&] { return std::sqrt(update_residuals<D>(data, level, residuals, squares, threads)); };
+    double longest = residual();
     while (longest > options.tolerance && result.levels < options.max_levels) {
         if (result.levels > 0) {
             const Shape<D> cells = doubled<D>(level.cells, grid);
             if (cells == level.cells || volume<D>(node_shape<D>(cells)) > kMaxNodes) break;
             Level<D> finer(data, components, grid, cells);
-            const Refinement<D> refine(level.cells, cells);
-            for (index_t k = 0; k < components; ++k)
-                refine(&level.values[k * level.total], &finer.values[k * finer.total]);
+            parallel_for(cells[0] + 3, team(components * finer.total * 8, threads), [&](index_t begin, index_t end) {
+                const Refinement<D> refine(level.cells, cells);
+                for (index_t k = 0; k < components; ++k)
+                    refine(&level.values[k * level.total], &finer.values[k * finer.total], begin, end);
+            });
             level = std::move(finer);
         }
-        add_approximation<D>(data, residuals, level);
-        longest = update_residuals<D>(data, level, residuals);
+        add_approximation<D>(data, residuals, level, threads);
+        longest = residual();
         ++result.levels;
     }
     result.cells = level.cells;
     result.coefficients = std::move(level.values);
     result.converged = longest <= options.tolerance;
     result.residuals.resize(count);
-    for (index_t i = 0; i < data.count(); ++i) {
-        double squared = 0.0;
-        for (index_t k = 0; k < components; ++k) {
-            const double r = residuals[i * components + k];
-            squared += r * r;
-        }
-        result.residuals[data.order[i]] = std::sqrt(squared);
-    }
+    for (index_t i = 0; i < count; ++i) result.residuals[data.order[i]] = std::sqrt(squares[i]);
     return result;
 }
 
@@ -397,7 +421,7 @@ void evaluate_on_grid(const Lattice<D>& lattice, float* out, int threads) {
 
 #define MODELAUG_INSTANTIATE(D)                                                                         \
     template FitResult<D> fit_bspline<D>(const double*, const double*, const double*, index_t, index_t, \
-                                         const Shape<D>&, const FitOptions&);                           \
+                                         const Shape<D>&, const FitOptions&, int);                      \
     template void evaluate_at<D>(const Lattice<D>&, const double*, index_t, bool, double*, int);        \
     template void evaluate_on_grid<D>(const Lattice<D>&, float*, int);
 MODELAUG_INSTANTIATE(2)

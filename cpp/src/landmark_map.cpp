@@ -46,7 +46,7 @@ MapSteps<D> fit_steps(const double* sites, const double* targets, index_t count,
         FitResult<D> step;
         while (share >= kSmallest) {
             for (index_t i = 0; i < count * D; ++i) values[i] = share * (targets[i] - points[i]);
-            step = fit_bspline<D>(starts.data(), values.data(), nullptr, count, D, grid, options.spline);
+            step = fit_bspline<D>(starts.data(), values.data(), nullptr, count, D, grid, options.spline, 1);
             if (options.folds || is_diffeomorphic<D>(lattice_of<D>(step, grid), options.least)) break;
             share /= 2;
         }

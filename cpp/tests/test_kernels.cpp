@@ -1,4 +1,5 @@
 // Properties of the kernels that need no Python: run under the address, undefined-behaviour and thread sanitizers.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -85,8 +86,24 @@ void test_bspline(const Shape<D>& grid) {
     std::vector<double> values;
     for (index_t i = 0; i < count * components; ++i) values.push_back(numbers.next());
     const FitOptions options{1e-3, 5, true};
-    const FitResult<D> fit = fit_bspline<D>(sites.data(), values.data(), nullptr, count, components, grid, options);
+    const FitResult<D> fit = fit_bspline<D>(sites.data(), values.data(), nullptr, count, components, grid, options, 1);
     const Lattice<D> lattice{fit.coefficients.get(), components, fit.cells, grid};
+
+    // Enough sites for several threads.
+    const std::vector<double> dense_sites = random_sites<D>(numbers, grid, 2000);
+    std::vector<double> dense_values;
+    for (index_t i = 0; i < 2000 * components; ++i) dense_values.push_back(numbers.next());
+    const auto fit_dense = [&](int threads) {
+        return fit_bspline<D>(dense_sites.data(), dense_values.data(), nullptr, 2000, components, grid, options,
+                              threads);
+    };
+    const FitResult<D> alone = fit_dense(1);
+    for (int threads : {2, 3, 7}) {
+        const FitResult<D> together = fit_dense(threads);
+        const index_t total = components * volume<D>(Lattice<D>{nullptr, 0, alone.cells, grid}.nodes());
+        CHECK(together.residuals == alone.residuals && together.cells == alone.cells);
+        CHECK(std::equal(alone.coefficients.get(), alone.coefficients.get() + total, together.coefficients.get()));
+    }
 
     std::vector<double> at(count * components);
     evaluate_at<D>(lattice, sites.data(), count, false, at.data(), 2);

@@ -118,7 +118,7 @@ struct FitResult {
 // (converged = false) at max_levels or where the next lattice would exceed 2^26 control points.
 template <int D>
 FitResult<D> fit_bspline(const double* sites, const double* values, const double* weights, index_t count,
-                         index_t components, const Shape<D>& grid, const FitOptions& options);
+                         index_t components, const Shape<D>& grid, const FitOptions& options, int threads);
 
 // Values at points, (count, components). A point outside the domain gets the value at the nearest point of the domain,
 // plus, if `extrapolate`, the gradient there times the offset.

@@ -1,4 +1,7 @@
 // Interpolating cubic B-splines: coefficients, and values where a field points. A part of kernels.cpp.
+//
+// Worth, in the plane and in space: one voxel at a time (MODELAUG_SCALAR) takes 2.4 and 2.3 times as many instructions
+// (v3).
 #pragma once
 
 #include "warp.hpp"

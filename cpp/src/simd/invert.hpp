@@ -1,4 +1,7 @@
 // Inverses of fields along rows. A part of kernels.cpp.
+//
+// Worth, in the plane and in space: one voxel at a time (MODELAUG_SCALAR) takes 3.0 and 2.7 times as many instructions
+// (v3).
 #pragma once
 
 #include "warp.hpp"

@@ -1,4 +1,7 @@
 // Jacobian determinants of fields along rows. A part of kernels.cpp.
+//
+// Worth, in the plane and in space: one voxel at a time (MODELAUG_SCALAR) takes 4.5 and 2.6 times as many instructions
+// (v3).
 #pragma once
 
 #include "assertions.hpp"

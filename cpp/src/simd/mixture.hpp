@@ -1,7 +1,9 @@
 // Splines along rows, and images mixed by them. A part of kernels.cpp.
 //
 // Worth of the splines, by instruction_counts.json: `evaluate_on_grid` executes 75 times fewer instructions in the
-// plane and 60 times fewer in space than `evaluate_at`, its reference in double precision, at all voxels.
+// plane and 60 times fewer in space than `evaluate_at`, its reference in double precision, at all voxels. Of mixtures:
+// one voxel at a time (MODELAUG_SCALAR) takes 2.5 and 3.2 times as many for render_fields, 9.2 and 8.3 for
+// render_patchwork.
 #pragma once
 
 #include "assertions.hpp"

@@ -1,4 +1,7 @@
 // Where a displacement field sends the voxels of a row, and images there. A part of kernels.cpp.
+//
+// Worth, in the plane and in space: one voxel at a time (MODELAUG_SCALAR) takes 1.9 and 1.4 times as many instructions
+// for linear interpolation, 1.8 and 1.4 for composing fields, 3.7 and 3.1 for the nearest voxel (v3).
 #pragma once
 
 #include "assertions.hpp"

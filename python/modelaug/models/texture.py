@@ -151,12 +151,8 @@ class PatchworkEngine:
 
 
 def in_blocks(images: Image) -> Image:
-    """Return images (k, c, *grid) as (rows, blocks, k, c, 16): what the kernels mix at once is one piece of memory."""
-    k, c, *_, columns = images.shape
-    blocks = -(-columns // 16)
-    padded = np.zeros((k, c, math.prod(images.shape[2:-1]), 16 * blocks), dtype=np.float32)
-    padded[..., :columns] = images.reshape(k, c, -1, columns)
-    return np.ascontiguousarray(padded.reshape(k, c, -1, blocks, 16).transpose(2, 3, 0, 1, 4))
+    """Return images (k, c, *grid) as (rows, blocks, k, c, voxels): what kernels mix at once is one piece of memory."""
+    return _core.in_blocks(np.ascontiguousarray(images, dtype=np.float32))
 
 
 def _planes(texture: GaussianModel, model: AppearanceModel) -> tuple[Image, Image]:

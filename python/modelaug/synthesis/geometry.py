@@ -218,7 +218,11 @@ class GeometrySource:
 
     def _at(self, affine: Array, points: Array) -> Array:
         """Return where an affine map puts points (m, d)."""
-        return points if affine is self._identity else _core.chain_at([], affine, self.model.grid, points, 1)[0]
+        return (
+            points
+            if affine is self._identity
+            else _core.evaluate_composition([], affine, self.model.grid, points, 1)[0]
+        )
 
     def _inside(self, landmarks: Array, slack: float) -> Array:
         inside = np.minimum(np.maximum(landmarks, 0.0), self._upper)

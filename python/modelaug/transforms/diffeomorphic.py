@@ -50,15 +50,15 @@ class LandmarkMap:
 
     def at(self, points: Array, *, threads: int = 1) -> Array:
         """Return chi at points (p, d), inside the grid or not."""
-        return _core.chain_at(list(self.steps), self.affine, self.grid, _points(points), threads)[0]
+        return _core.evaluate_composition(list(self.steps), self.affine, self.grid, _points(points), threads)[0]
 
     def determinants(self, points: Array, *, threads: int = 1) -> Array:
         """Return the determinant (p,) of the Jacobian at points (p, d)."""
-        return _core.chain_at(list(self.steps), self.affine, self.grid, _points(points), threads)[1]
+        return _core.evaluate_composition(list(self.steps), self.affine, self.grid, _points(points), threads)[1]
 
     def displacement(self, *, threads: int = 1) -> npt.NDArray[np.float32]:
         """Return chi(x) - x at all voxels, (d, *grid), float32."""
-        return _core.chain_on_grid(list(self.steps), self.affine, self.grid, threads)
+        return _core.evaluate_composition_on_grid(list(self.steps), self.affine, self.grid, threads)
 
     def solve(self, targets: Array, starts: Array, *, threads: int = 1) -> tuple[Array, Array]:
         """Return the points (p, d) that go to `targets` (p, d), sought from `starts`, and what they miss them by (p,).
@@ -66,7 +66,7 @@ class LandmarkMap:
         Newton's method; where it does not converge, along the path of a target that moves in small steps. Without folds
         there is exactly one such point.
         """
-        return _core.chain_solve(
+        return _core.solve_composition(
             list(self.steps),
             self.affine,
             self.grid,
@@ -82,7 +82,7 @@ class LandmarkMap:
 
         A step whose determinant is hardly positive somewhere may be taken for folded.
         """
-        return all(_core.is_one_to_one(step, self.grid, 0.0) for step in self.steps)
+        return all(_core.is_diffeomorphic(step, self.grid, 0.0) for step in self.steps)
 
 
 def _points(values: npt.ArrayLike) -> Array:

@@ -118,7 +118,7 @@ def fit_bspline(
     affine
         Whether to start from the least-squares affine map. Without it the splines pull towards 0 away from the sites.
     threads
-        Accepted for uniformity; a fit runs on one thread, so that its bits never depend on their number.
+        Threads to use; None means all cores. The bits do not depend on their number, and small fits take one.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def fit_bspline(
         raise ValueError(
             f"weights[{int(np.argmin(w))}] is {w.min():g}; pass positive weights and drop sites without any"
         )
-    _checks.thread_count(threads)
+    count = _checks.thread_count(threads)
     coefficients, residuals, levels, converged = _core.fit_bspline(
         x,
         z,
@@ -161,6 +161,7 @@ def fit_bspline(
         _checks.number("tolerance", tolerance, minimum=0.0),
         _checks.integer("max_levels", max_levels, minimum=1, maximum=_checks.LARGEST_INT),
         bool(affine),
+        count,
     )
     return BSpline(coefficients, shape, residuals, levels, converged)
 
