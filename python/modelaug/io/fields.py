@@ -1,9 +1,8 @@
-"""Displacement fields in files, and between the conventions of different programs.
+"""Displacement fields in files, and conversions between the conventions of different programs.
 
-In this package a field is an array (d, *grid) of displacements in voxels, components in array-axis order, that lives on
-the fixed image's grid and points into the moving image: ``fixed(x) ~ moving(x + u(x))``. ``.flo`` files and ITK order
-the components the other way round, (x, y[, z]); ITK measures them in millimetres. Direction and grid are the same in
-all of them.
+In this package a field is an array (d, *grid) of pull displacements in voxels on the fixed image's grid, components in
+array-axis order: ``fixed(x) ~ moving(x + u(x))``. ``.flo`` files and ITK reverse the components, (x, y[, z]); ITK's are
+in millimetres. All are pull displacements on the fixed grid.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from modelaug.data.geometry import Geometry
 from modelaug.io.files.archives import write_archive, write_atomically
 from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.paths import suffix
-from modelaug.io.files.reading import ModelFileError, one_line, reading, refusing
+from modelaug.io.files.reading import ModelFileError, one_line, reading, refuse_if, refusing
 from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, itk_image, write_itk
 from modelaug.io.formats.nifti import DISPLACEMENT, LPS_TO_RAS
 from modelaug.io.formats.volumes import read_header, read_values
@@ -39,7 +38,7 @@ _CONVENTION: Final = {
 
 _LOG: Final = logging.getLogger("modelaug.io")
 _UPRIGHT: Final = 1e-6
-"""Determinant of a plane's directions in x and y below which ITK, which leaves out z, has none of a plane."""
+"""Determinant of a plane's directions in x and y below which ITK, which drops z, cannot open it."""
 
 _FLO_MAGIC: Final = b"PIEH"  # 202021.25 as a little-endian float32
 _FLO_UNKNOWN: Final = 1e9
@@ -99,12 +98,12 @@ def encode_flo(displacement: npt.ArrayLike) -> bytes:
 
 
 def field_of_volume(displacement: npt.NDArray[np.float32]) -> Field:
-    """Return a field (2, h, w) as that of a volume with a single plane, (3, 1, h, w), which it does not leave."""
+    """Convert a field (2, h, w) to that of a volume with a single plane, (3, 1, h, w), without displacement across."""
     return np.concatenate([np.zeros_like(displacement[:1]), displacement])[:, None]
 
 
 def field_of_plane(displacement: npt.NDArray[np.float32]) -> Field:
-    """Return what a field (3, 1, h, w) of a volume with a single plane is within it, (2, h, w); others as they are."""
+    """Return the field (2, h, w) within the plane of a single-plane volume (3, 1, h, w); other fields as they are."""
     return displacement[1:, 0] if len(displacement) == 3 and displacement.shape[1] == 1 else displacement
 
 
@@ -151,9 +150,9 @@ def displacement_to_itk(
     displacement : array_like, (d, *grid)
         Displacement in voxels, components in array-axis order.
     geometry
-        Where the fixed image's voxels lie; by default 1 mm apart from the origin on.
+        Geometry of the fixed image; by default 1 mm per voxel and origin 0.
     moving
-        Where the moving image's voxels lie; by default as the fixed image's.
+        Geometry of the moving image; by default the fixed image's.
 
     Returns
     -------
@@ -174,9 +173,9 @@ def displacement_from_itk(
     Parameters
     ----------
     vectors : array_like, (*grid, d)
-        Displacement in mm, components (x, y[, z]), as of ``SimpleITK.GetArrayFromImage``.
+        Displacement in mm, components (x, y[, z]), as from ``SimpleITK.GetArrayFromImage``.
     geometry, moving
-        As of `displacement_to_itk`.
+        As in `displacement_to_itk`.
 
     Returns
     -------
@@ -208,7 +207,7 @@ def _geometries(d: int, geometry: Geometry | None, moving: Geometry | None) -> t
 
 
 def _positions(geometry: Geometry, index: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return where voxels lie, both (d, *grid) in (x, y[, z]) order."""
+    """Convert voxel indices to positions in mm, both (d, *grid) in (x, y[, z]) order."""
     origin = geometry.origin.reshape(-1, *(1,) * (index.ndim - 1))
     return np.asarray(np.einsum("ij,j...->i...", geometry.matrix, index) + origin)
 
@@ -232,9 +231,9 @@ def write_field(
     displacement : array_like, (d, *grid)
         Displacement in voxels, components in array-axis order.
     geometry
-        Where the fixed image's voxels lie; by default 1 mm apart from the origin on. ``.flo`` does not keep it.
+        Geometry of the fixed image; by default 1 mm per voxel and origin 0. ``.flo`` does not keep it.
     moving
-        Where the moving image's voxels lie; by default as the fixed image's. Only ITK's formats depend on it.
+        Geometry of the moving image; by default the fixed image's. Only ITK's formats depend on it.
     """
     field = check_field("displacement", displacement)
     fixed, target = _geometries(len(field), geometry, moving)
@@ -260,52 +259,48 @@ def read_field(path: str | Path, *, moving: Geometry | None = None) -> tuple[Fie
     Parameters
     ----------
     path, moving
-        As of `write_field`; also ``.mhd`` and ``.nhdr``. Positions, as NiftyReg and SPM write them, are converted.
+        As in `write_field`; also ``.mhd`` and ``.nhdr``. Positions, as NiftyReg and SPM write them, are converted.
 
     Returns
     -------
     displacement : ndarray, (d, *grid), float32
         Displacement in voxels, components in array-axis order.
     geometry : Geometry or None
-        Where the voxels lie; None for ``.flo``, which does not say.
+        Geometry of the fixed image; None for ``.flo``, which has none.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, truncated or holds no displacement field, or says that its vectors are something else
+        If the file is missing, truncated or holds no displacement field, or declares its vectors to be something else
         than displacements from the fixed into the moving image. Of ``.flo``, if displacements are unknown.
     """
     ending = suffix(path)
     if ending == ".flo":
         field = read_flo(path)
         unknown = int(np.isnan(field[0]).sum())
-        if unknown:
-            raise ModelFileError(f"{path} does not know the displacement of {unknown} pixel(s); fill them in")
+        refuse_if(unknown > 0, f"{path} does not know the displacement of {unknown} pixel(s); fill them in")
         return field, None
     if ending == ".npz":
         return _read_archived(path)
     if ending not in ITK_READ_SUFFIXES:
         raise _unknown_format(path)
-    vectors, where = _read_vectors(path)
+    vectors, geometry = _read_vectors(path)
     try:
-        return displacement_from_itk(vectors, where, moving=moving), where
+        return displacement_from_itk(vectors, geometry, moving=moving), geometry
     except ValueError as error:
         raise ModelFileError(f"{path} is no valid displacement field ({one_line(error)})") from error
 
 
 def _read_vectors(path: str | Path) -> tuple[npt.NDArray[np.float64], Geometry]:
-    """Return a file's vectors as those of an ITK displacement field, (*grid, d), whatever the file says they are."""
+    """Read vectors and convert them to those of an ITK displacement field, (*grid, d) in mm and LPS."""
     header = read_header(path)
     d, components = len(header.grid), header.components or 1
-    if header.field_error:
-        raise ModelFileError(f"{path} {header.field_error}; pass a displacement field")
-    if components != d:
-        raise ModelFileError(
-            f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"
-        )
+    refuse_if(bool(header.field_error), f"{path} {header.field_error}; pass a displacement field")
+    wrong = f"{path} has {components} component(s) per voxel in {d} dimensions; pass a displacement field"
+    refuse_if(components != d, wrong)
     stored = read_values(header)
-    if not np.isfinite(stored).all():
-        raise ModelFileError(f"{path} holds vectors that are not finite; pass a field that is known everywhere")
+    finite = bool(np.isfinite(stored).all())
+    refuse_if(not finite, f"{path} holds vectors that are not finite; pass a field that is known everywhere")
     vectors = stored.astype(np.float64)
     if header.vectors != "displacement in LPS":
         vectors *= LPS_TO_RAS[:d]
@@ -316,7 +311,7 @@ def _read_vectors(path: str | Path) -> tuple[npt.NDArray[np.float64], Geometry]:
 
 
 def _write_nifti(path: str | Path, vectors: npt.NDArray[np.float64], geometry: Geometry) -> None:
-    """Write ITK's vectors (*grid, 3) as what NIfTI calls displacements; SimpleITK refuses to write this intent."""
+    """Write ITK's vectors (*grid, 3) with NIfTI's intent of displacements, which SimpleITK does not write."""
     import nibabel
 
     affine = np.eye(4)

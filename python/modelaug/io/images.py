@@ -1,4 +1,4 @@
-"""Images in files."""
+"""Reading and writing of images in all formats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelaug.io.formats.tiff import TIFF_SUFFIXES, read_tiff
 from modelaug.io.formats.volumes import read_volume
 
 IMAGE_SUFFIXES: Final = (".npy", *PICTURE_SUFFIXES, *TIFF_SUFFIXES, DICOM_SUFFIX, *ITK_READ_SUFFIXES)
-"""Formats of one image a file that can be read."""
+"""Readable formats of one image a file."""
 
 
 def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | None]:
@@ -42,7 +42,7 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
         Channels come first. Colour pictures whose channels are all equal are returned as grey, transparency is dropped,
         and pictures are turned as viewers show them. Arrays in ``.npy`` and ``.npz`` keep their shape.
     geometry : Geometry or None
-        Where the voxels lie; None where the format does not say.
+        Spacing, origin and direction; None where the format has none.
 
     Raises
     ------
@@ -81,15 +81,14 @@ def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometr
     Parameters
     ----------
     path
-        As of `read_image`, but no ``.jpg``, whose compression changes values. Pictures with a palette give the numbers
-        of its colours.
+        As in `read_image`, but no ``.jpg``, whose compression changes values. Pictures with a palette give its indices.
 
     Returns
     -------
     labels : ndarray of integers, (*grid)
-        Of the file's type; int64 where that is no integer, but all values are.
+        In the file's type; int64 where that is floating point and all values are integers.
     geometry : Geometry or None
-        Where the voxels lie; None where the format does not say. One slice of DICOM is a volume.
+        Spacing, origin and direction; None where the format has none. One slice of DICOM is a volume.
 
     Raises
     ------
@@ -142,7 +141,7 @@ def write_image(
         Pictures take (h, w), (1, h, w) or (3, h, w). For formats with geometry its dimension tells channels from
         planes.
     geometry
-        Where the voxels lie. By default every axis is one of space, 1 mm per voxel.
+        Spacing, origin and direction. By default every axis is one of space, 1 mm per voxel.
     window
         The intensities that become black and white in a picture; by default the minimum and maximum of an image in
         floating point, while integers are written as they are.
@@ -183,13 +182,13 @@ def _only_array(path: str | Path) -> npt.NDArray[Any]:
 
 
 def _may_be_dicom(path: str | Path) -> bool:
-    """Return whether this is to be read as DICOM: a folder, or a file by its ending or its bytes."""
+    """Return whether a path is read as DICOM: a folder, or a file by its ending or its first bytes."""
     ending = suffix(path)
     return ending == DICOM_SUFFIX or Path(path).is_dir() or (ending not in (".npz", *IMAGE_SUFFIXES) and is_dicom(path))
 
 
 def _storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array in a type that ITK has, which holds the same values."""
+    """Return an array in a type of ITK that holds the same values."""
     others: dict[str, np.dtype[Any]] = {"?": np.dtype(np.uint8), "e": np.dtype(np.float32)}
     kind = others.get(array.dtype.char, array.dtype.newbyteorder("="))
     if kind.itemsize > 8:

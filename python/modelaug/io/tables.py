@@ -1,4 +1,4 @@
-"""Tables as spreadsheets and other programs write them."""
+"""Tables in text, as spreadsheets and other programs write them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from modelaug.io.files.reading import ModelFileError, read_bytes, reading
 
 _LONGEST: Final = 2**26
-"""Bytes of a table of points; more is none."""
+"""Bytes that a table of points may have."""
 
 # The comma last: it may be the decimal sign of the others.
 _DELIMITERS: Final = (";", "\t", ",")
@@ -23,23 +22,22 @@ _NUMBER: Final = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*|
 Rows = list[list[str]]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """The cells of a table.
 
     Attributes
     ----------
     rows
-        Of the lines that are not empty, all of one length unless the file's are not.
+        Cells of each line that is not empty, equally many unless the file's lines differ.
     delimiter
-        What the cells end with.
+        The character between cells.
     """
 
     rows: Rows
     delimiter: str
 
     def is_number(self, cell: str) -> bool:
-        """Return whether a cell is a number in this table; with a decimal comma where that ends no cell."""
+        """Return whether a cell is a number, with a decimal comma unless commas are the delimiters."""
         return looks_numeric(cell) and not (self.delimiter == "," and "," in cell)
 
 
@@ -49,7 +47,7 @@ def looks_numeric(cell: str) -> bool:
 
 
 def read_lines(path: str | Path) -> str:
-    r"""Return the text of a file with ``\n`` after each line, in UTF-8 or, with its mark, UTF-16.
+    r"""Read a text with ``\n`` after each line, in UTF-8 or, with a byte order mark, UTF-16.
 
     Raises
     ------
@@ -69,7 +67,7 @@ def read_lines(path: str | Path) -> str:
 
 
 def rows_of(path: str | Path, text: str, delimiter: str = ",") -> Rows:
-    """Return the cells of each line that is not empty."""
+    """Split a text into the cells of each line that is not empty."""
     with reading(path, "a table"):
         return [
             row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row))
@@ -82,15 +80,15 @@ def read_rows(path: str | Path, suits: Callable[[Table], bool]) -> Table:
     Parameters
     ----------
     path
-        Lines that start with ``#`` may come first, and a line ``sep=;`` as spreadsheets write it. Delimiters at the end
-        of all lines are left out.
+        Lines that start with ``#`` may come first, and a line ``sep=;`` as spreadsheets write it. Empty columns at the
+        end are left out.
     suits
-        Whether a table is what is looked for; tried with each delimiter.
+        Returns whether a table is a wanted one; called with each delimiter.
 
     Returns
     -------
     Table
-        With the first delimiter that suits; with the first that is in the first line if none does.
+        Split at the first delimiter that suits; if none does, at the first that occurs in the first line.
 
     Raises
     ------
@@ -100,14 +98,14 @@ def read_rows(path: str | Path, suits: Callable[[Table], bool]) -> Table:
     text = read_lines(path)
     while text.startswith("#"):
         text = text.partition("\n")[2]
-    said = re.match(r"\s*\"?sep=(.)\"?[^\n]*(\n|$)", text, re.I)
-    if said is not None:
-        return Table(_even(rows_of(path, text[said.end() :], said[1])), said[1])
+    declared = re.match(r"\s*\"?sep=(.)\"?[^\n]*(\n|$)", text, re.I)
+    if declared is not None:
+        return Table(_trimmed(rows_of(path, text[declared.end() :], declared[1])), declared[1])
     failed: ModelFileError | None = None
     for delimiter in _DELIMITERS:
         try:
-            table = Table(_even(rows_of(path, text, delimiter)), delimiter)
-        except ModelFileError as error:  # a quotation that ends nowhere with this one
+            table = Table(_trimmed(rows_of(path, text, delimiter)), delimiter)
+        except ModelFileError as error:  # a quotation that does not end with this delimiter
             failed = error
             continue
         if suits(table):
@@ -116,22 +114,22 @@ def read_rows(path: str | Path, suits: Callable[[Table], bool]) -> Table:
         raise failed
     first = text.lstrip().partition("\n")[0]
     likely = next((each for each in _DELIMITERS if each in first), ",")
-    return Table(_even(rows_of(path, text, likely)), likely)
+    return Table(_trimmed(rows_of(path, text, likely)), likely)
 
 
-def _even(rows: Rows) -> Rows:
-    """Return rows without the empty cells that follow the last column with something in it."""
+def _trimmed(rows: Rows) -> Rows:
+    """Remove the empty columns at the end."""
     width = max((k + 1 for row in rows for k, cell in enumerate(row) if cell.strip()), default=0)
     return [row[:width] for row in rows]
 
 
 def to_numbers(path: str | Path, table: Table, rows: Iterable[Sequence[str]]) -> list[list[float]]:
-    """Return cells as numbers.
+    """Parse cells as numbers.
 
     Raises
     ------
     ModelFileError
-        If one is none, or decimal commas and points are mixed: then one of them may part thousands.
+        If a cell is no number, or numbers have both commas and points, since either may separate thousands.
     """
     kept = [list(row) for row in rows]
     signs: dict[str, str] = {}
@@ -148,7 +146,7 @@ def to_numbers(path: str | Path, table: Table, rows: Iterable[Sequence[str]]) ->
 
 
 def write_rows(rows: Iterable[Sequence[str]]) -> str:
-    """Return a table with commas."""
+    """Return the text of a table with commas between cells."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
