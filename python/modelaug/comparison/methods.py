@@ -34,8 +34,6 @@ from modelaug.synthesis import PairOptions, PairSource, PairSynthesizer, Residua
 if TYPE_CHECKING:
     from modelaug.learning import RegistrationNetwork
 
-__all__ = ["Fold", "new_network", "prepare_method", "pretrain_network"]
-
 _CANDIDATES: Final = (
     *(VariationalOptions(alpha=alpha, levels=4, match="histogram") for alpha in (0.5, 1.0, 2.0, 3.0)),
     *(VariationalOptions(alpha=alpha, levels=4, match="range") for alpha in (0.3, 0.5, 1.0, 2.0)),

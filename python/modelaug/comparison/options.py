@@ -9,8 +9,6 @@ from typing import Annotated, Any, Final, Literal
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, Positive, WholeNumber
 
-__all__ = ["ABLATIONS", "FROM_SCRATCH", "METHODS", "PRETRAINED", "CompareOptions", "NetworkOptions", "preset_options"]
-
 PRETRAINED: Final = "FlowNet (pre-trained)"
 FROM_SCRATCH: Final = "FlowNet-SAM, from scratch"
 

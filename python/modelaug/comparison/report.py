@@ -19,8 +19,6 @@ from modelaug.io.files.archives import write_atomically
 from modelaug.plots.comparison import metric_title, write_value
 from modelaug.plots.training import read_metrics
 
-__all__ = ["write_report"]
-
 Record = Mapping[str, Any]
 
 _HEADINGS: Final = {

@@ -38,8 +38,6 @@ from modelaug.io.files.provenance import SOURCE, claim_folder, file_digest, writ
 from modelaug.io.files.reading import ModelFileError, read_own_json, refusing
 from modelaug.io.files.writing import remove_leftovers
 
-__all__ = ["Task", "compare", "run_task"]
-
 Field = npt.NDArray[np.float32]
 
 _LOG = logging.getLogger("modelaug.comparison")

@@ -8,8 +8,6 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.transforms.polylines import Polyline
 
-__all__ = ["contour_distance", "landmark_error"]
-
 Array = npt.NDArray[np.float64]
 
 _SAMPLES_PER_VOXEL = 4

@@ -20,8 +20,6 @@ from modelaug.evaluation.records import Record
 from modelaug.evaluation.scoring import score_registration
 from modelaug.transforms.fields import check_field
 
-__all__ = ["Fit", "Method", "Register", "cross_validate", "no_registration", "score_pairs", "split_folds", "test_pairs"]
-
 Field = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]

@@ -10,8 +10,6 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug.transforms.fields import check_field, compose, jacobian_determinant
 
-__all__ = ["folded_percentage", "inverse_consistency", "log_jacobian_sd", "mean_end_point_error"]
-
 
 def folded_percentage(displacement: npt.ArrayLike, *, threads: int | None = None) -> float:
     """Return the percentage of voxels whose Jacobian determinant is not positive, where the map folds.

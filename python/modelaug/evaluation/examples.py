@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["Example"]
-
 
 @dataclass(frozen=True, eq=False)
 class Example:

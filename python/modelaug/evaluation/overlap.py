@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["dice", "histogram", "jaccard", "label_pair", "scored_labels", "structure_ids"]
-
 Labels = npt.NDArray[np.integer[Any]]
 Counts = npt.NDArray[np.int64]
 

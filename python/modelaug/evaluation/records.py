@@ -14,8 +14,6 @@ from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.provenance import as_json
 from modelaug.io.files.reading import ModelFileError, parse_json, read_text, refusing
 
-__all__ = ["Record", "read_records", "write_records"]
-
 Record = dict[str, Any]
 """``method``, ``fold``, ``fixed``, ``moving``, ``seconds`` and scores by name, see `cross_validate`."""
 

@@ -17,8 +17,6 @@ from modelaug.evaluation.surfaces import average_distance, percentile_distance, 
 from modelaug.transforms.fields import check_field
 from modelaug.transforms.warping import warp, warp_points
 
-__all__ = ["METRICS", "Metric", "metric_info", "score_registration"]
-
 Array = npt.NDArray[np.float64]
 
 

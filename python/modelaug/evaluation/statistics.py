@@ -21,8 +21,6 @@ import scipy
 
 from modelaug import _checks
 
-__all__ = ["TESTS", "compare_methods", "summarize"]
-
 Array = npt.NDArray[np.float64]
 
 TESTS: Final = {

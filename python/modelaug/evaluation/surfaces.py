@@ -21,15 +21,6 @@ import scipy
 from modelaug import _checks
 from modelaug.evaluation.overlap import Labels, histogram, label_pair, structure_ids
 
-__all__ = [
-    "Distances",
-    "average_distance",
-    "hausdorff_distance",
-    "percentile_distance",
-    "surface_distance",
-    "surface_distances",
-]
-
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, ...]

@@ -13,8 +13,6 @@ from modelaug.evaluation.records import read_records
 from modelaug.evaluation.scoring import METRICS, metric_info
 from modelaug.evaluation.statistics import TESTS, compare_methods, summarize
 
-__all__ = ["make_table", "table_markdown"]
-
 _KEYS: Final = ("method", "fold", "fixed", "moving")
 
 Pair = tuple[Any, str, str]

@@ -24,8 +24,6 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.figures import OBJECT_COLORS
 from modelaug.synthesis import Pair, PairOptions
 
-__all__ = ["Explorer"]
-
 _SIDE: Final = 256  # pixels of the screen, of a panel's longer side
 _MODES: Final = 100  # of shape and of texture each, that sliders are made for
 _REACH: Final = 3.0  # standard deviations

@@ -7,8 +7,6 @@ import threading
 from modelaug.data.cohort import Cohort
 from modelaug.models.appearance import AppearanceModel, ShapeOptions
 
-__all__ = ["ModelChoice"]
-
 
 class ModelChoice:
     """Models to choose from. A model keeps its modes but not of which level they are; so levels need the cohort.

@@ -18,8 +18,6 @@ from modelaug.synthesis.geometry import Coefficients, GeometrySource
 from modelaug.synthesis.synthesizer import mean_weight
 from modelaug.transforms.warping import pull, pull_nearest
 
-__all__ = ["ModePairs"]
-
 Array = npt.NDArray[np.float64]
 
 _STEPS = 20  # in which modes that no map without folds can render are taken back to the mean

@@ -19,8 +19,6 @@ from modelaug.transforms.fields import jacobian_determinant
 from modelaug.transforms.polylines import Polyline
 from modelaug.transforms.warping import pull
 
-__all__ = ["PANELS", "Pictures", "contours", "grey_limits", "pictures"]
-
 PANELS: Final = (
     "fixed",
     "moving",

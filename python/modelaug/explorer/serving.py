@@ -8,8 +8,6 @@ from typing import Any, Final
 import panel as pn
 from tornado.web import ErrorHandler, HTTPError
 
-__all__ = ["ADDRESS", "SESSIONS", "make_server"]
-
 ADDRESS: Final = "127.0.0.1"
 SESSIONS: Final = 16
 """How many pages may be open at once; each has some ten megabytes."""

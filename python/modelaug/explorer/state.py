@@ -12,8 +12,6 @@ from modelaug.explorer.choice import ModelChoice
 from modelaug.explorer.modes import ModePairs
 from modelaug.synthesis import Pair, PairOptions, PairSynthesizer
 
-__all__ = ["ExplorerState", "PairRenderer"]
-
 
 def _coefficients(name: str, value: Iterable[float]) -> tuple[float, ...]:
     return tuple(_checks.number(f"{name}[{k}]", each) for k, each in enumerate(value))

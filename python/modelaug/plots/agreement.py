@@ -11,8 +11,6 @@ from matplotlib.axes import Axes
 from modelaug import _checks
 from modelaug.plots.figures import frame_axes, new_axes
 
-__all__ = ["checkerboard", "difference_limit", "plot_checkerboard", "plot_image_difference", "scaled_channel"]
-
 Image = npt.NDArray[np.floating[Any]]
 
 

@@ -19,8 +19,6 @@ from modelaug.evaluation import metric_info
 from modelaug.plots.figures import literal, log_axes, plain_axes, wrapped
 from modelaug.plots.training import read_metrics
 
-__all__ = ["metric_title", "plot_curves", "plot_differences", "plot_scores", "write_value"]
-
 Array = npt.NDArray[np.float64]
 Scores = dict[tuple[int, Any, Any], float]
 """Of one method by fold, fixed and moving subject."""

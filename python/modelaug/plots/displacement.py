@@ -12,8 +12,6 @@ from modelaug.plots.flow import flow_radius, plot_flow, plot_grid
 from modelaug.plots.jacobian import jacobian_limit, label_jacobian_bar, plot_jacobian
 from modelaug.plots.pairs import color_legend
 
-__all__ = ["plot_displacement"]
-
 
 def plot_displacement(displacement: npt.ArrayLike) -> Figure:
     """Show a displacement field in the Middlebury colours, as a warped grid, and by its Jacobian determinant.

@@ -29,8 +29,6 @@ from modelaug.plots.pairs import overlay, warped_image
 from modelaug.transforms.fields import invert, jacobian_determinant
 from modelaug.transforms.warping import warp, warp_points
 
-__all__ = ["plot_examples"]
-
 Image = npt.NDArray[np.float32]
 
 _AGREE: Final = (0.10, 0.62, 0.47)

@@ -20,19 +20,6 @@ from modelaug.data.cohort import LandmarkObject
 from modelaug.io.files.archives import write_atomically
 from modelaug.transforms.polylines import Polyline
 
-__all__ = [
-    "OBJECT_COLORS",
-    "Panels",
-    "caption",
-    "draw_landmarks",
-    "literal",
-    "object_legend",
-    "object_list",
-    "save_figure",
-    "show_image",
-    "wrapped",
-]
-
 OBJECT_COLORS: Final = ("#ffc300", "#22c7f0", "#ff5d73", "#7ae582", "#c77dff", "#ff9f1c", "#f9f9f9", "#2ec4b6")
 """Bright enough for grey images, and apart for most colour-blind readers; more objects take them in turn."""
 

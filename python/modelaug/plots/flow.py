@@ -18,16 +18,6 @@ from matplotlib.collections import LineCollection
 from modelaug import _checks
 from modelaug.plots.figures import frame_axes, new_axes
 
-__all__ = [
-    "flow_radius",
-    "flow_to_rgb",
-    "grid_cell",
-    "grid_lines",
-    "plot_color_wheel",
-    "plot_flow",
-    "plot_grid",
-]
-
 # From one pure colour to the next: red, yellow, green, cyan, blue, magenta, and back to red.
 _STEPS: Final = (15, 6, 4, 11, 13, 6)
 _CORNERS: Final = ((1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 0, 0))

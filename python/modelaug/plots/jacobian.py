@@ -15,15 +15,6 @@ from modelaug import _checks
 from modelaug.plots.figures import frame_axes, new_axes
 from modelaug.transforms.fields import jacobian_determinant
 
-__all__ = [
-    "determinant_limit",
-    "determinant_to_rgb",
-    "jacobian_limit",
-    "jacobian_to_rgb",
-    "label_jacobian_bar",
-    "plot_jacobian",
-]
-
 _MAP: Final = "RdBu_r"
 # Of the limit that is chosen by default, so that neither rounding nor one voxel sets the scale.
 _LEAST: Final = 0.1

@@ -17,8 +17,6 @@ from modelaug.models.alignment import procrustes
 from modelaug.models.appearance import ShapeOptions, shape_model
 from modelaug.plots.figures import literal, new_axes, plain_axes
 
-__all__ = ["learning_curves", "plot_learning_curve"]
-
 Array = npt.NDArray[np.float64]
 
 _COLORS: Final = ("#777777", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a63b5")

@@ -14,8 +14,6 @@ from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.figures import Panels, caption, draw_landmarks, object_legend, show_image
 
-__all__ = ["plot_cohort", "plot_modes"]
-
 _DEVIATIONS = (-2, -1, 0, 1, 2)
 
 

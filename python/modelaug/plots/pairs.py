@@ -21,8 +21,6 @@ from modelaug.synthesis import Pair
 from modelaug.transforms.fields import invert
 from modelaug.transforms.warping import warp, warp_points
 
-__all__ = ["plot_pairs", "plot_registration"]
-
 
 def plot_pairs(
     pairs: Sequence[Pair], *, objects: Sequence[LandmarkObject] | None = None, max_radius: float | None = None

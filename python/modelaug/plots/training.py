@@ -16,8 +16,6 @@ from matplotlib.ticker import MaxNLocator
 from modelaug.io.files.reading import ModelFileError, read_text, refusing
 from modelaug.plots.figures import log_axes, plain_axes
 
-__all__ = ["plot_losses", "read_metrics"]
-
 
 def read_metrics(path: str | Path) -> dict[str, npt.NDArray[np.float64]]:
     """Read the ``metrics.csv`` of a training run: a column per name, NaN where a line has no value.
