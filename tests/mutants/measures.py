@@ -73,8 +73,8 @@ MUTANTS: Final = (
     Mutant(
         "one direction of the distance of contours",
         "evaluation/contours.py",
-        "        first.nearest(_sample(second, step))[1],\n",
-        "",
+        "for line, to in ((first, second), (second, first))]",
+        "for line, to in ((first, second),)]",
         ("evaluation/test_contours.py",),
     ),
     Mutant(

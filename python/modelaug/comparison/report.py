@@ -27,15 +27,8 @@ _HEADINGS: Final = {
     "effect_size": "effect size (d_z)",
     **{name: f"p, {title}" for name, title in TESTS.items()},
 }
-# Doing nothing is best in all other metrics, so no method is singled out there.
-_ACCURACY: Final = (
-    "jaccard",
-    "dice",
-    "surface_distance",
-    "hausdorff95",
-    "contour_distance",
-    "landmark_error",
-)
+# Best without registration, so that no method is singled out in these.
+_BEST_AT_REST: Final = ("folded_percent", "log_jacobian_sd", "inverse_consistency", "seconds")
 _SIGNIFICANT: Final = 0.05
 _ABSENT: Final = "\N{EN DASH}"
 
@@ -142,7 +135,9 @@ def _scores(table: Mapping[str, Any], best: str | None) -> Section:
         lead = f"{best} has the {better} mean {label}: {_spread(metric, rows[best])}."
     columns = {name: [row["metrics"].get(name, {}) for row in rows.values()] for name in others}
     columns = {metric: list(rows.values()), **columns}
-    winners = {name: _winners(name, column) for name, column in columns.items() if name in (metric, *_ACCURACY)}
+    winners = {
+        name: _winners(name, column) for name, column in columns.items() if name == metric or name not in _BEST_AT_REST
+    }
     return Section(
         "Results",
         lead=lead,

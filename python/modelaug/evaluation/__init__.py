@@ -1,4 +1,4 @@
-"""How well images are registered: measures, cross-validation, tests, tables."""
+"""Evaluation of registration: metrics, cross-validation, statistical tests, tables."""
 
 from __future__ import annotations
 

@@ -56,10 +56,7 @@ def contour_distance(
     scale = _checks.spacing("spacing", spacing, d)
     step = float(scale.min()) / _SAMPLES_PER_VOXEL
     first, second = (Polyline(points * scale, closed) for points in contours)
-    distances = [
-        second.nearest(_sample(first, step))[1],
-        first.nearest(_sample(second, step))[1],
-    ]
+    distances = [to.nearest(_sample(line, step))[1] for line, to in ((first, second), (second, first))]
     return float(np.concatenate(distances).mean())
 
 

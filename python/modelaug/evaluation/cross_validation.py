@@ -1,4 +1,4 @@
-"""Methods of registration compared on subjects that they have not learned from."""
+"""Cross-validation: registration methods scored on subjects that they have not learned from."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Register = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.Arra
 
 
 Fit = Callable[[Cohort, int], Register]
-"""Takes the training subjects of a fold and the fold's number, and returns what registers two images."""
+"""Takes the training subjects of a fold and the fold's number, and returns a function that registers two images."""
 
 
 class Method(Protocol):
     """An object that learns to register."""
 
     def fit(self, training: Cohort, fold: int, /) -> Register:
-        """Do what a `Fit` does."""
+        """Learn from training subjects; arguments and result as in `Fit`."""
         ...
 
 
 def no_registration(training: Cohort, fold: int, /) -> Register:
-    """Return what leaves images as they are: the method that scores pairs before registration."""
+    """Return a registration that does nothing, to score pairs before registration."""
     return lambda fixed, moving: None
 
 
@@ -59,7 +59,7 @@ def split_folds(
     seed
         The result is a function of the arguments.
     groups : sequence of n labels, optional
-        Such as diagnoses. The subjects of each are spread over the folds, whose shares differ by 1 at most.
+        Such as diagnoses. Each group is spread evenly over the folds: its numbers of subjects differ by 1 at most.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def split_folds(
     if len(labels) != count:
         raise ValueError(f"groups holds {len(labels)} labels for {count} subjects; pass one per subject")
     order = generator(seed, 0, stream=Stream.FOLDS).permutation(count)
-    # Group after group the subjects are dealt like cards, so that all and those of each group spread evenly.
+    # Subjects are dealt to the folds group after group, so that each group and the whole are spread evenly.
     number = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     dealt = sorted(order.tolist(), key=lambda i: number[labels[i]])
     fold = np.empty(count, np.int64)
@@ -86,7 +86,7 @@ def split_folds(
 
 
 def test_pairs(test_indices: Sequence[int] | Indices) -> list[tuple[int, int]]:
-    """Return all ordered pairs (fixed, moving) of different test subjects: n (n - 1) of n.
+    """Return all n (n - 1) ordered pairs (fixed, moving) of n test subjects.
 
     Examples
     --------
@@ -106,26 +106,26 @@ def score_pairs(
     surfaces: bool = False,
     threads: int | None = None,
 ) -> Iterator[tuple[Record, Field]]:
-    """Register pairs of subjects and score what is found.
+    """Register pairs of subjects and score the displacements.
 
     Parameters
     ----------
     cohort
         The subjects.
     pairs
-        Fixed and moving subject of each, every pair once.
+        Indices of the fixed and the moving subject, every pair once.
     register
         See `cross_validate`.
     label_ids, surfaces, threads
-        As of `score_registration`.
+        As in `score_registration`.
 
     Yields
     ------
     record : dict
-        ``fixed`` and ``moving`` (names of subjects), ``seconds`` (wall time of `register` alone), what
-        `score_registration` returns, and ``inverse_consistency`` in mm where the pair the other way round is one too.
+        ``fixed`` and ``moving`` (names of subjects), ``seconds`` (wall time of `register` alone), the scores of
+        `score_registration`, and ``inverse_consistency`` in mm if `pairs` has the reversed pair, too.
     displacement : ndarray, (d, *grid), float32
-        Zero where `register` gave None.
+        Zero if `register` returned None.
     """
     found: dict[tuple[int, int], tuple[Field, float]] = {}
     for i, j in pairs:
@@ -137,7 +137,7 @@ def score_pairs(
     for (i, j), (field, seconds) in found.items():
         scores = score_registration(cohort, i, j, field, label_ids=label_ids, surfaces=surfaces, threads=threads)
         if (j, i) in found:
-            with contextlib.suppress(ValueError):  # not defined for a field that leads out of the image everywhere
+            with contextlib.suppress(ValueError):  # undefined if the field points out of the image everywhere
                 scores["inverse_consistency"] = inverse_consistency(field, found[j, i][0], cohort.spacing)
         yield {"fixed": cohort.names[i], "moving": cohort.names[j], "seconds": seconds, **scores}, field
 
@@ -166,16 +166,16 @@ def cross_validate(
     folds, seed, groups
         See `split_folds`.
     surfaces
-        As of `score_registration`.
+        As in `score_registration`.
     progress
-        Called with the number of registered pairs and that of all.
+        Called with the number of registered pairs and the number of all pairs.
     threads
         Threads for scoring; None means all cores. Methods choose their own.
 
     Returns
     -------
     list of dict
-        One per method, fold and pair: ``method``, ``fold``, and what `score_pairs` gives. Overlap is scored on the
+        One per method, fold and pair: ``method``, ``fold``, and the record of `score_pairs`. Overlap is scored on the
         labels that `scored_labels` finds in the fold's training subjects.
 
     Raises

@@ -1,4 +1,4 @@
-"""Whether a displacement field is plausible, consistent with its inverse, and true."""
+"""Metrics of a displacement field: folds, regularity, inverse consistency and end-point error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelaug.transforms.fields import check_field, compose, jacobian_determinan
 
 
 def folded_percentage(displacement: npt.ArrayLike, *, threads: int | None = None) -> float:
-    """Return the percentage of voxels whose Jacobian determinant is not positive, where the map folds.
+    """Return the percentage of voxels at which a field folds: its Jacobian determinant is not positive.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def folded_percentage(displacement: npt.ArrayLike, *, threads: int | None = None
 def log_jacobian_sd(displacement: npt.ArrayLike, *, threads: int | None = None) -> float:
     """Return the standard deviation of the logarithm of the Jacobian determinant, a measure of irregularity.
 
-    It is taken over the voxels with a positive determinant (`folded_percentage` counts the others), with the number of
-    voxels as divisor, and is NaN without any.
+    Voxels without a positive determinant, which `folded_percentage` counts, are left out. The divisor is the number of
+    voxels. The result is NaN if no determinant is positive.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def log_jacobian_sd(displacement: npt.ArrayLike, *, threads: int | None = None) 
 def inverse_consistency(
     u: npt.ArrayLike, v: npt.ArrayLike, spacing: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None
 ) -> float:
-    """Return the mean of ``|u(x) + v(x + u(x))|``: by how far one misses x who goes there by u and back by v.
+    """Return the mean length of ``u(x) + v(x + u(x))``, the error of going to x + u(x) and back by v.
 
-    Only those x count for which x + u(x) is in the grid of v, since nothing is known beyond.
+    Only those x count for which x + u(x) is in the grid of v.
 
     Parameters
     ----------
     u, v : array_like, (d, *grid)
-        Displacements in voxels, of an image onto another and back. Their grids may differ, not their spacing.
+        Displacements in voxels, from one image to another and back. Their grids may differ, but not their spacing.
     spacing : array_like, (d,), optional
         Millimetres per voxel along each axis; 1 by default.
     mask : array_like of bool, (*grid), optional
@@ -82,7 +82,7 @@ def mean_end_point_error(
     spacing: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
 ) -> float:
-    """Return the mean distance between where a field leads and where it should.
+    """Return the mean end-point error: the mean length of the difference of a field and the true one.
 
     Parameters
     ----------

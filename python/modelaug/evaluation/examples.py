@@ -1,4 +1,4 @@
-"""Registered test pairs, for pictures."""
+"""Registered test pairs, for plots."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from modelaug import _checks
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One registered test pair, for the pictures.
+    """One registered test pair, for plots.
 
     Parameters
     ----------
     fold
-        Its number.
+        Number of the fold.
     method
-        Which method found the displacement.
+        Name of the method that found the displacement.
     fixed, moving
         The subjects' indices in the cohort.
     displacement : ndarray, (2, h, w), float32

@@ -12,7 +12,7 @@ from modelaug import _checks
 Labels = npt.NDArray[np.integer[Any]]
 Counts = npt.NDArray[np.int64]
 
-_SPAN = 1 << 16  # values that a histogram has a bin for, whatever the number of voxels
+_SPAN = 1 << 16  # bins of a histogram that are affordable for any number of voxels
 
 
 def jaccard(
@@ -77,18 +77,18 @@ def dice(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | 
 
 
 def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20) -> Labels:
-    """Return the labels that are worth scoring: those that nearly all images have, and not only a few voxels of.
+    """Return the labels worth scoring: those with more than a few voxels in nearly all images.
 
-    Choose them on training subjects, so that no test subject decides what it is tested on.
+    Choose them on training subjects, so that no test subject decides which structures it is tested on.
 
     Parameters
     ----------
     labels : array_like of integers, (n, *grid)
         Label maps of n images.
     share
-        In which part of the images a structure has to be.
+        Smallest share of the images in which a structure must occur.
     voxels
-        With at least how many voxels in each of these.
+        Smallest number of its voxels in each of these images.
 
     Returns
     -------
@@ -98,17 +98,14 @@ def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20
     maps = _label_map("labels", labels, (3, 4))
     least = _checks.integer("voxels", voxels, minimum=1)
     needed = _checks.number("share", share, above=0.0, maximum=1.0) * len(maps)
-    large = []
-    for each in maps:
-        present, counts = histogram(each)
-        large.append(present[counts >= least])
+    large = [present[counts >= least] for present, counts in map(histogram, maps)]
     values, images = np.unique(np.concatenate(large), return_counts=True)
-    # Not one image more for a share such as 0.7, of which 10 times is 7 only up to rounding.
+    # The tolerance admits 7 of 10 images for a share of 0.7, whose product with 10 is 7 only up to rounding.
     return np.asarray(values[(images >= needed - 1e-9) & (values != 0)])
 
 
 def label_pair(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike) -> tuple[Labels, Labels]:
-    """Return two label maps, checked to be on one grid."""
+    """Check that two label maps are on one grid, and return them as arrays."""
     a, b = (_label_map(name, labels, (2, 3)) for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)))
     if a.shape != b.shape:
         raise ValueError(f"labels_b has shape {b.shape} but labels_a {a.shape}; pass two label maps on one grid")
@@ -116,11 +113,14 @@ def label_pair(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike) -> tuple[Labels
 
 
 def structure_ids(ids: npt.ArrayLike | None, *present: Labels) -> Labels:
-    """Return the labels asked for; for None all that are present in either of two maps, without 0, the background."""
-    if ids is not None:
-        return _label_ids("ids", ids)
-    values = np.union1d(*present)
-    return np.asarray(values[values != 0])
+    """Return the requested labels; for None all that are present in either of two maps, without 0, the background."""
+    if ids is None:
+        values = np.union1d(*present)
+        return np.asarray(values[values != 0])
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"ids is an array {array.shape} of {array.dtype}; pass a list of integers")
+    return array.astype(np.int64) if array.size == 0 else array
 
 
 def _label_map(name: str, labels: npt.ArrayLike, axes: tuple[int, ...]) -> Labels:
@@ -133,15 +133,8 @@ def _label_map(name: str, labels: npt.ArrayLike, axes: tuple[int, ...]) -> Label
     return array.view(np.uint8) if array.dtype.kind == "b" else array
 
 
-def _label_ids(name: str, ids: npt.ArrayLike) -> Labels:
-    array = np.asarray(ids)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"{name} is an array {array.shape} of {array.dtype}; pass a list of integers")
-    return array.astype(np.int64) if array.size == 0 else array
-
-
 def histogram(values: Labels) -> tuple[Labels, Counts]:
-    """Return the values that occur, ascending, and how often."""
+    """Return the values that occur, ascending, and the number of voxels of each."""
     if values.size == 0:
         return values.ravel(), np.zeros(0, np.int64)
     low, high = int(values.min()), int(values.max())
@@ -157,19 +150,15 @@ def histogram(values: Labels) -> tuple[Labels, Counts]:
 
 
 def _counts(present: Labels, counts: Counts, ids: Labels) -> Counts:
-    """Return how often each of `ids` occurs, given the values that occur."""
-    found = np.zeros(len(ids), np.int64)
-    if len(present):
-        at = np.minimum(np.searchsorted(present, ids), len(present) - 1)
-        hit = present[at] == ids
-        found[hit] = counts[at[hit]]
-    return found
+    """Return how often each of `ids` occurs, given a histogram."""
+    found = dict(zip(present.tolist(), counts.tolist(), strict=True))
+    return np.array([found.get(each, 0) for each in ids.tolist()], np.int64)
 
 
 def _voxels(
     labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None
 ) -> tuple[Counts, Counts, Counts]:
-    """Return how many voxels each structure has in both maps at once, in the first, and in the second."""
+    """Count the voxels of each structure in both maps at once, in the first, and in the second."""
     a, b = label_pair(labels_a, labels_b)
     both, in_a, in_b = (histogram(x) for x in (a[a == b], a, b))
     wanted = structure_ids(ids, in_a[0], in_b[0])
@@ -177,5 +166,5 @@ def _voxels(
 
 
 def _share(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
-    """Return the quotients, NaN where there is nothing to share."""
+    """Return the quotients, NaN where the divisor is 0."""
     return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))

@@ -1,4 +1,4 @@
-"""Scores of registered pairs in a file of JSON lines."""
+"""Read and write scores of registered pairs as JSON lines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Record = dict[str, Any]
 
 
 def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line, under a temporary name until all are; numbers that are not finite become null.
+    """Write scores as one JSON object per line, atomically; numbers that are not finite become null.
 
     Raises
     ------
     TypeError
-        If a record holds what JSON cannot, such as an array; the file is left as it was.
+        If a record holds a value that JSON has no type for, such as an array; the file is left as it was.
     """
     plain = ({key: _plain(value) for key, value in each.items()} for each in records)
     lines = [json.dumps(as_json(f"records[{k}]", each)) for k, each in enumerate(plain)]
@@ -32,7 +32,7 @@ def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> Non
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """Read a file of one JSON object per line; empty lines are skipped.
+    """Read scores from a file of one JSON object per line; empty lines are skipped.
 
     Raises
     ------
@@ -52,6 +52,6 @@ def read_records(path: str | Path) -> list[Record]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar as JSON knows it."""
+    """Return a scalar as a Python number, None if it is not finite."""
     plain = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain

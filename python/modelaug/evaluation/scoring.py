@@ -1,4 +1,4 @@
-"""All measures of one registered pair of a cohort."""
+"""All metrics of one registered pair of a cohort."""
 
 from __future__ import annotations
 
@@ -22,39 +22,47 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a number of `score_registration` means.
+    """Meaning of a number of `score_registration`.
 
     Parameters
     ----------
     unit
         Empty where there is none.
     higher_is_better
-        Whether a registration is better the higher it is.
+        Whether a higher value means a better registration.
+    title
+        Name in words, for reports and plots.
+    digits
+        Digits after the decimal point there.
     """
 
     unit: str
     higher_is_better: bool
+    title: str = ""
+    digits: int = 3
 
 
 METRICS: Final = {
-    "jaccard": Metric("", True),
-    "dice": Metric("", True),
-    "surface_distance": Metric("mm", False),
-    "hausdorff95": Metric("mm", False),
-    "contour_distance": Metric("mm", False),
-    "landmark_error": Metric("mm", False),
-    "folded_percent": Metric("%", False),
-    "log_jacobian_sd": Metric("", False),
-    "inverse_consistency": Metric("mm", False),
-    "seconds": Metric("s", False),
+    "jaccard": Metric("", True, "Jaccard index"),
+    "dice": Metric("", True, "Dice overlap"),
+    "surface_distance": Metric("mm", False, "surface distance", 2),
+    "hausdorff95": Metric("mm", False, "95 % Hausdorff distance", 2),
+    "contour_distance": Metric("mm", False, "contour distance", 2),
+    "landmark_error": Metric("mm", False, "landmark error", 2),
+    "folded_percent": Metric("%", False, "folded", 2),
+    "log_jacobian_sd": Metric("", False, "sd of log Jacobian"),
+    "inverse_consistency": Metric("mm", False, "inverse inconsistency", 2),
+    "seconds": Metric("s", False, "seconds"),
 }
-"""The metrics of a record by name, in the order of tables; those after a slash (``"jaccard/3"``) are parts of them.
+"""The metrics of a record by name, in the order of tables; ``"jaccard/3"`` is the part of structure 3.
 
-Inverse consistency needs both ways, see `score_pairs`; distances of surfaces are measured on request."""
+Inverse consistency needs registrations in both directions, see `score_pairs`; surface distances are measured on
+request."""
 
 
 def metric_info(name: str) -> Metric:
-    """Return what is known of a metric or a part of one."""
+    """Return unit, direction and title of a metric, or of the metric that a part such as ``"jaccard/3"`` belongs to.
+    """
     _checks.choice("metric", name.split("/")[0] if isinstance(name, str) else name, tuple(METRICS))
     return METRICS[name.split("/")[0]]
 
@@ -74,16 +82,16 @@ def score_registration(
     Parameters
     ----------
     cohort
-        Landmarks, labels and spacing of both; what it lacks is not measured.
+        Has the landmarks, labels and spacing of both subjects; metrics of what it lacks are left out.
     fixed_index, moving_index
-        The subjects.
+        The subjects' positions in the cohort.
     displacement : array_like, (d, *grid), or None
         Pull displacement in voxels on the fixed grid: ``fixed(x) ~ moving(x + u(x))``. None scores the pair as it is,
         before registration.
     label_ids : array_like of integers, optional
         The structures that count, see `scored_labels`; by default all in the cohort's label maps, without 0.
     surfaces
-        Whether to measure how far the structures' surfaces are apart, too, which takes longer than all the rest.
+        Whether to measure surface distances as well, which takes longer than all other metrics.
     threads
         Threads to use; None means all cores.
 
@@ -91,21 +99,21 @@ def score_registration(
     -------
     dict
         ``"jaccard"``, ``"dice"``
-            Mean over the structures of their overlap in the fixed labels and the moving ones pulled by nearest
-            neighbour, with nothing beyond the image; ``"jaccard/ID"`` is that of one structure. Structures absent from
-            both are left out. See `jaccard` and `dice`.
+            Mean overlap over the structures, of the fixed label map and the moving one pulled by nearest neighbour, 0
+            beyond the image; ``"jaccard/ID"`` is the overlap of structure ID. Structures absent from both maps are left
+            out. See `jaccard` and `dice`.
         ``"surface_distance"``, ``"hausdorff95"``
-            Only with `surfaces`: mean over the structures of the average distance of their surfaces in these two label
-            maps, and of the 95th percentile of the Hausdorff distance, in mm; ``"hausdorff95/ID"`` is that of one
-            structure. Structures that one of the subjects lacks are left out. One that both have, but of which nothing
-            is pulled into the image, has the length of the grid's diagonal, the largest distance there is: to lose
-            a structure is not rewarded. See `surface_distance` and `hausdorff_distance`.
+            Only with `surfaces`: mean over the structures of the average surface distance in these two label maps, and
+            of the 95th percentile of the Hausdorff distance, in mm; ``"hausdorff95/ID"`` is the value of structure ID.
+            Structures that one of the subjects lacks are left out. If both subjects have a structure but the
+            displacement pulls none of its voxels into the image, its distance is the grid's diagonal, the largest
+            distance there is: to lose a structure is not rewarded. See `surface_distance` and `hausdorff_distance`.
         ``"contour_distance"``
             Mean over the objects of kind ``"closed"`` and ``"open"``, in mm, of the symmetric distance between the
-            contour of the moving subject and that of the fixed one moved by the displacement: landmarks of the fixed
-            image plus u lie in the moving one. ``"contour_distance/NAME"`` is that of one object.
+            contour of the moving subject and the contour of the fixed one, moved by the displacement: landmarks of the
+            fixed image plus u lie in the moving image. ``"contour_distance/NAME"`` is the distance of one object.
         ``"landmark_error"``
-            Mean distance of all landmarks, moved in the same way, in mm.
+            Mean distance of corresponding landmarks, moved in the same way, in mm.
         ``"folded_percent"``, ``"log_jacobian_sd"``
             See `folded_percentage` and `log_jacobian_sd`.
 
@@ -145,7 +153,7 @@ def score_registration(
 
 
 def _by_structure(name: str, ids: Labels, values: Array) -> dict[str, float]:
-    """Return the mean of a metric over the structures it is defined for, and each one's."""
+    """Return the mean of a metric over the structures for which it is defined, and the value of each."""
     defined = np.isfinite(values)
     if not defined.any():
         return {}
@@ -154,9 +162,9 @@ def _by_structure(name: str, ids: Labels, values: Array) -> dict[str, float]:
 
 
 def _surfaces(fixed: Labels, moving: Labels, pulled: Labels, ids: Labels, spacing: Array) -> dict[str, float]:
-    """Return the distances of the surfaces of those structures that both subjects have."""
+    """Return the surface distances of the structures that both subjects have."""
     shared = ids[np.logical_and(*(np.isin(ids, histogram(labels)[0]) for labels in (fixed, moving)))]
-    # Of structures that the displacement has lost the distance is infinite, which no mean over pairs survives.
+    # A structure that the displacement has lost has an infinite distance, which would dominate any mean over pairs.
     each = surface_distances(fixed, pulled, shared, spacing)
     diagonal = float(np.linalg.norm((np.array(fixed.shape) - 1) * spacing))
     average = np.array([average_distance(distances) for distances in each])

@@ -1,8 +1,8 @@
 r"""Distances between the surfaces of structures in two label maps.
 
-The surface of a structure is the set of its voxels with a face neighbour that is not of it. What lies beyond the image
-is not, so that voxels at the border of the image belong to the surface. Only an axis of one voxel has no border: a
-volume of one plane has the contours of the plane.
+The surface of a structure is the set of its voxels with a face neighbour outside the structure. Everything beyond the
+image is outside, so that voxels at the border of the image belong to the surface. Only an axis of one voxel has no
+border: the surfaces in a volume of one plane are contours in the plane.
 
 Distances are Euclidean, from centre to centre of voxels, in mm. With A and B the surface voxels of a structure in the
 two maps, d(p, B) is the distance of p to the nearest voxel of B.
@@ -26,9 +26,9 @@ Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, ...]
 
 Distances = tuple[Array, Array]
-"""Of each surface voxel in the first map to the surface in the second, and the other way round, in mm.
+"""Distance in mm of each surface voxel in the first map to the surface in the second map, and in reverse.
 
-Infinite where there is no surface to go to, and empty where there is none to start from."""
+Infinite if the other map has no surface, empty if the map itself has none."""
 
 
 def surface_distance(
@@ -82,7 +82,7 @@ def hausdorff_distance(
 ) -> Array:
     r"""Return the Hausdorff distance of each structure's surfaces in two label maps, or a percentile of it.
 
-    It is the larger one of both directions:
+    It is the larger one of the values of both directions:
 
     .. math:: \max\bigl(\operatorname{P}_{p \in A} d(p, B),\ \operatorname{P}_{p \in B} d(p, A)\bigr)
 
@@ -124,7 +124,7 @@ def hausdorff_distance(
 def surface_distances(
     labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None, spacing: npt.ArrayLike | None
 ) -> list[Distances]:
-    """Return the distances of which `surface_distance` is the mean, for each structure."""
+    """Return the distances of all surface voxels of each structure, see `Distances`."""
     a, b = label_pair(labels_a, labels_b)
     scale = _checks.spacing("spacing", spacing, a.ndim)
     wanted = structure_ids(ids, histogram(a)[0], histogram(b)[0])
@@ -137,22 +137,22 @@ def surface_distances(
 
 
 def average_distance(distances: Distances) -> float:
-    """Return the mean over both directions together, NaN without any."""
+    """Return the mean over the surface voxels of both maps, NaN without any."""
     together = np.concatenate(distances)
     return float(together.mean()) if together.size else float("nan")
 
 
 def percentile_distance(distances: Distances, percentile: float) -> float:
-    """Return the larger percentile of the two directions, NaN without any distance."""
+    """Return the larger one of the percentiles of both directions, NaN without any distance."""
     if not all(each.size for each in distances):
         return average_distance(distances)  # infinite or NaN; percentiles of infinities are not defined
     return float(max(np.percentile(each, percentile) for each in distances))
 
 
 def _numbered(labels: Labels, ids: Labels) -> npt.NDArray[np.int32]:
-    """Return for each voxel the position, from 1, of its label among ascending `ids`, 0 for others."""
+    """Return the position, from 1, of each voxel's label among ascending `ids`, 0 for other labels."""
     known = ids.astype(labels.dtype)
-    numbers = 1 + np.flatnonzero(known == ids)  # labels of another type may be out of the range of this one
+    numbers = 1 + np.flatnonzero(known == ids)  # ids beyond the range of the labels' type occur nowhere
     if not numbers.size:
         return np.zeros(labels.shape, np.int32)
     known = known[numbers - 1]
@@ -163,11 +163,11 @@ def _numbered(labels: Labels, ids: Labels) -> npt.NDArray[np.int32]:
 def _between(
     maps: list[npt.NDArray[np.int32]], number: int, boxes: tuple[Box | None, Box | None], spacing: Array
 ) -> Distances:
-    """Return the distances of a structure, given its bounding box in each map."""
+    """Return the distances of one structure, given its bounding box in each map."""
     there = [box for box in boxes if box is not None]
     if not there:
         return np.zeros(0), np.zeros(0)
-    # Beyond the box of both there is nothing of the structure, so that its surfaces are those in the whole image.
+    # The structure ends within the box of both, so that its surfaces there are those in the whole image.
     box = tuple(
         slice(min(each.start for each in along), max(each.stop for each in along)) for along in zip(*there, strict=True)
     )
@@ -176,12 +176,12 @@ def _between(
 
 
 def _surface(mask: Mask) -> Mask:
-    """Return the voxels of a mask with a face neighbour that is not of it, or beyond the array."""
+    """Return the voxels of a mask with a face neighbour outside the mask or beyond the array."""
     return np.asarray(mask & ~scipy.ndimage.binary_erosion(mask))
 
 
 def _distances(start: Mask, end: Mask, spacing: Array) -> Array:
-    """Return the distance of each voxel of one surface to the nearest of another."""
+    """Return the distance of each voxel of one surface to the nearest voxel of another."""
     if not end.any():
         return np.full(np.count_nonzero(start), np.inf)
     return np.asarray(scipy.ndimage.distance_transform_edt(~end, sampling=spacing)[start])

@@ -28,18 +28,6 @@ _FOLD_COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#
 _FOLD_MARKERS: Final = ("o", "^", "s", "v", "D")
 _BETTER: Final = "#009e73"
 _ROW: Final = 0.56  # inches of height per method in plots of scores
-
-_LABELS: Final = {
-    "jaccard": ("Jaccard index", 3),
-    "dice": ("Dice overlap", 3),
-    "surface_distance": ("surface distance", 2),
-    "hausdorff95": ("95 % Hausdorff distance", 2),
-    "contour_distance": ("contour distance", 2),
-    "landmark_error": ("landmark error", 2),
-    "folded_percent": ("folded", 2),
-    "log_jacobian_sd": ("sd of log Jacobian", 3),
-    "inverse_consistency": ("inverse inconsistency", 2),
-}
 _CURVES: Final = {
     "loss": "training loss",
     "epe": "end-point error in training (px)",
@@ -48,16 +36,14 @@ _CURVES: Final = {
 
 
 def metric_title(name: str) -> str:
-    """Return what a metric, or a part of one such as ``"jaccard/3"``, is called in words, with its unit."""
-    whole, _, part = name.partition("/")
-    label = _LABELS.get(whole, (whole.replace("_", " "), 3))[0]
-    unit = metric_info(name).unit
-    return label + (f" of {part.replace('_', ' ')}" if part else "") + (f" ({unit})" if unit else "")
+    """Return the title of a metric, or of a part such as ``"jaccard/3"``, with its unit."""
+    info, part = metric_info(name), name.partition("/")[2].replace("_", " ")
+    return info.title + (f" of {part}" if part else "") + (f" ({info.unit})" if info.unit else "")
 
 
 def write_value(name: str, value: float, *, signed: bool = False) -> str:
-    """Return a metric's value in text, without its unit."""
-    digits = _LABELS.get(name.partition("/")[0], ("", 3))[1]
+    """Return a metric's value as text, without its unit."""
+    digits = metric_info(name).digits
     rounded = round(value, digits) or 0.0  # no negative zero
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
