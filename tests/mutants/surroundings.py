@@ -129,8 +129,8 @@ MUTANTS: Final = (
     Mutant(
         "the explorer's warped image is the moving one",
         "explorer/pictures.py",
-        "                _grey(warped, *limits),\n",
-        "                _grey(pair.moving, *limits),\n",
+        "        _grey(warped, *limits),\n",
+        "        _grey(pair.moving, *limits),\n",
         ("explorer/test_pictures.py::test_panels_show_what_they_say",),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Data to work with: generated phantoms, and readers of public data sets as their owners distribute them."""
+"""Generated phantoms, and readers of public data sets in the form in which their owners distribute them."""
 
 from __future__ import annotations
 

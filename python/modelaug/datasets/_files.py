@@ -1,4 +1,4 @@
-"""What the readers of public data sets share: which subjects, which slice, images and labels of one grid."""
+"""Shared steps of the readers of public data sets: subjects, volumes, label maps, slices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelaug.io.images import read_image, read_voxels
 
 
 def root_folder(folder: str | Path) -> Path:
-    """Return the folder that a user named.
+    """Return the root folder of a data set as a path.
 
     Raises
     ------
@@ -32,23 +32,23 @@ def root_folder(folder: str | Path) -> Path:
 
 
 def choose_subjects(subjects: Sequence[str] | None, available: Iterable[str], missing: str) -> list[str]:
-    """Return the names of subjects to read: the given ones in their order, or all that there are, sorted.
+    """Return the names of the subjects to read: the given ones in their order, or all available ones, sorted.
 
     Parameters
     ----------
     subjects
-        What the user passed.
+        Argument of the reader.
     available
-        Names of those that are there.
+        Names of the subjects in the folder.
     missing
-        What to say if there are none at all.
+        Message if the folder has none.
 
     Raises
     ------
     ModelFileError
-        If there are none.
+        If no subject is available.
     TypeError, ValueError
-        If a name is not among them, or given twice.
+        If a name is not available, or given twice.
     """
     there = sorted(available)
     if not there:
@@ -67,7 +67,7 @@ def choose_subjects(subjects: Sequence[str] | None, available: Iterable[str], mi
 
 
 def read_volume(path: Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
-    """Return a volume (planes, rows, columns) as it is stored, float32 unless it is to hold labels, and where it lies.
+    """Read a volume (planes, rows, columns), float32 unless it holds labels, with its geometry.
 
     Raises
     ------
@@ -80,39 +80,37 @@ def read_volume(path: Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], 
     return image, geometry
 
 
-def read_labels(path: Path, image: Path, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    """Return the label map of an image whose grid is known.
+def as_labels(values: npt.NDArray[Any], path: Path, image: Path, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """Return voxel values read from `path` as the label map of `image`.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, broken, holds fractions, or has another shape.
+        If a value is no label, or the shape is not the image's.
     """
-    return as_labels(read_volume(path, labels=True)[0], path, image, grid)
-
-
-def as_labels(values: npt.NDArray[Any], path: Path, image: Path, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    """Return what was read from `path` as labels of `image`; see `read_labels`."""
     if values.shape != grid:
         raise ModelFileError(
             f"{path} has shape {values.shape} but {image.name} {grid}; copy both again, they belong together"
         )
-    with np.errstate(invalid="ignore"):  # of what int32 does not hold, and the next line refuses
+    with np.errstate(invalid="ignore"):  # values beyond int32 are refused below
         labels: npt.NDArray[np.int32] = np.rint(values).astype(np.int32)
     if (labels != values).any() or labels.min() < 0:
         raise ModelFileError(f"{path} holds values that are no labels; copy it again")
     return labels
 
 
-def prepare_slice(scan: Scan, index: int, options: PreparationOptions) -> Scan:
-    """Return a slice across a volume's first axis, then prepared by options that choose none themselves."""
+def prepare_slice(scan: Scan, index: int | None, options: PreparationOptions) -> Scan:
+    """Prepare a slice across a volume's first axis by options that choose none themselves; the volume for None.
+    """
+    if index is None:
+        return prepare(scan, options)
     if (options.slice_axis, options.slice_at, options.slice_label) != (None, None, None):
         raise ValueError("options chooses a slice but so does slice; pass slice=None, or no slice in options")
     return prepare(scan, replace(options, slice_axis=0, slice_at=index))
 
 
 def slice_with(scan: Scan, label: int, fraction: float) -> int:
-    """Return the slice, across the first axis, that lies at a fraction of those that have a label.
+    """Return the index, along the first axis, of the slice at a fraction of the slices that contain a label.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from modelaug import _checks
-from modelaug.data.preparation import PreparationOptions, prepare
+from modelaug.data.preparation import PreparationOptions
 from modelaug.data.scans import Scan
 from modelaug.datasets import _files
 from modelaug.io.files.reading import ModelFileError, read_text
@@ -22,7 +22,8 @@ from modelaug.io.files.reading import ModelFileError, read_text
 __all__ = ["LABELS", "PREPARATION", "read"]
 
 LABELS: Final = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
-"""What the labels are: cavities and left-ventricular wall; 0 is all else. Papillary muscles belong to the cavity."""
+"""Names of the labels: cavities and left-ventricular wall; 0 is the background. Papillary muscles belong to
+the cavity."""
 
 PREPARATION: Final = PreparationOptions(spacing=1.0, shape=(256, 256), center="labels", percentiles=(1.0, 99.0))
 """How slices are prepared by default."""
@@ -38,7 +39,7 @@ def read(
     slice: float | None = 0.5,
     options: PreparationOptions | None = None,
 ) -> list[Scan]:
-    """Read patients of ACDC as it is distributed, one image of each.
+    """Read patients of ACDC, as it is distributed, one image of each.
 
     A patient's folder holds ``Info.cfg`` and, for each of both phases, ``patient001_frame01.nii.gz`` and
     ``patient001_frame01_gt.nii.gz`` (also without ``.gz``). Such folders are found in `folder` and up to two folders
@@ -72,8 +73,7 @@ def read(
         If a file is missing or broken, ``Info.cfg`` lacks the phase, or labels do not fit their image.
     """
     _checks.choice("phase", phase, ("ed", "es"))
-    chosen = (PREPARATION if slice is not None else PreparationOptions()) if options is None else options
-    _checks.options(chosen, PreparationOptions)
+    chosen = _checks.options(PREPARATION if options is None and slice is not None else options, PreparationOptions)
     patients = _patients(_files.root_folder(folder))
     names = _files.choose_subjects(
         subjects, patients, f"{folder} has no folders named patient001 and so on; pass the one with the patients"
@@ -81,10 +81,8 @@ def read(
     scans = []
     for name in names:
         scan = _read_patient(patients[name], phase)
-        if slice is None:
-            scans.append(prepare(scan, chosen))
-        else:
-            scans.append(_files.prepare_slice(scan, _files.slice_with(scan, 3, slice), chosen))
+        index = None if slice is None else _files.slice_with(scan, 3, slice)
+        scans.append(_files.prepare_slice(scan, index, chosen))
     return scans
 
 
@@ -109,18 +107,17 @@ def _read_patient(folder: Path, phase: str) -> Scan:
     image, geometry = _files.read_volume(image_path)
     step: dict[str, Any] = {"step": "read", "from": "ACDC", "file": image_path.name, "phase": phase}
     step |= {key.lower(): value for key, value in info.items()}
-    labels = _files.read_labels(labels_path, image_path, image.shape)
+    labels = _files.as_labels(_files.read_volume(labels_path, labels=True)[0], labels_path, image_path, image.shape)
     return Scan(folder.name, image, geometry=geometry, labels=labels, steps=(step,))
 
 
 def _file(folder: Path, stem: str) -> Path:
-    """Return the path of a NIfTI file, which some unpack."""
+    """Return the path of a NIfTI file, uncompressed if there is one."""
     plain = folder / f"{stem}.nii"
     return plain if plain.is_file() else folder / f"{stem}.nii.gz"
 
 
 def _read_info(path: Path) -> dict[str, str]:
     """Return the entries of ``Info.cfg``, one ``key: value`` a line."""
-    lines = read_text(path).splitlines()
-    pairs = (line.partition(":") for line in lines)
+    pairs = (line.partition(":") for line in read_text(path).splitlines())
     return {key.strip(): value.strip() for key, colon, value in pairs if colon}

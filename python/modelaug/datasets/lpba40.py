@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, prepare, slice_at_fraction
+from modelaug.data.preparation import PreparationOptions, slice_at_fraction
 from modelaug.data.scans import Scan
 from modelaug.datasets import _files
 from modelaug.io.files.reading import ModelFileError, check_file, reading
@@ -60,7 +61,7 @@ LABELS: Final = {
     181: "cerebellum",
     182: "brainstem",
 }
-"""What the labels are; odd ones lie left, even ones right. 0 is all else."""
+"""Names of the labels; odd ones are on the left, even ones on the right. 0 is the background."""
 
 PREPARATION: Final = PreparationOptions(spacing=1.0, shape=(256, 256), center="labels", percentiles=(0.0, 99.9))
 """How slices are prepared by default. The darkest value stays black, as most of a slice is empty."""
@@ -68,7 +69,7 @@ PREPARATION: Final = PreparationOptions(spacing=1.0, shape=(256, 256), center="l
 _IMAGE: Final = {"delineation": "delineation.skullstripped", "native": "native.mri"}
 _LABELS: Final = "delineation.structure.label"
 _PACKED: Final = 1032
-"""Bytes that gzip makes of one at most."""
+"""Largest factor by which gzip compresses."""
 
 
 def read(
@@ -86,15 +87,15 @@ def read(
 
     - ``S01.delineation.skullstripped`` and ``S01.delineation.structure.label`` of LONI's "delineation space": rigidly
       aligned heads without skull, and the labels;
-    - ``S01.native.mri`` of LONI's "native space": heads as they were scanned, without labels, as we know of no labels
-      of structures in that space.
+    - ``S01.native.mri`` of LONI's "native space": heads as they were scanned, without labels, as no labels of
+      structures in that space are known.
 
-    Copies that public repositories hold are read as well: NIfTI files of the former names in ``train``, ``test`` and
+    Copies in public repositories are read as well: NIfTI files of the former names in ``train``, ``test`` and
     ``label``, where the image of S01 is ``fixed.nii.gz``.
 
-    The names are known from public code that reads them. Axes are as in the files. Analyze does not say which way they
-    point; public code takes columns to go to the left, rows to the back and planes to the head. In the copies, by where
-    the labels lie, columns go to the right and rows to the front: do not mix the two.
+    The names are known from public code that reads them. Axes are as in the files. Analyze has no orientation; public
+    code assumes that columns point to the left, rows to the back and planes to the head. In the copies, judged by their
+    labels, columns point to the right and rows to the front: do not mix the two.
 
     Parameters
     ----------
@@ -122,8 +123,8 @@ def read(
         If a file is missing or broken, or labels do not fit their image.
     """
     _checks.choice("space", space, tuple(_IMAGE))
-    chosen = _preparation(space) if slice is not None and options is None else options
-    chosen = _checks.options(chosen, PreparationOptions)
+    default = PREPARATION if space == "delineation" else replace(PREPARATION, center="image")
+    chosen = _checks.options(default if options is None and slice is not None else options, PreparationOptions)
     root = _files.root_folder(folder)
     wanted = _LABELS if space == "delineation" else _IMAGE[space]
     found = _find(root, wanted)
@@ -138,27 +139,19 @@ def read(
         if name not in images:
             raise ModelFileError(f"{name}.{_IMAGE[space]}.img, the image of {found[name]}, is missing; copy it there")
         scan = _read_subject(name, images[name], found[name] if space == "delineation" else None, space)
-        if slice is None:
-            scans.append(prepare(scan, chosen))
-        else:
-            scans.append(_files.prepare_slice(scan, slice_at_fraction("slice", slice, scan.grid[0]), chosen))
+        index = None if slice is None else slice_at_fraction("slice", slice, scan.grid[0])
+        scans.append(_files.prepare_slice(scan, index, chosen))
     return scans
 
 
-def _preparation(space: str) -> PreparationOptions:
-    if space == "delineation":
-        return PREPARATION
-    return PreparationOptions(spacing=1.0, shape=(256, 256), percentiles=PREPARATION.percentiles)
-
-
 def _find(root: Path, kind: str) -> dict[str, Path]:
-    """Return the image files of a kind by subject; headers are not images."""
+    """Return the image files of a kind, without headers, by subject."""
     pattern = re.compile(rf"(S\d\d)\.{re.escape(kind)}\.(?:img|img\.gz|nii|nii\.gz)")
     found: dict[str, Path] = {}
     for path in sorted(root.rglob(f"S*.{kind}.*")):
         if match := pattern.fullmatch(path.name):
             before = found.get(match[1])
-            # Unpacked files often stay beside packed ones, with the same content.
+            # Decompressed files often stay in the folder of the compressed ones, with the same content.
             if before is not None and before.parent != path.parent:
                 raise ModelFileError(f"{path} and {before} are of the same subject; pass a folder with one of them")
             found.setdefault(match[1], path)
@@ -175,12 +168,12 @@ def _read_subject(name: str, image_path: Path, labels_path: Path | None, space: 
 
 
 def _read(path: Path, *, labels: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
-    """Return a volume (planes, rows, columns) and where it lies; see `_files.read_volume`."""
+    """Read a volume (planes, rows, columns) with its geometry, from Analyze or NIfTI."""
     return _read_analyze(path) if ".img" in path.suffixes else _files.read_volume(path, labels=labels)
 
 
 def _read_analyze(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
-    """Return an Analyze volume and its spacing; the voxels may be compressed when the header is not."""
+    """Read an Analyze volume with its spacing; the voxels may be compressed when the header is not."""
     import nibabel
 
     header = check_file(path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.img')}.hdr"))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from modelaug.transforms.polylines import inside_polygon, polygon_area
 __all__ = ["LABELS", "PREPARATION", "read", "read_contour"]
 
 LABELS: Final = {2: "myocardium", 3: "left ventricle"}
-"""What the labels are, numbered as those of ACDC; papillary muscles belong to the cavity."""
+"""Names of the labels, numbered as in ACDC; papillary muscles belong to the cavity."""
 
 PREPARATION: Final = PreparationOptions(spacing=1.0, shape=(256, 256), center="labels", percentiles=(1.0, 99.0))
 """How slices are prepared by default."""
@@ -52,7 +52,7 @@ def read(
     slice: float = 0.5,
     options: PreparationOptions | None = None,
 ) -> list[Scan]:
-    """Read cases of the Sunnybrook Cardiac Data as they are distributed, one image of each.
+    """Read cases of the Sunnybrook Cardiac Data, as they are distributed, one image of each.
 
     Contours are looked for as ``SC-HF-I-01/contours-manual/IRCCI-expert/IM-0001-0048-icontour-manual.txt``, the inner
     contour of image 48, and ``-ocontour-``, the outer one, anywhere in `folder`. Images are looked for
@@ -98,9 +98,9 @@ def read(
     chosen = PREPARATION if options is None else _checks.options(options, PreparationOptions)
     root = _files.root_folder(folder)
     content = _Content.of(root)
-    asked = subjects if subjects is None or isinstance(subjects, str) else [_case(each) or each for each in subjects]
+    wanted = subjects if subjects is None or isinstance(subjects, str) else [_case(each) or each for each in subjects]
     names = _files.choose_subjects(
-        asked, content.contours, f"{folder} has no folders SC-HF-I-01/contours-manual/IRCCI-expert; pass the one above"
+        wanted, content.contours, f"{folder} has no folders SC-HF-I-01/contours-manual/IRCCI-expert; pass the one above"
     )
     scans = []
     for name in names:
@@ -137,23 +137,23 @@ def read_contour(path: str | Path) -> Points:
 
 
 def _case(name: object) -> str | None:
-    """Return the name of a case without leading zeros, None if it is none."""
+    """Return the name of a case without leading zeros, or None for any other name."""
     match = _CASE.fullmatch(name) if isinstance(name, str) else None
     return f"SC-{match[1].upper()}-{int(match[2])}" if match else None
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What lies in the folder.
+    """Files of the data set in a folder.
 
     Attributes
     ----------
     contours
-        The folder with contours of each case.
+        Folder with contours of each case.
     series
-        The DICOM files of each case, or patient of the Cardiac Atlas Project: by folder and series, by number.
+        DICOM files of each case, or patient of the Cardiac Atlas Project: by folder and series, by number.
     tables
-        Those that say which patient is which case.
+        Tables that assign patients to cases.
     """
 
     contours: dict[str, Path] = field(default_factory=dict)
@@ -208,7 +208,7 @@ class _Content:
 
 
 def _owners(path: Path) -> Iterator[str]:
-    """Yield what names the case or patient that images in a folder belong to."""
+    """Yield the names of the case or patient to which images in a folder belong."""
     parts = path.parts
     for index, part in enumerate(parts):
         if case := _case(part):
@@ -224,18 +224,18 @@ def _listed(numbers: set[int]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """An image with its contours.
+    """An image with its contours, in pixels.
 
     Attributes
     ----------
     path, number
-        The image's file, and its number.
+        File of the image, and its number.
     image : ndarray, (rows, columns)
     spacing : ndarray, (2,)
     position
         In mm along the normal of the slices.
     inner, outer : ndarray, (m, 2)
-        (row, column); there may be no outer one.
+        (row, column); `outer` may be missing.
     """
 
     path: Path
@@ -248,7 +248,7 @@ class _Drawn:
 
     @property
     def area(self) -> float:
-        """Of the cavity, in pixels."""
+        """Area of the cavity in pixels."""
         return abs(polygon_area(self.inner))
 
     def scan(self, name: str, phase: str) -> Scan:
@@ -257,14 +257,13 @@ class _Drawn:
             labels[inside_polygon(self.outer, self.image.shape)] = 2
         labels[inside_polygon(self.inner, self.image.shape)] = 3
         group = name.removeprefix("SC-").rpartition("-")[0]
-        step = {"step": "read", "from": "Sunnybrook", "file": f"{self.path.parent.name}/{self.path.name}"}
-        return Scan(
-            name,
-            self.image,
-            geometry=Geometry(self.spacing),
-            labels=labels,
-            steps=({**step, "image": self.number, "phase": phase, "group": group},),
-        )
+        step: dict[str, Any] = {
+            "step": "read",
+            "from": "Sunnybrook",
+            "file": f"{self.path.parent.name}/{self.path.name}",
+        }
+        step |= {"image": self.number, "phase": phase, "group": group}
+        return Scan(name, self.image, geometry=Geometry(self.spacing), labels=labels, steps=(step,))
 
 
 def _drawn_images(case: str, content: _Content) -> Iterator[_Drawn]:
@@ -275,28 +274,18 @@ def _drawn_images(case: str, content: _Content) -> Iterator[_Drawn]:
         if match := _CONTOUR.fullmatch(path.name):
             contours[match[2].lower()][int(match[1])] = path
     images = content.images(case, set(contours["i"])) if contours["i"] else {}
-    for number, inner in contours["i"].items():
-        image, geometry = _read_dicom(images[number])
-        outer = contours["o"].get(number)
-        yield _Drawn(
-            images[number],
-            number,
-            image,
-            geometry.spacing[1:],
-            float(geometry.origin @ geometry.direction[:, 2]),
-            _within(inner, image.shape),
-            None if outer is None else _within(outer, image.shape),
-        )
-
-
-def _read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
-    array, geometry = read_dicom(path)
-    if array.ndim != 3 or len(array) != 1:
-        raise ModelFileError(f"{path} holds an array of shape {array.shape}, not a slice; copy it again")
-    return array[0].astype(np.float32), geometry
+    for number, path in contours["i"].items():
+        array, geometry = read_dicom(images[number])
+        if array.ndim != 3 or len(array) != 1:
+            raise ModelFileError(f"{images[number]} holds an array of shape {array.shape}, not a slice; copy it again")
+        image, position = array[0].astype(np.float32), float(geometry.origin @ geometry.direction[:, 2])
+        inner = _within(path, image.shape)
+        outer = _within(contours["o"][number], image.shape) if number in contours["o"] else None
+        yield _Drawn(images[number], number, image, geometry.spacing[1:], position, inner, outer)
 
 
 def _within(path: Path, grid: tuple[int, ...]) -> Points:
+    """Read a contour and check that it lies within its image."""
     points = read_contour(path)
     if (points < -0.5).any() or (points > np.array(grid) - 0.5).any():
         raise ModelFileError(f"{path} leaves its image of {grid} pixels; image and contour do not belong together")
@@ -304,7 +293,7 @@ def _within(path: Path, grid: tuple[int, ...]) -> Points:
 
 
 def _of_phase(drawn: list[_Drawn], phase: str) -> list[_Drawn]:
-    """Return the image of a phase at each position that has one, in the order of positions."""
+    """Return the image of a phase at each position that has one, ordered by position."""
     found: list[_Drawn] = []
     ordered = sorted(drawn, key=lambda each: each.position)
     breaks = [k for k in range(1, len(ordered)) if ordered[k].position - ordered[k - 1].position > _SAME_SLICE]

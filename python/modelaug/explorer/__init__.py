@@ -1,4 +1,4 @@
-"""What a model draws, live in the browser or in a notebook.
+"""An interactive explorer of a model, in the browser or in a notebook.
 
 `explore` needs Panel and matplotlib, installed by ``pip install modelaug[explore]``; the rest of the package does not
 need Panel: `ExplorerState` says what is shown, and `ModePairs` draws pairs of chosen modes.
@@ -22,18 +22,19 @@ __all__ = ["ExplorerState", "ModePairs", "ModelChoice", "explore"]
 
 
 def explore(what: AppearanceModel | Cohort | ModelChoice, *, modes: int = 6) -> Viewable:
-    """Return an explorer of a model: in a notebook it shows itself, elsewhere ``.servable()`` or ``.show()`` serve it.
+    """Explore a model interactively: a notebook shows the result, elsewhere ``.servable()`` or ``.show()`` serve it.
 
     Parameters
     ----------
     what
-        A model in the plane; or a cohort, of which models are fitted with the levels of locality to choose from.
+        A model of 2D images; or a cohort of them, to which models with selectable levels of locality are fitted.
     modes
-        Sliders for the first modes of shape and of texture each.
+        Number of sliders for the first modes of shape, and of texture.
 
     Returns
     -------
     panel.viewable.Viewable
+
     """
     from modelaug.explorer.app import Explorer
 

@@ -1,4 +1,4 @@
-"""The explorer's controls and panels, by Panel and Bokeh. Sources of the panels are updated in place."""
+"""Controls and panels of the explorer, by Panel and Bokeh. Sources of the panels are updated in place."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.figures import OBJECT_COLORS
 from modelaug.synthesis import Pair, PairOptions
 
-_SIDE: Final = 256  # pixels of the screen, of a panel's longer side
-_MODES: Final = 100  # of shape and of texture each, that sliders are made for
-_REACH: Final = 3.0  # standard deviations
+_SIDE: Final = 256  # screen pixels of a panel's longer side
+_MODES: Final = 100  # most sliders for shape, and for texture
+_REACH: Final = 3.0  # standard deviations, the range of sliders
 _INDICES: Final = 999  # on the slider
-_PATIENCE: Final = 10  # ms
+_PATIENCE: Final = 10  # ms between a change and its drawing
 _WHITE: Final = ("flow", "warped grid", "Jacobian")  # panels whose contours are black
 _TITLES: Final = {
     "flow": "flow (→ red, ↓ yellow, ← cyan)",
@@ -38,22 +38,20 @@ _SMALL: Final[dict[str, Any]] = {"width": 240, "margin": (2, 10)}
 
 
 class Explorer:
-    """The controls of one user, and what they show.
+    """Controls and panels of one session.
 
     Parameters
     ----------
     choice
         The models to choose from.
     modes
-        Sliders for the first modes of shape and of texture each.
+        Number of sliders for the first modes of shape, and of texture.
     """
 
     def __init__(self, choice: ModelChoice, *, modes: int = 6) -> None:
         self._choice = choice
         self._renderer = PairRenderer(choice)
-        self._level = choice.levels[-1] if choice.levels else None
-        self._model = choice.model(self._level)
-        self._limits = grey_limits(self._model)
+        self._use_level(choice.levels[-1] if choice.levels else None)
         self._count = _checks.integer("modes", modes, minimum=1, maximum=_MODES)
         self.pair: Pair
         self._make_controls()
@@ -62,7 +60,7 @@ class Explorer:
 
     @property
     def state(self) -> ExplorerState:
-        """What the controls say."""
+        """The state that the controls select."""
         return ExplorerState(
             source=self.source.value,
             seed=int(self.seed.value or 0),
@@ -74,7 +72,7 @@ class Explorer:
         )
 
     def view(self) -> pn.viewable.Viewable:
-        """Return everything: the controls on the left, the panels on the right."""
+        """Return the page: the controls on the left, the panels on the right."""
         sliders = pn.Column(self._reset, "**Shape** (sd)", *self.shape, "**Texture** (sd)", *self.texture)
         draws = pn.Column(self.seed, self.index)
 
@@ -88,13 +86,13 @@ class Explorer:
         return pn.Row(controls, pn.Column(self._pane, self.facts, line))
 
     def update(self) -> None:
-        """Draw what the controls say."""
+        """Draw the pair of the controls' state."""
         started = time.perf_counter()
         try:
             state = self.state
             model = self._choice.model(state.level)
             self.pair = self._renderer.pair(state)
-        except (TypeError, ValueError, RuntimeError) as error:  # a browser may send whatever it likes
+        except (TypeError, ValueError, RuntimeError) as error:  # a browser may send anything
             self.facts.object = f"<b>{html.escape(' '.join(str(error).split()))}</b>"
             return
         seen = pictures(self.pair, model.objects, self._limits)
@@ -108,7 +106,7 @@ class Explorer:
             milliseconds = 1000 * (time.perf_counter() - started)
             facts = [f"<b>{html.escape(name)}</b> {html.escape(fact)}" for name, fact in seen.facts.items()]
             self.facts.object = " &nbsp; ".join([*facts, f"<b>drawn in</b> {milliseconds:.0f} ms"])
-        push_notebook(self._pane)  # there, nothing else tells the browser that a source has changed
+        push_notebook(self._pane)  # notebooks need it to send changed sources
 
     def _make_controls(self) -> None:
         self.source = pn.widgets.RadioButtonGroup(
@@ -118,12 +116,10 @@ class Explorer:
         self.index = pn.widgets.IntSlider(label="Pair", value=0, start=0, end=_INDICES, **_SMALL)
         self.shape, self.texture = (
             [
-                pn.widgets.FloatSlider(
-                    label=f"{kind} {k + 1}", value=0.0, start=-_REACH, end=_REACH, step=0.1, **_SMALL
-                )
-                for k in range(self._count)
+                pn.widgets.FloatSlider(value=0.0, start=-_REACH, end=_REACH, step=0.1, **_SMALL)
+                for _ in range(self._count)
             ]
-            for kind in ("shape", "texture")
+            for _ in range(2)
         )
         self._fit_sliders(self._model)
         self.flow = pn.widgets.Select(label="Flow", options=["composed", "direct"], **_SMALL)
@@ -176,7 +172,7 @@ class Explorer:
         self._pane = pn.pane.Bokeh(gridplot(rows, toolbar_location="right", toolbar_options={"logo": None}))
 
     def _fit_sliders(self, model: AppearanceModel) -> None:
-        """Show sliders for modes that there are, with their share of the variance."""
+        """Show one slider per mode of the model, with the mode's share of the variance."""
         for sliders, part, kind in ((self.shape, model.shape, "shape"), (self.texture, model.texture, "texture")):
             for k, slider in enumerate(sliders):
                 slider.visible = k < len(part.variances)
@@ -184,7 +180,7 @@ class Explorer:
                     slider.label = f"{kind} {k + 1} ({part.variances[k] / part.variances.sum():.0%})"
 
     def _changed(self) -> None:
-        """Draw soon: of the many values that a slider goes through, those that are out of date are not drawn."""
+        """Schedule a drawing, so that outdated values of a moving slider are skipped."""
         document = pn.state.curdoc
         if self._silent or self._due:
             return
@@ -199,14 +195,16 @@ class Explorer:
         self.update()
 
     def _change_level(self) -> None:
-        self._level = int(self.level.value)
-        self._model = self._choice.model(self._level)
-        self._limits = grey_limits(self._model)
+        self._use_level(int(self.level.value))
         self._fit_sliders(self._model)
         self.update()
 
+    def _use_level(self, level: int | None) -> None:
+        self._level, self._model = level, self._choice.model(level)
+        self._limits = grey_limits(self._model)
+
     def _to_mean(self) -> None:
-        """Set all sliders of modes to 0, and draw once."""
+        """Set all sliders to 0, and draw once."""
         self._silent = True
         try:
             for slider in (*self.shape, *self.texture):
@@ -224,12 +222,12 @@ def _draw_object(plot: Any, each: LandmarkObject, source: ColumnDataSource, colo
 
 
 def _deviations(sliders: list[Any]) -> tuple[float, ...]:
-    """Return what sliders say, without the rounding errors of their steps."""
+    """Return the values of visible sliders, without rounding errors of their steps."""
     return tuple(round(float(each.value), 3) for each in sliders if each.visible)
 
 
 def _rgba(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """Return colours (h, w, 3) as the opaque pixels (h, w) of Bokeh: four bytes in a number."""
+    """Convert colours (h, w, 3) to opaque pixels (h, w) of Bokeh, four bytes in a number."""
     rgba = np.full((*colors.shape[:2], 4), 255, np.uint8)
     rgba[..., :3] = colors
     return rgba.view(np.uint32)[..., 0]

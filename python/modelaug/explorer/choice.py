@@ -1,4 +1,4 @@
-"""Which model is looked at: one that was fitted, or those of a cohort by their levels of locality."""
+"""The models to explore: one that was fitted, or models of a cohort with several levels of locality."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from modelaug.models.appearance import AppearanceModel, ShapeOptions
 
 
 class ModelChoice:
-    """Models to choose from. A model keeps its modes but not of which level they are; so levels need the cohort.
+    """Models to choose from. A model does not keep the level of its modes; so levels need the cohort.
 
     Parameters
     ----------
     what
-        A model; or a cohort, of which a model is fitted when one is asked for.
+        A model; or a cohort, to which a model is fitted on request.
     expression
-        Python that gives `what`, for the line that reproduces what is seen; by default ``"model"`` or ``"cohort"``.
+        Python expression of `what`, for the line that reproduces a pair; by default ``"model"`` or ``"cohort"``.
     threads
-        For fitting; None means all cores.
+        Threads for fitting; None means all cores.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class ModelChoice:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The levels of locality of shape to choose from; none of a model."""
+        """The levels of locality of shape to choose from; empty for a model."""
         return tuple(range(1, ShapeOptions().levels + 1)) if isinstance(self._what, Cohort) else ()
 
     def model(self, level: int | None = None) -> AppearanceModel:
-        """Return the model with so many levels of locality of shape; None means as it is, or the default."""
+        """Return the model with a number of levels of locality of shape; None means the given model, or the default."""
         if isinstance(self._what, AppearanceModel):
             if level is not None:
                 raise ValueError(
@@ -56,7 +56,7 @@ class ModelChoice:
             return self._fitted[wanted]
 
     def expression(self, level: int | None = None) -> str:
-        """Return Python that gives `model` again, bit for bit, where modelaug is imported."""
+        """Return a Python expression of `model`, bit for bit, for code that imports modelaug."""
         if isinstance(self._what, AppearanceModel):
             return self._expression
         wanted = ShapeOptions().levels if level is None else level

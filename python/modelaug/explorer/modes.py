@@ -1,4 +1,4 @@
-"""Pairs of the mean image and the image of chosen modes."""
+"""Pairs of the mean image and an image of chosen modes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.synthesis import Pair, PairOptions
 from modelaug.synthesis.geometry import Coefficients, GeometrySource
 from modelaug.synthesis.synthesizer import mean_weight
-from modelaug.transforms.warping import pull, pull_nearest
+from modelaug.transforms.warping import warp
 
 Array = npt.NDArray[np.float64]
 
-_STEPS = 20  # in which modes that no map without folds can render are taken back to the mean
+_STEPS = 20  # in which modes that fold are shrunk to the mean
 
 
 @dataclass(eq=False)
@@ -40,8 +40,8 @@ class _ChosenGeometry(GeometrySource):
 class ModePairs:
     """Pairs whose fixed image is the mean, and whose moving one has chosen modes of shape and texture.
 
-    Both are in the mean pose. Nothing is drawn at random. A shape that no map without folds can render is taken back
-    towards the mean until one can, see `PairGeometry`; ``info["shrink"]`` says by which factor.
+    Both are in the mean pose. Nothing is drawn at random. A shape whose map folds is shrunk towards the mean until its
+    map is diffeomorphic, see `PairGeometry`; ``info["shrink"]`` is the factor.
 
     Parameters
     ----------
@@ -78,30 +78,16 @@ class ModePairs:
         moved = self._texture(_coefficients("texture", texture, model.texture))
         still = moved if self.options.texture == "shared" else self._texture(np.zeros(len(model.texture.variances)))
         fixed, moving = geometry.displacements
-        weight = np.empty(model.grid, np.float32)
-        pull(self._weight, fixed, weight)
-        labels: list[npt.NDArray[Any] | None] = [None, None]
+        weight = warp(self._weight, fixed, threads=1) * geometry.inside
+        labels: Any = (None, None)
         if model.labels is not None:
-            source = np.ascontiguousarray(model.labels)
-            for i, displacement in enumerate((fixed, moving)):
-                moved_labels = np.empty_like(source)
-                pull_nearest(source, displacement, moved_labels)
-                labels[i] = moved_labels
-        return Pair(
-            fixed=model.render(still, fixed),
-            moving=model.render(moved, moving),
-            flow=geometry.flow,
-            weight=weight * geometry.inside,
-            landmarks_fixed=geometry.landmarks[0],
-            landmarks_moving=geometry.landmarks[1],
-            labels_fixed=labels[0],
-            labels_moving=labels[1],
-            info=geometry.info,
-        )
+            labels = [warp(model.labels, u, order=0, border="constant", threads=1) for u in (fixed, moving)]
+        images = model.render(still, fixed), model.render(moved, moving)
+        return Pair(*images, geometry.flow, weight, *geometry.landmarks, labels[0], labels[1], geometry.info)
 
     def _texture(self, coefficients: Array) -> npt.NDArray[np.float32]:
         """Return the texture (c, *grid) within the range of the training images."""
-        used = np.flatnonzero(coefficients)  # a few of many: a slider must not wait for all the others
+        used = np.flatnonzero(coefficients)  # a few of many, for speed
         part = self.model.texture
         flat = part.mean + part.basis[:, used] @ coefficients[used].astype(part.basis.dtype)
         low, high = (limits.reshape(-1, *(1 for _ in self.model.grid)) for limits in self.model.intensities.T)
@@ -110,7 +96,7 @@ class ModePairs:
 
 
 def _coefficients(name: str, deviations: Sequence[float], part: GaussianModel) -> Array:
-    """Return the coefficients (k,) of all modes for some of the first in standard deviations."""
+    """Return the coefficients (k,) of all modes, given the first ones in standard deviations."""
     given = [_checks.number(f"{name}[{k}]", value) for k, value in enumerate(deviations)]
     if len(given) > len(part.variances):
         raise ValueError(f"{name} has {len(given)} numbers but the model has {len(part.variances)} modes; pass fewer")

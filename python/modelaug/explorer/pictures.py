@@ -1,7 +1,8 @@
-"""What a pair looks like, as arrays of colours and lines: no figure is made, so that it takes milliseconds."""
+"""Pictures of a pair as arrays of colours and lines, without a figure, so that they take milliseconds."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +18,7 @@ from modelaug.plots.jacobian import determinant_limit, determinant_to_rgb
 from modelaug.synthesis import Pair, PairInfo
 from modelaug.transforms.fields import jacobian_determinant
 from modelaug.transforms.polylines import Polyline
-from modelaug.transforms.warping import pull
+from modelaug.transforms.warping import warp
 
 PANELS: Final = (
     "fixed",
@@ -39,7 +40,7 @@ Line = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """A pair as it is seen.
+    """Pictures of a pair.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class Pictures:
     grid : list of ndarray, (k, 2)
         Lines of the warped grid.
     facts : dict
-        What is worth saying in numbers, by name.
+        Numbers about the pair as text, by name.
     """
 
     images: dict[str, Colors]
@@ -63,7 +64,7 @@ _LEAST_RADIUS = 0.1  # pixels; below, full colour would show rounding errors
 
 
 def grey_limits(model: AppearanceModel) -> tuple[float, float]:
-    """Return the intensities that become black and white, the same for all pairs of a model.
+    """Return the intensities shown as black and white, the same for all pairs of a model.
 
     All but the darkest and brightest half percent of the mean texture and its training subjects' lie between.
     """
@@ -75,44 +76,37 @@ def grey_limits(model: AppearanceModel) -> tuple[float, float]:
 
 
 def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float, float]) -> Pictures:
-    """Return what a pair looks like.
+    """Return the pictures of a pair.
 
     Parameters
     ----------
     pair
-        In the plane.
+        Of 2D images.
     objects
-        Of its landmarks.
+        Groups of its landmarks.
     limits
-        As of `grey_limits`.
+        As in `grey_limits`.
 
     Returns
     -------
     Pictures
     """
-    # On one thread: to wait for others costs more than such small images.
-    warped = np.empty_like(pair.moving)
-    for channel, target in zip(pair.moving, warped, strict=True):
-        pull(channel, pair.flow, target, float(channel.min()))
+    # One thread is the fastest for such small images.
+    pull = functools.partial(warp, displacement=pair.flow, border="constant", threads=1)
+    warped = np.stack([pull(channel, fill=float(channel.min())) for channel in pair.moving])
     determinant = jacobian_determinant(pair.flow, threads=1)
     radius, limit = flow_radius(pair.flow), determinant_limit(determinant)
     span = limits[1] - limits[0]
     white: Colors = np.full((*pair.weight.shape, 3), 255, np.uint8)
-    images = dict(
-        zip(
-            PANELS,
-            (
-                _grey(pair.fixed, *limits),
-                _grey(pair.moving, *limits),
-                _grey(warped, *limits),
-                _grey(pair.fixed - warped, -span, span),
-                flow_to_rgb(pair.flow, max(radius, _LEAST_RADIUS)),
-                white,
-                determinant_to_rgb(determinant, limit),
-                _magma(pair.weight),
-            ),
-            strict=True,
-        )
+    images = (
+        _grey(pair.fixed, *limits),
+        _grey(pair.moving, *limits),
+        _grey(warped, *limits),
+        _grey(pair.fixed - warped, -span, span),
+        flow_to_rgb(pair.flow, max(radius, _LEAST_RADIUS)),
+        white,
+        determinant_to_rgb(determinant, limit),
+        colormaps["magma"](pair.weight, bytes=True)[..., :3],
     )
     fixed, moving = (contours(points, objects) for points in (pair.landmarks_fixed, pair.landmarks_moving))
     on = {name: moving if name == "moving" else fixed for name in PANELS}
@@ -126,7 +120,7 @@ def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float,
     }
     size = pair.weight.shape
     rows, columns = grid_lines(pair.flow, grid_cell(size), stride=max(1, max(size) // _FINE))
-    return Pictures(images, on, rows + columns, facts)
+    return Pictures(dict(zip(PANELS, images, strict=True)), on, rows + columns, facts)
 
 
 def contours(landmarks: Line, objects: Sequence[LandmarkObject]) -> list[Line]:
@@ -135,15 +129,10 @@ def contours(landmarks: Line, objects: Sequence[LandmarkObject]) -> list[Line]:
 
 
 def _grey(image: npt.NDArray[np.floating[Any]], low: float, high: float) -> Colors:
-    """Return three channels in colour, else the first in grey."""
+    """Return the colours of an image: three channels as they are, otherwise the first in grey."""
     channels = image if len(image) == 3 else image[:1]
     scaled = np.clip((channels - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.moveaxis(scaled, 0, -1), (*image.shape[1:], 3)))
-
-
-def _magma(weight: npt.NDArray[np.float32]) -> Colors:
-    colors: Colors = colormaps["magma"](weight, bytes=True)[..., :3]
-    return colors
 
 
 def _attempts(info: PairInfo) -> str:

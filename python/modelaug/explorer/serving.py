@@ -1,4 +1,4 @@
-"""The explorer's server: for this machine only, whatever name a browser takes it by, and for a few users at a time."""
+"""The explorer's server, reachable from this machine only, for a few users at a time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from tornado.web import ErrorHandler, HTTPError
 
 ADDRESS: Final = "127.0.0.1"
 SESSIONS: Final = 16
-"""How many pages may be open at once; each has some ten megabytes."""
+"""Largest number of open pages; each takes some ten megabytes."""
 
 _HOSTS: Final = ("localhost", ADDRESS)
-_CHECK: Final = 5000  # ms between looks for pages that were closed
-_UNUSED: Final = 15000  # ms after which these, or pages that never connected, are forgotten
-_LARGEST: Final = 2**20  # bytes of what a browser sends; controls send some hundreds
+_CHECK: Final = 5000  # ms between checks for closed pages
+_UNUSED: Final = 15000  # ms after which closed pages, or pages that never connected, are forgotten
+_LARGEST: Final = 2**20  # bytes in a message of a browser; controls send some hundreds
 
 
 def make_server(view: Callable[[], Any], *, port: int, title: str) -> Any:
-    """Return a server of a page, not started, which listens to this machine only.
+    """Return a server of a page, not started, that listens to this machine only.
 
-    A request that takes the server by another name is refused with 403: a page elsewhere whose name leads to this
-    machine could else read what is shown. Pages beyond `SESSIONS` are refused with 503.
+    A request with another host name is refused with 403: otherwise a foreign page whose name resolves to this machine
+    could read the content. Pages beyond `SESSIONS` are refused with 503.
 
     Parameters
     ----------
     view
-        Makes what is shown, for every session anew.
+        Makes the content of a page, called for every session.
     port
-        To serve on; 0: any that is free.
+        Port; 0 for any free one.
     title
-        Of the page.
+        Title of the page.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def make_server(view: Callable[[], Any], *, port: int, title: str) -> Any:
 
 
 def _limit(context: Any) -> None:
-    """Let an application refuse sessions beyond the limit."""
+    """Make an application refuse sessions beyond the limit."""
     create = context.create_session_if_needed
     coming: set[Any] = set()
 

@@ -1,4 +1,4 @@
-"""What the explorer shows: its state, the pair that belongs to it, and the line of Python that gives it again."""
+"""The explorer's state, its pair, and the line of Python that reproduces the pair."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ def _coefficients(name: str, value: Iterable[float]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class ExplorerState(Checked):
-    """Everything that decides what is seen.
+    """The settings that determine the pair on display.
 
     Parameters
     ----------
     source
-        ``"pairs"``: pair `index` of `seed`, as training gets it; ``"modes"``: the mean image and one of chosen modes.
+        ``"pairs"``: pair `index` of `seed`, as training gets it; ``"modes"``: the mean image and one with
+        chosen modes.
     seed, index
-        Of the pair.
+        Seed and number of the pair.
     shape, texture
-        Of the first modes, in standard deviations.
+        Coefficients of the first modes, in standard deviations.
     level
-        Levels of locality of shape, of a cohort's models; None for a model, which has only its own.
+        Levels of locality of shape, for the models of a cohort; None for a fitted model.
     options
         How pairs are drawn.
     """
@@ -44,22 +45,21 @@ class ExplorerState(Checked):
     options: PairOptions = PairOptions()
 
     def line(self, choice: ModelChoice) -> str:
-        """Return one line of Python after which ``pair`` is what is seen, bit for bit."""
+        """Return a line of Python that makes the same ``pair``, bit for bit."""
         arguments = [choice.expression(self.level)]
         if self.source == "pairs":
             arguments.append(f"seed={self.seed}")
-            name, draw = "modelaug.PairSynthesizer", f"draw({self.index})"
+            module, name, draw = "modelaug", "PairSynthesizer", str(self.index)
         else:
-            chosen = [f"{part}={_trimmed(getattr(self, part))}" for part in ("shape", "texture")]
-            name, draw = "modelaug.explorer.ModePairs", f"draw({', '.join(chosen)})"
+            module, name = "modelaug.explorer", "ModePairs"
+            draw = f"shape={_trimmed(self.shape)}, texture={_trimmed(self.texture)}"
         if self.options != PairOptions():
             arguments.append(f"options={_written(self.options)}")
-        module = "modelaug" if self.source == "pairs" else "modelaug.explorer"
-        return f"import {module}; pair = {name}({', '.join(arguments)}).{draw}"
+        return f"import {module}; pair = {module}.{name}({', '.join(arguments)}).draw({draw})"
 
 
 class PairRenderer:
-    """Draws the pairs of states, and keeps what is costly to make from one to the next.
+    """Draws the pairs of states, and keeps the source of pairs from one state to the next.
 
     Parameters
     ----------
@@ -88,13 +88,13 @@ class PairRenderer:
 
 
 def _trimmed(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the numbers up to the last that is not 0."""
+    """Return the numbers without trailing zeros."""
     last = max((k + 1 for k, value in enumerate(values) if value != 0), default=0)
     return values[:last]
 
 
 def _written(options: Checked) -> str:
-    """Return options as Python, those that are not the default."""
+    """Return a Python expression of options, without default values."""
     given = differences(options).items()
     words = (f"{name}={_written(value) if isinstance(value, Checked) else repr(value)}" for name, value in given)
     return f"modelaug.{type(options).__name__}({', '.join(words)})"
