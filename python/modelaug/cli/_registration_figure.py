@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from modelaug.cli._pictures import Pair, leads_inside
 from modelaug.plots import plot_registration
-from modelaug.plots.figures import Panels, caption, frame_axes, show_image
+from modelaug.plots.figures import Panels, caption, show_image, show_pixels
 from modelaug.plots.flow import flow_radius, plot_flow, plot_grid
 from modelaug.plots.pairs import color_legend, overlay, warped_image
 
@@ -66,12 +66,9 @@ def _of_plane(fixed: Image, before: Image, after: Image, displacement: Field, na
     panels = Panels(2, 3, 2.7, 2.7 * h / w, top=0.05, bottom=0.75, gap=0.06)
     above, below = panels.axes
     for ax, image, words in zip(above, (fixed, before, after), ("fixed", "moving", "moving, warped"), strict=True):
-        show_image(ax, image)
-        caption(ax, f"{words}, {name}" if image is fixed else words)
+        show_image(ax, image, f"{words}, {name}" if image is fixed else words)
     for ax, image, words in zip(below, (before, after), ("before", "after"), strict=False):
-        ax.imshow(overlay(fixed, image), interpolation="bilinear")
-        frame_axes(ax, (h, w))
-        caption(ax, words)
+        show_pixels(ax, overlay(fixed, image), words)
     plot_flow(displacement, ax=below[2])
     plot_grid(displacement, ax=below[2], color="0.2")
     caption(below[2], "displacement in the plane")

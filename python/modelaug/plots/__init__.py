@@ -1,4 +1,4 @@
-"""Pictures of cohorts, models, pairs, registrations, trainings and comparisons.
+"""Plots of cohorts, models, pairs, registrations, trainings and comparisons.
 
 Needs matplotlib, installed by ``pip install modelaug[plot]``. No function touches matplotlib's global state or opens a
 window: figures are returned, to be shown by a notebook or written by `save_figure`. Rows point down and columns to the

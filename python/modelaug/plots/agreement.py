@@ -1,4 +1,4 @@
-"""Do two images agree? As a checkerboard of both, and as their difference."""
+"""Plots of the agreement of two images: checkerboard and difference."""
 
 from __future__ import annotations
 
@@ -9,30 +9,27 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from modelaug import _checks
-from modelaug.plots.figures import frame_axes, new_axes
+from modelaug.plots.figures import new_axes, show_pixels
 
 Image = npt.NDArray[np.floating[Any]]
 
 
 def scaled_channel(image: Image) -> Image:
-    """Return an image (h, w), or the first channel of one (c, h, w), between 0 and 1.
-
-    All but the darkest and brightest half percent lie between.
-    """
+    """Scale an image (h, w), or the first channel of one (c, h, w), to [0, 1] by its 0.5 and 99.5 percentiles."""
     channel = image if image.ndim == 2 else image[0]
     low, high = np.percentile(channel, (0.5, 99.5))
     return np.asarray(np.clip((channel - low) / (high - low if high > low else 1.0), 0, 1))
 
 
 def checkerboard(fixed: npt.ArrayLike, moving: npt.ArrayLike, *, tiles: int = 8) -> npt.NDArray[np.float32]:
-    """Return squares of two images in turn, each scaled to its own range, the fixed one's in the upper left corner.
+    """Return a checkerboard of two images, each scaled to its own range, with the fixed image in the upper left corner.
 
     Parameters
     ----------
     fixed, moving : array_like, (h, w) or (c, h, w)
-        Of the same size; the first channel counts.
+        Of the same size; only the first channel is used.
     tiles
-        Squares along the longer side; as many as there are pixels at most.
+        Squares along the longer side, at most one per pixel.
 
     Returns
     -------
@@ -46,28 +43,25 @@ def checkerboard(fixed: npt.ArrayLike, moving: npt.ArrayLike, *, tiles: int = 8)
 
 
 def plot_checkerboard(fixed: npt.ArrayLike, moving: npt.ArrayLike, *, tiles: int = 8, ax: Axes | None = None) -> Axes:
-    """Show squares of two images in turn: where the images agree, contours go on across the edges.
+    """Plot a checkerboard of two images: where they agree, contours continue across its edges.
 
     Parameters
     ----------
     fixed, moving, tiles
-        As of `checkerboard`; to see a registration, pass the moving image warped.
+        As in `checkerboard`; to see a registration, pass the moving image warped.
     ax
-        Where to draw; new axes if None.
+        Axes to draw on; new ones if None.
 
     Returns
     -------
     Axes
     """
     squares = checkerboard(fixed, moving, tiles=tiles)
-    axes = ax or new_axes()
-    axes.imshow(squares, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    frame_axes(axes, squares.shape)
-    return axes
+    return show_pixels(ax or new_axes(), squares, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def difference_limit(fixed: npt.ArrayLike, moving: npt.ArrayLike) -> float:
-    """Return the size that all but half a percent of the differences of two images do not exceed; 1 if it is 0."""
+    """Return the 99.5 percentile of the absolute difference of two images; 1 if it is 0."""
     first, second = _two_images(fixed, moving)
     return float(np.percentile(np.abs(_difference(first, second)), 99.5)) or 1.0
 
@@ -75,16 +69,16 @@ def difference_limit(fixed: npt.ArrayLike, moving: npt.ArrayLike) -> float:
 def plot_image_difference(
     fixed: npt.ArrayLike, moving: npt.ArrayLike, *, limit: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Show fixed minus moving: grey where they agree, white where the fixed image is brighter, black where darker.
+    """Plot fixed minus moving: grey where they agree, white where the fixed image is brighter, black where darker.
 
     Parameters
     ----------
     fixed, moving : array_like, (h, w) or (c, h, w)
-        Of the same size; the first channel counts. To see a registration, pass the moving image warped.
+        Of the same size; only the first channel is used. To see a registration, pass the moving image warped.
     limit
-        Difference that becomes white; by default `difference_limit`. Pass the same to compare two pictures.
+        Difference shown as white; by default `difference_limit`. Pass the same value to compare two plots.
     ax
-        Where to draw; new axes if None.
+        Axes to draw on; new ones if None.
 
     Returns
     -------
@@ -92,11 +86,8 @@ def plot_image_difference(
     """
     first, second = _two_images(fixed, moving)
     scale = difference_limit(first, second) if limit is None else _checks.number("limit", limit, above=0.0)
-    difference = _difference(first, second)
-    axes = ax or new_axes()
-    axes.imshow(difference, cmap="gray", vmin=-scale, vmax=scale, interpolation="nearest")
-    frame_axes(axes, difference.shape)
-    return axes
+    style: dict[str, Any] = {"cmap": "gray", "vmin": -scale, "vmax": scale, "interpolation": "nearest"}
+    return show_pixels(ax or new_axes(), _difference(first, second), **style)
 
 
 def _difference(first: Image, second: Image) -> Image:

@@ -1,8 +1,8 @@
-"""Pictures of a comparison of registration methods: scores, paired differences, trainings."""
+"""Plots of a comparison of registration methods: scores, paired differences, trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +16,14 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from modelaug.evaluation import metric_info
-from modelaug.plots.figures import literal, log_axes, plain_axes, wrapped
+from modelaug.plots.figures import literal, log_axis, plain_axes, wrapped
 from modelaug.plots.training import read_metrics
 
 Array = npt.NDArray[np.float64]
 Scores = dict[tuple[int, Any, Any], float]
-"""Of one method by fold, fixed and moving subject."""
+"""Scores of one method by fold, fixed and moving subject."""
 
-# Apart for most colour-blind readers (after M. Okabe and K. Ito); more folds take them in turn with the next marker.
+# Distinct for most colour-blind readers (after M. Okabe and K. Ito); more folds repeat them with the next marker.
 _FOLD_COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a63b5", "#6b7280")
 _FOLD_MARKERS: Final = ("o", "^", "s", "v", "D")
 _BETTER: Final = "#009e73"
@@ -49,7 +49,7 @@ def write_value(name: str, value: float, *, signed: bool = False) -> str:
 
 
 def plot_scores(records: Iterable[Mapping[str, Any]], metric: str, *, methods: Sequence[str] | None = None) -> Figure:
-    """Show the scores of all test pairs: a box per method, and below it a dot per pair, a line of dots per fold.
+    """Plot the scores of all test pairs: a box per method, and below it a dot per pair, a line of dots per fold.
 
     Boxes reach from the first to the third quartile with a line at the median, whiskers to the last pair within 1.5
     times the box's length, diamonds are means.
@@ -62,7 +62,7 @@ def plot_scores(records: Iterable[Mapping[str, Any]], metric: str, *, methods: S
     metric
         One of `modelaug.evaluation.METRICS`, or a part of one.
     methods
-        From top to bottom; by default as they come in the records.
+        From top to bottom; by default in the order of the records.
 
     Returns
     -------
@@ -75,12 +75,7 @@ def plot_scores(records: Iterable[Mapping[str, Any]], metric: str, *, methods: S
     """
     better = "higher" if metric_info(metric).higher_is_better else "lower"
     scores = _scores(records, metric, methods)
-    figure, ax = _rows_figure(scores)
-    for i, values in enumerate(scores.values()):
-        if values:
-            _draw_row(ax, i, values)
-            _beside(ax, 1.015, i, write_value(metric, _mean(values)))
-    _beside(ax, 1.015, -0.72, "mean", color="0.35")
+    figure, ax = _rows_figure(scores, {"mean": lambda x: write_value(metric, x.mean())})
     ax.set_xlabel(f"{literal(metric_title(metric))}, {better} is better", fontsize=9)
     return figure
 
@@ -88,17 +83,17 @@ def plot_scores(records: Iterable[Mapping[str, Any]], metric: str, *, methods: S
 def plot_differences(
     records: Iterable[Mapping[str, Any]], metric: str, reference: str, *, methods: Sequence[str] | None = None
 ) -> Figure:
-    """Show for every other method how its score of each test pair differs from the reference's of the same pair.
+    """Plot the difference of each method's score to a reference method's score of the same test pair.
 
-    Boxes, dots and diamonds are as of `plot_scores`. The side on which a method is better than the reference is tinted,
-    and beside each row stands the share of pairs that lie on it.
+    Boxes, dots and diamonds are as in `plot_scores`. The side on which a method is better than the reference is tinted,
+    and a column on the right gives the share of pairs on that side.
 
     Parameters
     ----------
     records, metric, methods
-        As of `plot_scores`.
+        As in `plot_scores`.
     reference
-        The method that the others are compared with.
+        The method with which the others are compared.
 
     Returns
     -------
@@ -120,16 +115,12 @@ def plot_differences(
     }
     if not any(differences.values()):
         raise ValueError(f"no other method has {metric} of a pair that {reference!r} has; pass records of two methods")
-    figure, ax = _rows_figure(differences)
-    for i, values in enumerate(differences.values()):
-        if values:
-            _draw_row(ax, i, values)
-            _beside(ax, 1.015, i, write_value(metric, _mean(values), signed=True))
-            _beside(ax, 1.12, i, f"{np.mean([sign * value > 0 for value in values.values()]):.0%}")
-    _beside(ax, 1.015, -0.72, "mean", color="0.35")
-    _beside(ax, 1.12, -0.72, "better", color="0.35")
-    low, high = ax.get_xlim()
-    low, high = min(low, 0.0), max(high, 0.0)
+    columns = {
+        "mean": lambda x: write_value(metric, x.mean(), signed=True),
+        "better": lambda x: f"{(sign * x > 0).mean():.0%}",
+    }
+    figure, ax = _rows_figure(differences, columns)
+    low, high = min(ax.get_xlim()[0], 0.0), max(ax.get_xlim()[1], 0.0)
     ax.axvline(0, color="0.25", linewidth=1.0, zorder=1)
     ax.axvspan(*((0, high) if sign > 0 else (low, 0)), color=_BETTER, alpha=0.07, linewidth=0, zorder=0)
     ax.set_xlim(low, high)
@@ -141,14 +132,14 @@ def plot_differences(
 
 
 def plot_curves(curves: Mapping[str, Mapping[int, str | Path]], *, column: str = "loss") -> Figure:
-    """Show the course of trainings: a panel per method, a line per fold, the same axes in all panels.
+    """Plot the curves of trainings: a panel per method, a line per fold, the same axes in all panels.
 
     Parameters
     ----------
     curves
         By method and fold, the ``metrics.csv`` of a training run. Methods without a value in the column are left out.
     column
-        Which column of the files.
+        Name of the column.
 
     Returns
     -------
@@ -179,7 +170,7 @@ def plot_curves(curves: Mapping[str, Mapping[int, str | Path]], *, column: str =
         ax.tick_params(labelbottom=True)  # also where no panel is below and the last row is not full
     every = [values for folds in lines.values() for _, values, _ in folds.values()]
     if column == "loss" and all((values > 0).all() for values in every):
-        log_axes(grid[0, 0])
+        log_axis(grid[0, 0])
     elif all((values >= 0).all() for values in every):
         grid[0, 0].set_ylim(bottom=0)
     figure.supxlabel("step", fontsize=9)
@@ -206,7 +197,7 @@ def _scores(records: Iterable[Mapping[str, Any]], metric: str, methods: Sequence
 def _read_curves(
     curves: Mapping[str, Mapping[int, str | Path]], column: str
 ) -> dict[str, dict[int, tuple[Array, Array, bool]]]:
-    """Return by method and fold the steps and values of a column, and whether most lines lack it."""
+    """Return the steps and values of a column by method and fold, and whether most lines lack it."""
     lines: dict[str, dict[int, tuple[Array, Array, bool]]] = {}
     for method, runs in curves.items():
         for fold, path in sorted(runs.items()):
@@ -218,12 +209,8 @@ def _read_curves(
     return lines
 
 
-def _mean(values: Scores) -> float:
-    return float(np.mean(list(values.values())))
-
-
-def _rows_figure(rows: Mapping[str, Scores]) -> tuple[Figure, Axes]:
-    """Return axes with a row per method, the first above, and a legend of the folds."""
+def _rows_figure(rows: Mapping[str, Scores], columns: Mapping[str, Callable[[Array], str]]) -> tuple[Figure, Axes]:
+    """Plot a row per method, the first at the top, with columns of text on the right, and a legend of the folds."""
     figure = Figure(figsize=(8.4, 1.2 + _ROW * len(rows)), layout="constrained")
     ax = figure.subplots()
     ax.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
@@ -239,16 +226,18 @@ def _rows_figure(rows: Mapping[str, Scores]) -> tuple[Figure, Axes]:
     for fold in sorted({fold for values in rows.values() for fold, _, _ in values}):
         color, marker = _fold_style(fold)
         handles.append(Line2D([], [], linestyle="", marker=marker, color=color, markersize=4, label=f"fold {fold}"))
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=min(len(handles), 7),
-        frameon=False,
-        fontsize=8,
-        handlelength=1.3,
-        handletextpad=0.5,
-        columnspacing=1.4,
-    )
+    style: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 1.3, "handletextpad": 0.5}
+    count = min(len(handles), 7)
+    figure.legend(handles=handles, loc="outside upper center", ncols=count, columnspacing=1.4, **style)
+    for i, values in enumerate(rows.values()):
+        if values:
+            _draw_row(ax, i, values)
+    style = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "left", "fontsize": 8}
+    for x, (title, write) in zip((1.015, 1.12), columns.items(), strict=False):
+        ax.text(x, -0.72, title, color="0.35", **style)
+        for i, values in enumerate(rows.values()):
+            if values:
+                ax.text(x, i, write(np.array(list(values.values()))), color="black", **style)
     return figure, ax
 
 
@@ -281,8 +270,3 @@ def _plain_axes(ax: Axes) -> None:
     ax.spines[["left", "bottom"]].set_color("0.6")
     ax.set_axisbelow(True)
     ax.tick_params(color="0.6")
-
-
-def _beside(ax: Axes, x: float, row: float, text: str, *, color: str = "black") -> None:
-    """Write right of the axes, at a row's height."""
-    ax.text(x, row, text, transform=ax.get_yaxis_transform(), va="center", ha="left", fontsize=8, color=color)

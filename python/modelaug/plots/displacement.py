@@ -1,4 +1,4 @@
-"""A displacement field by itself."""
+"""Plot of a displacement field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelaug.plots.pairs import color_legend
 
 
 def plot_displacement(displacement: npt.ArrayLike) -> Figure:
-    """Show a displacement field in the Middlebury colours, as a warped grid, and by its Jacobian determinant.
+    """Plot a displacement field in the Middlebury colours, as a warped grid, and its Jacobian determinant.
 
     Parameters
     ----------
@@ -36,7 +36,6 @@ def plot_displacement(displacement: npt.ArrayLike) -> Figure:
     for ax, name in ((flow, "displacement"), (grid, "warped grid"), (jacobian, "Jacobian determinant")):
         caption(ax, name)
     color_legend(panels, 0, f"{flow_radius(field):.3g} px")
-    bar = panels.inset(panels.column_center(2) - 0.6, 0.42, 1.2, 0.1)
-    bar.set_axis_on()
+    bar = panels.inset(panels.column_center(2) - 0.6, 0.42, 1.2, 0.1, ticks=True)
     label_jacobian_bar(panels.figure, limit, cax=bar, orientation="horizontal")
     return panels.figure

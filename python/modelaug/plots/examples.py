@@ -1,8 +1,8 @@
-"""Pictures of test pairs before and after registration by several methods."""
+"""Plots of test pairs before and after registration by several methods."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,10 +18,10 @@ from modelaug.plots.figures import (
     Panels,
     caption,
     draw_landmarks,
-    frame_axes,
     literal,
     object_legend,
     show_image,
+    show_pixels,
     wrapped,
 )
 from modelaug.plots.flow import flow_radius, plot_color_wheel, plot_flow, plot_grid
@@ -36,22 +36,22 @@ _DIFFER: Final = (0.90, 0.32, 0.05)
 
 
 def plot_examples(cohort: Cohort, examples: Sequence[Example], *, notes: Sequence[str] | None = None) -> Figure:
-    """Show test pairs before registration and after it by each method.
+    """Plot test pairs before registration, and after registration by each method.
 
-    A pair's first row has the fixed image, the moving image, both over each other (fixed in red, moving in cyan, grey
-    where they agree), and where their labels agree and differ. Each method's row has below these the moving image
-    warped, the displacement in the Middlebury colours with its largest length, the same overlays after registration,
-    and the warped grid, red where it folds. Solid contours are the fixed image's, dashed ones the moving image's, moved
-    along with it. The panels of labels are left out where the cohort has none.
+    A pair's first row has the fixed image, the moving image, their overlay (fixed in red, moving in cyan, grey where
+    they agree), and the agreement of their labels. The row of a method has the moving image warped, the displacement in
+    the Middlebury colours with its largest length, the same overlays after registration, and the warped grid, red where
+    it folds. Solid contours are the fixed image's, dashed ones the moving image's, warped with it. Panels of labels are
+    left out if the cohort has none.
 
     Parameters
     ----------
     cohort
         In 2D.
     examples
-        At least one. Rows of a pair come one after the other and share the scale of the flow's colours.
+        At least one. Examples of a pair are in consecutive rows and share the scale of the flow's colours.
     notes
-        A few words per example, below its method's name.
+        A few words per example, below the name of its method.
 
     Returns
     -------
@@ -71,22 +71,15 @@ def plot_examples(cohort: Cohort, examples: Sequence[Example], *, notes: Sequenc
         groups.setdefault((example.fold, example.fixed, example.moving), []).append((example, note))
     h, w = cohort.grid
     contours = [each for each in cohort.objects if each.kind != "points"]
-    panels = Panels(
-        len(examples) + len(groups),
-        4 + (cohort.labels is not None),
-        1.6,
-        1.6 * h / w,
-        left=1.3,
-        top=0.05,
-        bottom=0.34 if contours else 0.05,
-        gap=0.05,
-    )
-    rows = iter(range(panels.rows))
+    rows, columns, bottom = len(examples) + len(groups), 4 + (cohort.labels is not None), 0.34 if contours else 0.05
+    panels = Panels(rows, columns, 1.6, 1.6 * h / w, left=1.3, top=0.05, bottom=bottom, gap=0.05)
+    numbers = iter(range(rows))
     for group in groups.values():
         radius = max(flow_radius(each.displacement) for each, _ in group)
-        _draw_before(panels, next(rows), cohort, group[0][0], contours, radius)
+        _draw_before(panels, next(numbers), cohort, group[0][0], contours, radius)
         for example, note in group:
-            _draw_after(panels, row := next(rows), cohort, example, contours, radius)
+            row = next(numbers)
+            _draw_after(panels.axes[row], cohort, example, contours, radius)
             _name_row(panels, row, example.method, note)
     if contours:
         object_legend(panels, contours, panels.middle, 0.17)
@@ -96,78 +89,63 @@ def plot_examples(cohort: Cohort, examples: Sequence[Example], *, notes: Sequenc
 def _draw_before(
     panels: Panels, row: int, cohort: Cohort, example: Example, contours: Sequence[LandmarkObject], radius: float
 ) -> None:
-    axes = iter(panels.axes[row])
+    fixed, moving, *others, _ = panels.axes[row]
     i, j = example.fixed, example.moving
-    show_image(ax := next(axes), cohort.images[i])
-    draw_landmarks(ax, cohort.landmarks[i], contours, dots=False)
-    caption(ax, f"fixed: {literal(cohort.names[i])}")
-    show_image(ax := next(axes), cohort.images[j])
-    draw_landmarks(ax, cohort.landmarks[i], contours, dots=False)
-    draw_landmarks(ax, cohort.landmarks[j], contours, line_style="--", dots=False)
-    caption(ax, f"moving: {literal(cohort.names[j])}")
-    _draw_agreement(axes, cohort, i, cohort.images[j], None if cohort.labels is None else cohort.labels[j], "before")
+    show_image(fixed, cohort.images[i], f"fixed: {literal(cohort.names[i])}")
+    show_image(moving, cohort.images[j], f"moving: {literal(cohort.names[j])}")
+    for ax in (fixed, moving):
+        draw_landmarks(ax, cohort.landmarks[i], contours, dots=False)
+    draw_landmarks(moving, cohort.landmarks[j], contours, line_style="--", dots=False)
+    labels = None if cohort.labels is None else cohort.labels[j]
+    _draw_agreement(others, cohort, i, cohort.images[j], labels, "before")
     _draw_legend(panels, row, radius, bool(contours), cohort.labels is not None)
 
 
 def _draw_after(
-    panels: Panels, row: int, cohort: Cohort, example: Example, contours: Sequence[LandmarkObject], radius: float
+    axes: Sequence[Axes], cohort: Cohort, example: Example, contours: Sequence[LandmarkObject], radius: float
 ) -> None:
-    axes = iter(panels.axes[row])
+    moving, flow, *others, grid = axes
     i, j, field = example.fixed, example.moving, example.displacement
     warped = warped_image(cohort.images[j], field)
-    show_image(ax := next(axes), warped)
-    draw_landmarks(ax, cohort.landmarks[i], contours, dots=False)
+    show_image(moving, warped, "moving, warped")
     moved = warp_points(cohort.landmarks[j], invert(field))
-    draw_landmarks(ax, moved, contours, line_style="--", dots=False)
-    caption(ax, "moving, warped")
-    plot_flow(field, max_radius=radius or None, ax=(ax := next(axes)))
-    draw_landmarks(ax, cohort.landmarks[i], contours, color="black", line_width=0.5, dots=False)
-    caption(ax, f"up to {flow_radius(field):.3g} px")
+    draw_landmarks(moving, cohort.landmarks[i], contours, dots=False)
+    draw_landmarks(moving, moved, contours, line_style="--", dots=False)
+    caption(plot_flow(field, max_radius=radius or None, ax=flow), f"up to {flow_radius(field):.3g} px")
+    draw_landmarks(flow, cohort.landmarks[i], contours, color="black", line_width=0.5, dots=False)
     labels = None if cohort.labels is None else warp(cohort.labels[j], field, order=0, border="constant")
-    _draw_agreement(axes, cohort, i, warped, labels, "after")
-    plot_grid(field, ax=(ax := next(axes)), color="0.35")
+    _draw_agreement(others, cohort, i, warped, labels, "after")
     folded = jacobian_determinant(field) <= 0
-    ax.imshow(np.dstack([*np.broadcast_to(np.array(_DIFFER)[:, None, None], (3, *folded.shape)), folded]))
-    frame_axes(ax, cohort.grid)
-    draw_landmarks(ax, cohort.landmarks[i], contours, dots=False)
-    if folded.any():
-        caption(ax, f"{folded.mean():.2%} folded")
+    tint = np.dstack([*np.broadcast_to(np.array(_DIFFER)[:, None, None], (3, *folded.shape)), folded])
+    text = f"{folded.mean():.2%} folded" if folded.any() else ""
+    show_pixels(plot_grid(field, ax=grid, color="0.35"), tint, text, interpolation=None)
+    draw_landmarks(grid, cohort.landmarks[i], contours, dots=False)
 
 
 def _draw_agreement(
-    axes: Iterator[Axes], cohort: Cohort, i: int, image: Image, labels: npt.NDArray[Any] | None, when: str
+    axes: Sequence[Axes], cohort: Cohort, i: int, image: Image, labels: npt.NDArray[Any] | None, when: str
 ) -> None:
-    """Show the fixed image i and another over each other, and beside it their labels if there are any."""
-    (ax := next(axes)).imshow(overlay(cohort.images[i], image), interpolation="bilinear")
-    frame_axes(ax, cohort.grid)
-    caption(ax, f"overlay {when}")
+    """Plot the overlay of the fixed image i and another one, and the agreement of their labels if there are any."""
+    show_pixels(axes[0], overlay(cohort.images[i], image), f"overlay {when}")
     if labels is None or cohort.labels is None:
         return
-    show_image(ax := next(axes), cohort.images[i][:1])
+    show_image(axes[1], cohort.images[i][:1])
     tint = np.zeros((*cohort.grid, 4))
     fixed = cohort.labels[i]
     tint[(fixed == labels) & (fixed != 0)] = (*_AGREE, 0.5)
     tint[fixed != labels] = (*_DIFFER, 0.8)
-    ax.imshow(tint, interpolation="nearest")
-    frame_axes(ax, cohort.grid)
-    caption(ax, f"labels {when}")
+    show_pixels(axes[1], tint, f"labels {when}", interpolation="nearest")
 
 
 def _draw_legend(panels: Panels, row: int, radius: float, contours: bool, labels: bool) -> None:
     """Explain flow colours, line styles and tints in the last panel of a row."""
-    handles: list[Any] = [
-        Patch(color="red", label="fixed image alone"),
-        Patch(color="cyan", label="moving image alone"),
+    patches: dict[str, Any] = {"fixed image alone": "red", "moving image alone": "cyan"}
+    patches |= {"labels agree": _AGREE, "labels differ, folds": _DIFFER} if labels else {"folds": _DIFFER}
+    lines: dict[str, Any] = {"contour of fixed": "-", "contour of moving": "--"} if contours else {}
+    handles: list[Any] = [Patch(color=color, label=label) for label, color in patches.items()]
+    handles += [
+        Line2D([], [], color="0.3", linewidth=1.2, linestyle=style, label=label) for label, style in lines.items()
     ]
-    if labels:
-        handles += [Patch(color=_AGREE, label="labels agree"), Patch(color=_DIFFER, label="labels differ, folds")]
-    else:
-        handles.append(Patch(color=_DIFFER, label="folds"))
-    if contours:
-        handles += [
-            Line2D([], [], color="0.3", linewidth=1.2, label="contour of fixed"),
-            Line2D([], [], color="0.3", linewidth=1.2, linestyle="--", label="contour of moving"),
-        ]
     ax = panels.axes[row][-1]
     ax.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.0), frameon=False, fontsize=7, handlelength=1.4,

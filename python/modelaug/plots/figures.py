@@ -1,4 +1,4 @@
-"""What all pictures share: panels of exact size, images, and landmarks in the colours of their objects."""
+"""Shared parts of all plots: panels of exact size, images, landmarks in the colours of their objects, legends."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from modelaug.io.files.archives import write_atomically
 from modelaug.transforms.polylines import Polyline
 
 OBJECT_COLORS: Final = ("#ffc300", "#22c7f0", "#ff5d73", "#7ae582", "#c77dff", "#ff9f1c", "#f9f9f9", "#2ec4b6")
-"""Bright enough for grey images, and apart for most colour-blind readers; more objects take them in turn."""
+"""Bright on grey images and distinct for most colour-blind readers; more objects repeat them."""
 
 _FONT: Final[dict[str, Any]] = {"fontsize": 8, "fontfamily": "DejaVu Sans"}
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 160) -> None:
-    """Write a figure in the format that the path's ending names (png, pdf, svg, ...), atomically."""
+    """Write a figure atomically, in the format of the path's suffix (png, pdf, svg, ...)."""
     kind = Path(path).suffix.lower().lstrip(".")
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
@@ -44,11 +44,11 @@ class Panels:
     rows, columns
         Number of panels.
     width, height
-        Of a panel.
-    left, right, top, bottom
-        Margins.
+        Size of a panel.
+    left, top, bottom
+        Margins; the right one is 0.05.
     gap
-        Between panels.
+        Distance between panels.
     """
 
     rows: int
@@ -56,35 +56,27 @@ class Panels:
     width: float
     height: float
     left: float = 0.05
-    right: float = 0.05
     top: float = 0.3
     bottom: float = 0.05
     gap: float = 0.05
 
     def __post_init__(self) -> None:
-        self._size = (
-            self.left + self.columns * (self.width + self.gap) - self.gap + self.right,
-            self.top + self.rows * (self.height + self.gap) - self.gap + self.bottom,
+        across, down = self.width + self.gap, self.height + self.gap
+        total = (
+            self.left + self.columns * across - self.gap + 0.05,
+            self.top + self.rows * down - self.gap + self.bottom,
         )
-        self.figure = Figure(figsize=self._size)
-        self.axes = [
-            [
-                self.inset(
-                    self.left + j * (self.width + self.gap),
-                    self.bottom + (self.rows - 1 - i) * (self.height + self.gap),
-                    self.width,
-                    self.height,
-                )
-                for j in range(self.columns)
-            ]
-            for i in range(self.rows)
-        ]
+        self._size = total
+        self.figure = Figure(figsize=total)
+        self._x = [self.left + j * across for j in range(self.columns)]
+        self._y = [self.bottom + (self.rows - 1 - i) * down for i in range(self.rows)]
+        self.axes = [[self.inset(x, y, self.width, self.height) for x in self._x] for y in self._y]
 
-    def inset(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Add axes without ticks, with their lower left corner at (x, y)."""
+    def inset(self, x: float, y: float, width: float, height: float, *, ticks: bool = False) -> Axes:
+        """Add axes with their lower left corner at (x, y)."""
         w, h = self._size
         axes = self.figure.add_axes((x / w, y / h, width / w, height / h))
-        axes.set_axis_off()
+        axes.axison = ticks
         return axes
 
     @property
@@ -94,7 +86,7 @@ class Panels:
 
     def column_center(self, column: int) -> float:
         """Return the horizontal middle of a column."""
-        return self.left + column * (self.width + self.gap) + self.width / 2
+        return self._x[column] + self.width / 2
 
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
         """Write text at (x, y)."""
@@ -109,45 +101,52 @@ class Panels:
     def title_rows(self, titles: Sequence[str]) -> None:
         """Write a title left of each row."""
         for i, title in enumerate(titles):
-            middle = self.bottom + (self.rows - 1 - i) * (self.height + self.gap) + self.height / 2
-            self.text(self.left / 2, middle, title, rotation=90)
+            self.text(self.left / 2, self._y[i] + self.height / 2, title, rotation=90)
 
 
-def show_image(ax: Axes, image: npt.NDArray[Any], *, limits: tuple[float, float] | None = None) -> None:
-    """Show an image (h, w) or (c, h, w): three channels in colour, else the first in grey.
+def show_image(ax: Axes, image: npt.NDArray[Any], text: str = "", *, limits: tuple[float, float] | None = None) -> None:
+    """Show an image (h, w) or (c, h, w): three channels in colour, otherwise the first in grey.
 
     Parameters
     ----------
     ax
-        Where.
+        Axes to draw on.
     image
         Any range of intensities.
+    text
+        Caption.
     limits
-        The intensities that become black and white; by default all but the darkest and brightest half percent lie
-        between.
+        Intensities shown as black and white; by default the 0.5 and 99.5 percentiles.
     """
     channels = image if image.ndim == 3 else image[None]
     low, high = limits or (float(v) for v in np.percentile(channels, (0.5, 99.5)))
     scaled = np.clip((channels - low) / (high - low if high > low else 1.0), 0, 1)
     pixels = np.moveaxis(scaled, 0, -1) if len(channels) == 3 else scaled[0]
-    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
-    frame_axes(ax, channels.shape[1:])
+    show_pixels(ax, pixels, text, cmap="gray", vmin=0, vmax=1)
+
+
+def show_pixels(ax: Axes, pixels: npt.NDArray[Any], text: str = "", **style: Any) -> Axes:
+    """Show an array (h, w) or of colours (h, w, 3 or 4) on exactly its grid; `style` as in ``Axes.imshow``."""
+    ax.imshow(pixels, **{"interpolation": "bilinear", **style})
+    frame_axes(ax, pixels.shape[:2])
+    caption(ax, text)
+    return ax
 
 
 def new_axes(width: float = 4.0, height: float = 4.0) -> Axes:
-    """Return axes of a figure of their own, of a size in inches."""
+    """Return the axes of a new figure, of a size in inches."""
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
 def plain_axes(ax: Axes) -> None:
-    """Leave two sides of the frame, a light grid and small numbers."""
+    """Style axes of curves: two sides of the frame, a light grid, small numbers."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.92", linewidth=0.6)
     ax.tick_params(labelsize=8)
 
 
-def log_axes(ax: Axes) -> None:
-    """Make the vertical axis logarithmic, with plain numbers at 1, 2 and 5."""
+def log_axis(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with ticks at 1, 2 and 5."""
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
@@ -155,35 +154,22 @@ def log_axes(ax: Axes) -> None:
 
 
 def frame_axes(ax: Axes, grid: Sequence[int]) -> None:
-    """Make axes show exactly the pixels of a grid (h, w), rows down, without ticks."""
+    """Limit axes to the pixels of a grid (h, w), rows down, without ticks."""
     h, w = grid
     ax.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5), xticks=[], yticks=[], aspect="equal")
 
 
 def caption(ax: Axes, text: str) -> None:
     """Write a few words into the upper left corner of a panel."""
-    ax.text(
-        0.025,
-        0.975,
-        text,
-        transform=ax.transAxes,
-        ha="left",
-        va="top",
-        color="white",
-        path_effects=[withStroke(linewidth=1.6, foreground="black")],
-        **{**_FONT, "fontsize": 7},
-    )
-
-
-def object_list(objects: Sequence[LandmarkObject] | None, m: int) -> Sequence[LandmarkObject]:
-    """Return `objects`, or one of all m landmarks without order if there are none."""
-    return objects if objects else (LandmarkObject("landmarks", tuple(range(m)), "points"),)
+    style = {**_FONT, "fontsize": 7, "path_effects": [withStroke(linewidth=1.6, foreground="black")]}
+    if text:
+        ax.text(0.025, 0.975, text, transform=ax.transAxes, ha="left", va="top", color="white", **style)
 
 
 def draw_landmarks(
     ax: Axes,
     landmarks: npt.NDArray[np.float64],
-    objects: Sequence[LandmarkObject],
+    objects: Sequence[LandmarkObject] | None,
     *,
     color: str | None = None,
     line_style: str = "-",
@@ -195,61 +181,54 @@ def draw_landmarks(
     Parameters
     ----------
     ax
-        Where.
+        Axes to draw on.
     landmarks
         Pixels, components in array-axis order.
     objects
-        Groups of the landmarks.
+        Groups of the landmarks; None: all landmarks are dots.
     color
-        Of all; by default each object has its own.
+        Color of all objects; by default each object has its own.
     line_style, line_width
-        Of the contours.
+        Style of the contours.
     dots
-        Whether to mark the landmarks themselves; objects without order are marked in any case.
+        Whether to draw dots at the landmarks of contours, too.
     """
-    for k, landmark_object in enumerate(objects):
-        points = landmarks[list(landmark_object.indices)]
+    if objects is None:
+        objects = (LandmarkObject("landmarks", tuple(range(len(landmarks))), "points"),)
+    for k, each in enumerate(objects):
+        points, is_curve = landmarks[list(each.indices)], each.kind != "points"
         own = color or OBJECT_COLORS[k % len(OBJECT_COLORS)]
-        if landmark_object.kind != "points":
-            curve = Polyline(points, landmark_object.kind == "closed").vertices
+        if is_curve:
+            curve = Polyline(points, each.kind == "closed").vertices
             ax.plot(curve[:, 1], curve[:, 0], line_style, color=own, linewidth=line_width)
-        if dots or landmark_object.kind == "points":
-            size = 1.1 if landmark_object.kind != "points" else 2.0
+        if dots or not is_curve:
+            size = 1.1 if is_curve else 2.0
             ax.plot(points[:, 1], points[:, 0], "o", color=own, markersize=size, markeredgewidth=0)
 
 
 def object_legend(panels: Panels, objects: Sequence[LandmarkObject], x: float, y: float) -> None:
-    """Name the objects' colours in a line, or several if there are many, about (x, y) of the figure."""
+    """Add a legend of the objects' colours, in one or more lines about (x, y) of the figure."""
     width, height = panels.figure.get_size_inches()
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=OBJECT_COLORS[k % len(OBJECT_COLORS)],
-            linewidth=0 if each.kind == "points" else 2,
-            marker="o" if each.kind == "points" else "",
-            markersize=3,
-            label=each.name.replace("_", " "),
-        )
-        for k, each in enumerate(objects)
-    ]
-    panels.figure.legend(
-        handles=handles,
-        loc="center",
-        bbox_to_anchor=(x / width, y / height),
-        ncols=max(1, min(len(handles), int(2 * min(x, width - x) / 1.2))),
-        frameon=False,
-        handlelength=1.0,
-        columnspacing=1.0,
-        prop={"size": _FONT["fontsize"], "family": _FONT["fontfamily"]},
-    )
+    handles = []
+    for k, each in enumerate(objects):
+        line_width, marker = (0, "o") if each.kind == "points" else (2, "")
+        style: dict[str, Any] = {
+            "color": OBJECT_COLORS[k % len(OBJECT_COLORS)],
+            "linewidth": line_width,
+            "marker": marker,
+        }
+        handles.append(Line2D([], [], markersize=3, label=each.name.replace("_", " "), **style))
+    columns = max(1, min(len(handles), int(2 * min(x, width - x) / 1.2)))
+    place: dict[str, Any] = {"loc": "center", "bbox_to_anchor": (x / width, y / height), "ncols": columns}
+    font = {"size": _FONT["fontsize"], "family": _FONT["fontfamily"]}
+    panels.figure.legend(handles=handles, frameon=False, handlelength=1.0, columnspacing=1.0, prop=font, **place)
 
 
 def literal(text: str) -> str:
-    """Return text as matplotlib wants it where dollars start no formula."""
+    """Escape the dollars of a text that matplotlib would read as formulas."""
     return text.replace("$", r"\$")
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return text that is no formula in lines of at most `width` characters."""
+    """Wrap a text without formulas in lines of at most `width` characters."""
     return literal("\n".join(textwrap.fill(line, width) for line in text.splitlines()))

@@ -1,4 +1,4 @@
-"""Displacement fields as colours and as warped grids.
+"""Plots of displacement fields as colours and as warped grids.
 
 Colours: S. Baker et al.: A database and evaluation methodology for optical flow. International Journal of Computer
 Vision 92(1), 2011; the wheel of 55 hues is theirs.
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from modelaug import _checks
-from modelaug.plots.figures import frame_axes, new_axes
+from modelaug.plots.figures import frame_axes, new_axes, show_pixels
 
 # From one pure colour to the next: red, yellow, green, cyan, blue, magenta, and back to red.
 _STEPS: Final = (15, 6, 4, 11, 13, 6)
@@ -34,7 +34,7 @@ def _color_wheel() -> npt.NDArray[np.float64]:
 
 
 def flow_to_rgb(flow: npt.ArrayLike, max_radius: float | None = None) -> npt.NDArray[np.uint8]:
-    """Return the Middlebury colours of a displacement field: its direction as hue, its length as saturation.
+    """Convert a displacement field to the Middlebury colours: direction as hue, length as saturation.
 
     To the right is red, down is yellow, to the left is cyan, up is violet; no displacement is white.
 
@@ -43,14 +43,14 @@ def flow_to_rgb(flow: npt.ArrayLike, max_radius: float | None = None) -> npt.NDA
     flow : array_like, (2, h, w)
         Displacement in pixels, components in array-axis order; NaN where it is unknown.
     max_radius
-        Length that is fully saturated, by default the largest in the field. What is longer is darkened.
+        Length of full saturation, by default the largest in the field. Longer displacements are darkened.
 
     Returns
     -------
     ndarray, (h, w, 3), uint8
         Black where the displacement is unknown.
     """
-    field = _plane_field("flow", flow, finite=False)
+    field = plane_field("flow", flow, unknown=True)
     known = np.isfinite(field[0]) & np.isfinite(field[1])
     rows, columns = np.where(known, field, 0.0)
     unit = flow_radius(field) if max_radius is None else _checks.number("max_radius", max_radius, above=0.0)
@@ -74,16 +74,12 @@ def flow_radius(flow: npt.NDArray[np.floating[Any]]) -> float:
 
 
 def plot_flow(flow: npt.ArrayLike, *, max_radius: float | None = None, ax: Axes | None = None) -> Axes:
-    """Show a displacement field in the Middlebury colours; arguments as of `flow_to_rgb`."""
-    ax = ax or new_axes()
-    colors = flow_to_rgb(flow, max_radius)
-    ax.imshow(colors, interpolation="bilinear")
-    frame_axes(ax, colors.shape[:2])
-    return ax
+    """Plot a displacement field in the Middlebury colours; arguments as in `flow_to_rgb`."""
+    return show_pixels(ax or new_axes(), flow_to_rgb(flow, max_radius))
 
 
 def plot_color_wheel(label: str, *, ax: Axes | None = None) -> Axes:
-    """Show which colour stands for which vector from the centre, and beside it what its radius means."""
+    """Plot the colours of vectors from the centre of a wheel, with a label for its radius."""
     ax = ax or new_axes()
     size = 301
     at = np.linspace(-1.02, 1.02, size)
@@ -107,9 +103,9 @@ def plot_grid(
     line_width: float = 0.5,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show what warping does to a regular grid that is painted on the moving image.
+    """Plot a regular grid of the moving image, warped onto the fixed image.
 
-    The lines are those points x of the fixed image at which a coordinate of x + u(x) is a multiple of `step`.
+    Its lines consist of the points x of the fixed image at which a coordinate of x + u(x) is a multiple of `step`.
 
     Parameters
     ----------
@@ -118,15 +114,15 @@ def plot_grid(
     step
         Distance of the grid's lines in pixels; by default the longer side has about 20 cells.
     color, line_width
-        Of the lines.
+        Style of the lines.
     ax
-        Where to draw; new axes if None.
+        Axes to draw on; new ones if None.
 
     Returns
     -------
     Axes
     """
-    field = _plane_field("displacement", displacement, finite=True)
+    field = plane_field("displacement", displacement)
     ax = ax or new_axes()
     h, w = field.shape[1:]
     cell = grid_cell((h, w)) if step is None else _checks.number("step", step, above=0.0)
@@ -140,7 +136,7 @@ def plot_grid(
 def grid_lines(
     displacement: npt.NDArray[np.floating[Any]], cell: float, *, stride: int = 1
 ) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:
-    """Return a warped grid: lines (k, 2) on which the row, and lines on which the column is a multiple of `cell`.
+    """Return a warped grid: lines (k, 2) of constant row, and of constant column, at multiples of `cell`.
 
     Parameters
     ----------
@@ -160,17 +156,20 @@ def grid_lines(
             maker = contourpy.contour_generator(x=columns, y=rows, z=z)
             levels = np.arange(np.ceil(coordinate.min() / cell), np.floor(coordinate.max() / cell) + 1) * cell
             for level in levels.tolist():
-                lines += [np.asarray(line)[:, ::-1] for line in maker.lines(level)]  # they come as (column, row)
+                lines += [np.asarray(line)[:, ::-1] for line in maker.lines(level)]  # from (column, row)
     return found
 
 
 def grid_cell(grid: Sequence[int], cells: int = 20) -> float:
-    """Return the distance of lines in whole pixels at which the longer side of a grid has about so many cells."""
+    """Return the distance of lines, in whole pixels, that divides the longer side of a grid into about `cells`."""
     return max(1.0, round(max(grid) / cells))
 
 
-def _plane_field(name: str, field: npt.ArrayLike, *, finite: bool) -> npt.NDArray[np.float64]:
-    array = _checks.finite(name, np.nan_to_num(field), ndim=3, dtype=np.float64)
+def plane_field(
+    name: str, field: npt.ArrayLike, *, unknown: bool = False, dtype: npt.DTypeLike = np.float64
+) -> npt.NDArray[Any]:
+    """Check that a field is (2, h, w) and finite, or unknown at some pixels, and return it."""
+    array = _checks.finite(name, np.nan_to_num(field) if unknown else field, ndim=3, dtype=dtype)
     if array.shape[0] != 2:
         raise ValueError(f"{name} has shape {array.shape}; pass (2, h, w), of a field in space the slice to be shown")
-    return array if finite else np.asarray(field, dtype=np.float64)
+    return np.asarray(field, dtype=dtype) if unknown else array

@@ -1,4 +1,4 @@
-"""Learning curves: how well shape models reach unseen subjects, by the number of subjects they were learned from."""
+"""Learning curves: the error of shape models on unseen subjects, by the number of training subjects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def learning_curves(
     repeats: int = 4,
     seed: int = 0,
 ) -> dict[str, dict[int, Array]]:
-    """Fit shape models to some of a cohort's subjects, again and again, and measure how well they reach the others.
+    """Fit shape models to random subsets of a cohort and measure their generalization to the other subjects.
 
     Parameters
     ----------
@@ -41,16 +41,16 @@ def learning_curves(
     kinds
         Options by name; by default principal components of all the variance, and the default, localized.
     sizes
-        Numbers of training subjects, from 2 on, that leave 2 unseen; by default up to six from 3 to all but 2.
+        Numbers of training subjects, at least 2, that leave 2 unseen; by default up to six from 3 to all but 2.
     repeats
-        Random splits for each number. Of one split, larger training sets contain the smaller ones.
+        Random splits for each number. Within a split, larger training sets contain the smaller ones.
     seed
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------
     dict
-        By kind and number of training subjects the `quality.generalization` of each split in mm, (repeats,).
+        By kind and number of training subjects, the `quality.generalization` in mm of each split, (repeats,).
 
     Raises
     ------
@@ -89,16 +89,16 @@ def plot_learning_curve(
     label: str = "error of unseen shapes (mm)",
     ax: Axes | None = None,
 ) -> Axes:
-    """Show errors by the number of training subjects: the mean of the splits with its standard error, a line per model.
+    """Plot errors by the number of training subjects: mean of the splits and its standard error, a line per model.
 
     Parameters
     ----------
     curves
-        By model and number of training subjects the errors of all splits, as of `learning_curves`.
+        By model and number of training subjects, the errors of all splits, as in `learning_curves`.
     label
-        Of the errors' axis.
+        Label of the axis of errors.
     ax
-        Where to draw; new axes if None.
+        Axes to draw on; new ones if None.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Pictures of a cohort and of the model that was learned from it."""
+"""Plots of a cohort and of the model learned from it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from modelaug import _checks
 from modelaug.data.cohort import Cohort
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.appearance import AppearanceModel
-from modelaug.plots.figures import Panels, caption, draw_landmarks, object_legend, show_image
+from modelaug.plots.figures import Panels, draw_landmarks, object_legend, show_image
 
 _DEVIATIONS = (-2, -1, 0, 1, 2)
 
 
 def plot_cohort(cohort: Cohort, *, limit: int = 24, columns: int | None = None) -> Figure:
-    """Show the images of a cohort with their landmarks, each object in its own colour.
+    """Plot the images of a cohort with their landmarks, each object in its own colour.
 
     Parameters
     ----------
     cohort
         In 2D.
     limit
-        Subjects to show at most, the first ones.
+        Largest number of subjects; the first ones are shown.
     columns
-        Images side by side; chosen by default.
+        Images per row; chosen automatically by default.
 
     Returns
     -------
@@ -40,25 +40,24 @@ def plot_cohort(cohort: Cohort, *, limit: int = 24, columns: int | None = None) 
     panels = Panels(rows, across, 1.5, 1.5 * h / w, top=0.05, bottom=0.32, gap=0.04)
     for i in range(n):
         ax = panels.axes[i // across][i % across]
-        show_image(ax, cohort.images[i])
+        show_image(ax, cohort.images[i], cohort.names[i])
         draw_landmarks(ax, cohort.landmarks[i], cohort.objects)
-        caption(ax, cohort.names[i])
     object_legend(panels, cohort.objects, panels.middle, 0.16)
     return panels.figure
 
 
 def plot_modes(model: AppearanceModel, modes: int = 3) -> Figure:
-    """Show the mean and the first modes of shape and texture, from -2 to +2 standard deviations.
+    """Plot the mean and the first modes of shape and texture, from -2 to +2 standard deviations.
 
-    Shape modes show the mean texture on the deformed landmarks, with the mean ones dotted in white; texture modes show
-    textures on the mean landmarks. The percentages are shares of the variance that the model keeps.
+    Shape modes have the mean texture on the deformed landmarks, with the mean landmarks dotted in white; texture modes
+    have their textures on the mean landmarks. The percentages are shares of the variance that the model keeps.
 
     Parameters
     ----------
     model
         In 2D.
     modes
-        Modes of each kind to show at most.
+        Largest number of modes of each kind.
 
     Returns
     -------
@@ -112,7 +111,7 @@ def _deviate(part: GaussianModel, mode: int, deviations: float) -> npt.NDArray[n
 def _render(
     model: AppearanceModel, landmarks: npt.NDArray[np.float64], texture: npt.NDArray[np.floating[Any]]
 ) -> npt.NDArray[np.float32]:
-    """Return the texture of the mean frame on given landmarks, (c, h, w)."""
+    """Return a texture of the reference space, warped to given landmarks, (c, h, w)."""
     field = model.spline.displacement(landmarks, model.reference, model.grid).on_grid()
     low, high = (limits[:, None, None] for limits in model.intensities.T)
     image = np.clip(texture.reshape(model.channels, *model.grid), low, high).astype(np.float32)

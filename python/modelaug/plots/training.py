@@ -1,4 +1,4 @@
-"""Pictures of a training run."""
+"""Plots of a training run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from modelaug.io.files.reading import ModelFileError, read_text, refusing
-from modelaug.plots.figures import log_axes, plain_axes
+from modelaug.plots.figures import log_axis, plain_axes
 
 
 def read_metrics(path: str | Path) -> dict[str, npt.NDArray[np.float64]]:
-    """Read the ``metrics.csv`` of a training run: a column per name, NaN where a line has no value.
+    """Read the ``metrics.csv`` of a training run as columns by name, NaN where a line has no value.
 
     Raises
     ------
     ModelFileError
-        If the file is missing or is no such table.
+        If the file is missing or is no table of metrics.
     """
     if not Path(path).exists():
         raise ModelFileError(f"{path} does not exist; pass the metrics.csv of a training run")
@@ -37,7 +37,7 @@ def read_metrics(path: str | Path) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def plot_losses(metrics: str | Path | Mapping[str, npt.ArrayLike], *, baseline: float | None = None) -> Figure:
-    """Show the course of a training: the loss, and the end-point errors in pixels.
+    """Plot the loss of a training run and its end-point errors in pixels by step.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def plot_losses(metrics: str | Path | Mapping[str, npt.ArrayLike], *, baseline: 
         The ``metrics.csv`` of a training run, or its columns: ``step`` and ``loss``, and optionally ``epe`` and
         ``validation_epe``, NaN where there is no value.
     baseline
-        End-point error of no displacement at all, to compare with.
+        End-point error of the zero displacement, for comparison.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def plot_losses(metrics: str | Path | Mapping[str, npt.ArrayLike], *, baseline: 
     step = columns["step"]
     _curve(left, step, columns["loss"], "training", "#3465a4", marker=None)
     left.set(xlabel="step", ylabel="multi-scale loss")
-    log_axes(left)
+    log_axis(left)
     for name, label, color, marker in (
         ("epe", "training (finest scale)", "#3465a4", None),
         ("validation_epe", "held-out pairs", "#d1495b", "o"),
