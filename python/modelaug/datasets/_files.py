@@ -100,8 +100,7 @@ def as_labels(values: npt.NDArray[Any], path: Path, image: Path, grid: tuple[int
 
 
 def prepare_slice(scan: Scan, index: int | None, options: PreparationOptions) -> Scan:
-    """Prepare a slice across a volume's first axis by options that choose none themselves; the volume for None.
-    """
+    """Prepare a slice across a volume's first axis by options that choose none themselves; the volume for None."""
     if index is None:
         return prepare(scan, options)
     if (options.slice_axis, options.slice_at, options.slice_label) != (None, None, None):

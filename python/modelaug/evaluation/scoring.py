@@ -61,8 +61,7 @@ request."""
 
 
 def metric_info(name: str) -> Metric:
-    """Return unit, direction and title of a metric, or of the metric that a part such as ``"jaccard/3"`` belongs to.
-    """
+    """Return unit, direction and title of a metric, or of the metric that a part such as ``"jaccard/3"`` belongs to."""
     _checks.choice("metric", name.split("/")[0] if isinstance(name, str) else name, tuple(METRICS))
     return METRICS[name.split("/")[0]]
 

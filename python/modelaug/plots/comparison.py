@@ -229,15 +229,15 @@ def _rows_figure(rows: Mapping[str, Scores], columns: Mapping[str, Callable[[Arr
     style: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 1.3, "handletextpad": 0.5}
     count = min(len(handles), 7)
     figure.legend(handles=handles, loc="outside upper center", ncols=count, columnspacing=1.4, **style)
+    places = dict(zip(columns, (1.015, 1.12), strict=False))
+    style = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "left", "fontsize": 8}
     for i, values in enumerate(rows.values()):
         if values:
             _draw_row(ax, i, values)
-    style = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "left", "fontsize": 8}
-    for x, (title, write) in zip((1.015, 1.12), columns.items(), strict=False):
+            for title, x in places.items():
+                ax.text(x, i, columns[title](np.array(list(values.values()))), **style)
+    for title, x in places.items():
         ax.text(x, -0.72, title, color="0.35", **style)
-        for i, values in enumerate(rows.values()):
-            if values:
-                ax.text(x, i, write(np.array(list(values.values()))), color="black", **style)
     return figure, ax
 
 
