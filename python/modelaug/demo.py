@@ -1,4 +1,4 @@
-"""The whole chain on generated hearts and volumes: cohort, model, pairs, a trained network, registered subjects."""
+"""The demo on generated hearts and volumes: cohort, model, pairs, a trained network, registered subjects."""
 
 from __future__ import annotations
 
@@ -35,21 +35,20 @@ _PICTURES: Final = ("cohort", "modes", "pairs", "losses", "registration")
 
 @dataclass(frozen=True)
 class PartOptions(Checked):
-    """What the demo does in the plane, or in space.
+    """Options of the demo in 2D, or in 3D.
 
     Parameters
     ----------
     subjects
-        Generated subjects.
+        Number of generated subjects.
     training_subjects
-        How many of them, the first ones, the model learns from; the others are registered to each other.
+        Number of the first ones, from which the model is learned; the others are registered to each other.
     size
         Voxels of the images along every axis.
     steps, batch_size
-        Of the training, see `modelaug.learning.TrainOptions`.
+        Options of the training, see `modelaug.learning.TrainOptions`.
     width
-        Of `modelaug.learning.PyramidNetwork`. None: that of the weights that come with the package, with which training
-        then begins.
+        Width of the `modelaug.learning.PyramidNetwork`. None: training starts from the weights in the package.
     """
 
     subjects: int
@@ -65,18 +64,18 @@ class PartOptions(Checked):
 
 @dataclass(frozen=True)
 class DemoOptions(Checked):
-    """What the demo does.
+    """Options of the demo.
 
     Parameters
     ----------
     plane
-        On generated hearts.
+        Options of the part on generated hearts.
     space
-        On generated volumes, see `modelaug.phantoms.blobs3d`.
+        Options of the part on generated volumes, see `modelaug.phantoms.blobs3d`.
     pictured_pairs
-        Pairs in ``pairs.png``.
+        Number of pairs in ``pairs.png``.
     seed
-        Of subjects, pairs and initial weights.
+        Seed of subjects, pairs and initial weights.
     """
 
     plane: PartOptions = PartOptions(subjects=24, training_subjects=16, size=128, steps=500, batch_size=8)
@@ -86,7 +85,7 @@ class DemoOptions(Checked):
 
     @classmethod
     def quick(cls, *, seed: int = 0) -> DemoOptions:
-        """Return options for a run of seconds, which shows that everything works but teaches the networks nothing."""
+        """Return options for a run of seconds that shows that everything works; the networks learn nothing."""
         plane = PartOptions(subjects=7, training_subjects=4, size=64, steps=6, batch_size=2, width=0.125)
         space = PartOptions(subjects=5, training_subjects=3, size=32, steps=2, batch_size=1, width=0.125)
         return cls(plane, space, pictured_pairs=2, seed=seed)
@@ -100,33 +99,33 @@ def run_demo(
     threads: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Run the demo; again on the same folder, it continues where it was interrupted.
+    """Run the demo, or continue one that was interrupted in the folder.
 
     The folder gets ``model.npz``, ``net/``, ``summary.json`` and pictures: ``cohort.png``, ``modes.png``,
-    ``pairs.png``, ``losses.png`` and ``registration.png``; its folder ``space`` the model, the network and the losses
-    of the part on volumes.
+    ``pairs.png``, ``losses.png`` and ``registration.png``; its folder ``space`` gets the model, the network and the
+    losses of the part on volumes.
 
     Parameters
     ----------
     out
         The folder, made if need be.
     options
-        What to do; defaults if None.
+        Options of both parts; defaults if None.
     restart
-        Remove what an earlier demo left in the folder first.
+        Whether to remove the files of an earlier demo first.
     threads
         Threads to use; None means all cores.
     report
-        Called with a line of text as the demo goes along.
+        Called with lines of text that tell the progress.
 
     Returns
     -------
     dict
-        The summary of the part in the plane: errors ``before`` and ``after`` registration by the network and with the
-        ``true_landmarks`` (a spline through corresponding landmarks, the bound for any method that knows no more), as
-        means over all ordered pairs of held-out subjects: ``landmark_error_*`` in voxels, ``contour_distance_*`` in mm;
-        ``pairs_per_second``, ``seconds_per_step``, and what else is needed to read them. ``space`` is that of the part
-        on volumes, which have no contours; ``seconds`` are those of all.
+        The summary of the part in 2D: errors ``before`` and ``after`` registration by the network and with the
+        ``true_landmarks`` (a spline through corresponding landmarks, the bound for any method without more
+        information), as means over all ordered pairs of held-out subjects: ``landmark_error_*`` in voxels,
+        ``contour_distance_*`` in mm; ``pairs_per_second``, ``seconds_per_step``, and their circumstances. ``space`` is
+        the summary of the part on volumes, which have no contours; ``seconds`` is the duration of the demo.
 
     Raises
     ------
@@ -146,7 +145,7 @@ def run_demo(
 
 
 def _run(folder: Path, options: DemoOptions, count: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Do all of the demo and return its summary."""
+    """Run both parts of the demo and return the summary."""
     started = time.perf_counter()
 
     plane_grid, space_grid = (options.plane.size,) * 2, (options.space.size,) * 3
@@ -163,30 +162,23 @@ def _run(folder: Path, options: DemoOptions, count: int, report: Callable[[str],
 
     inside = folder / "space"
     inside.mkdir(exist_ok=True)
-    volumes = _Part(
-        resize_cohort(phantoms.blobs3d(options.space.subjects, seed=options.seed), space_grid), options.space, inside
-    )
+    blobs = resize_cohort(phantoms.blobs3d(options.space.subjects, seed=options.seed), space_grid)
+    volumes = _Part(blobs, options.space, inside)
     report(f"in space: {len(volumes.cohort)} volumes; {len(volumes.training)} to learn from")
     space, _, _ = _run_part(volumes, options.seed, count, report)
     _draw_losses(inside)
 
     for part in (plane, space):
         del part["errors"]
-    summary = {
-        **plane,
-        "space": space,
-        "threads": count,
-        "seconds": time.perf_counter() - started,
-        "options": asdict(options),
-        "modelaug": _core.build_config()["version"],
-    }
+    summary = {**plane, "space": space, "threads": count, "seconds": time.perf_counter() - started}
+    summary |= {"options": asdict(options), "modelaug": _core.build_config()["version"]}
     write_json(folder / "summary.json", summary)
     return summary
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One half of the demo: its subjects, what is done with them, and where its files go."""
+    """One part of the demo: its subjects, options and folder."""
 
     cohort: Cohort
     options: PartOptions
@@ -209,8 +201,11 @@ class _Part:
 def _run_part(
     part: _Part, seed: int, threads: int, report: Callable[[str], None]
 ) -> tuple[dict[str, Any], PairSynthesizer, list[Field]]:
-    """Learn a model, train a network, register; return the summary, with the errors of each pair, and what it is of."""
-    model = _model(part.folder / "model.npz", part.training, threads)
+    """Learn a model, train a network and register; return summary with errors of each pair, synthesizer and fields."""
+    path = part.folder / "model.npz"
+    if not path.exists():
+        AppearanceModel.fit(part.training, threads=threads).save(path)
+    model = AppearanceModel.load(path)
     report(f"the model has {len(model.shape.variances)} modes of shape and {len(model.texture.variances)} of texture")
     synthesizer = PairSynthesizer(model, seed=seed)
     rate = _pairs_per_second(synthesizer, threads)
@@ -227,15 +222,14 @@ def _run_part(
         "registered_pairs": len(part.pairs),
         "pairs_per_second": rate,
         "seconds_per_step": card["seconds_per_step"],
-        "validation_epe": card["metrics"]["validation_epe"],
-        "validation_epe_of_zero_flow": card["metrics"]["validation_epe_of_zero_flow"],
+        **{name: card["metrics"][name] for name in ("validation_epe", "validation_epe_of_zero_flow")},
         "errors": errors,
     }
     return summary, synthesizer, fields
 
 
 def _remove(folder: Path) -> None:
-    """Remove what a demo writes, and nothing else."""
+    """Remove the files of a demo, and nothing else."""
     for name in (SOURCE, "model.npz", "summary.json", *(f"{name}.png" for name in _PICTURES)):
         (folder / name).unlink(missing_ok=True)
     for name in ("net", "space"):
@@ -243,14 +237,8 @@ def _remove(folder: Path) -> None:
             shutil.rmtree(folder / name)
 
 
-def _model(path: Path, training: Cohort, threads: int) -> AppearanceModel:
-    if not path.exists():
-        AppearanceModel.fit(training, threads=threads).save(path)
-    return AppearanceModel.load(path)
-
-
 def _pairs_per_second(synthesizer: PairSynthesizer, threads: int, seconds: float = 1.0) -> float:
-    """Return how fast pairs are drawn, measured for a while after a first batch."""
+    """Measure how many pairs are drawn per second, after a first batch."""
     size = 8 * threads
     synthesizer.batch(range(size), threads=threads)
     start, drawn = time.perf_counter(), 0
@@ -263,7 +251,7 @@ def _pairs_per_second(synthesizer: PairSynthesizer, threads: int, seconds: float
 def _train(
     synthesizer: PairSynthesizer, part: _Part, seed: int, threads: int, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train the network, or continue to, and return its card."""
+    """Train the network, or resume its training, and return its card."""
     from modelaug import learning
 
     options, d = part.options, len(synthesizer.model.grid)
@@ -273,14 +261,10 @@ def _train(
     else:
         network = learning.PyramidNetwork(d, width=options.width, levels=4)
     log_every = max(1, options.steps // 25)
+    every = {"validate_every": 5 * log_every, "checkpoint_every": 2 * log_every, "log_every": log_every}
+    size, chosen = options.batch_size, None if options.width is None else seed
     schedule = learning.recommended_options(
-        options.steps,
-        batch_size=options.batch_size,
-        seed=None if options.width is None else seed,
-        validation_pairs=4 * options.batch_size,
-        validate_every=5 * log_every,
-        checkpoint_every=2 * log_every,
-        log_every=log_every,
+        options.steps, batch_size=size, seed=chosen, validation_pairs=4 * size, **every
     )
     folder = part.folder / "net"
     learning.train(synthesizer, network=network, options=schedule, out=folder, threads=threads)
@@ -295,10 +279,9 @@ def _register(net: Path, subjects: Cohort, pairs: Sequence[tuple[int, int]]) -> 
 
 
 def _errors(hearts: Cohort, pair: tuple[int, int], field: Field, model: AppearanceModel) -> dict[str, float]:
-    """Return the landmark errors in pixels and contour distances in mm of a pair, for each method."""
+    """Return the landmark errors in pixels and the contour distances in mm of a pair, for each method."""
     fixed, moving = (hearts.landmarks[i] for i in pair)
     bound = model.spline.displacement(fixed, moving, hearts.grid).on_grid()
-    # Landmarks of the fixed image plus the displacement should lie on those of the moving image.
     found = dict(zip(_METHODS, (fixed, warp_points(fixed, field), warp_points(fixed, bound)), strict=True))
     errors = {f"landmark_error_{name}": landmark_error(points, moving) for name, points in found.items()}
     contours = [list(each.indices) for each in hearts.objects if each.kind == "closed"]
@@ -314,13 +297,9 @@ def _draw_pictures(folder: Path, training: Cohort, synthesizer: PairSynthesizer,
 
     model = synthesizer.model
     pairs = [synthesizer.draw(i) for i in range(count)]
-    figures = {
-        "cohort": plots.plot_cohort(training),
-        "modes": plots.plot_modes(model),
-        "pairs": plots.plot_pairs(pairs, objects=model.objects),
-    }
-    for name, figure in figures.items():
-        plots.save_figure(figure, folder / f"{name}.png")
+    plots.save_figure(plots.plot_cohort(training), folder / "cohort.png")
+    plots.save_figure(plots.plot_modes(model), folder / "modes.png")
+    plots.save_figure(plots.plot_pairs(pairs, objects=model.objects), folder / "pairs.png")
     _draw_losses(folder)
 
 
@@ -333,16 +312,10 @@ def _draw_losses(folder: Path) -> None:
 
 
 def _draw_registration(folder: Path, hearts: Cohort, pair: tuple[int, int], field: Field) -> None:
-    """Draw the pair with the median relative error."""
+    """Plot the registration of a pair of subjects."""
     from modelaug import plots
 
-    i, j = pair
-    figure = plots.plot_registration(
-        hearts.images[i],
-        hearts.images[j],
-        field,
-        landmarks_fixed=hearts.landmarks[i],
-        landmarks_moving=hearts.landmarks[j],
-        objects=hearts.objects,
-    )
+    fixed, moving = (hearts.images[i] for i in pair)
+    landmarks = dict(zip(("landmarks_fixed", "landmarks_moving"), hearts.landmarks[list(pair)], strict=True))
+    figure = plots.plot_registration(fixed, moving, field, objects=hearts.objects, **landmarks)
     plots.save_figure(figure, folder / "registration.png")

@@ -1,4 +1,4 @@
-"""Comparison of ways to register a cohort's images, by cross-validation: the paper's table 1 for any cohort.
+"""Comparison of registration methods on a cohort by cross-validation: the paper's table 1 for any cohort.
 
 Needs torch for the networks, installed by ``pip install modelaug[train]``, and matplotlib for the report.
 """

@@ -1,4 +1,4 @@
-"""The rows of the table: what each learns from a fold's training subjects, and how it registers two images then."""
+"""The methods of the table: how each learns from a fold's training subjects and registers two images."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ _CANDIDATES: Final = (
 )
 _CHOICE: Final = "modelaug choice of a registration"
 _TRIALS: Final = 12
-"""Pairs of training subjects on which the classical registration's parameters are chosen."""
+"""Number of training pairs on which the parameters of the classical registration are chosen."""
 
 Field = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What a method may know of a fold, and where it may keep files.
+    """Training data, folders and options of a method in one fold.
 
     Attributes
     ----------
     training
         Subjects to learn from.
     label_ids
-        Structures that are scored, or None.
+        Structures to score, or None.
     folder
-        The method's own in this fold.
+        For files of the method in this fold.
     shared
-        One for all methods and folds.
+        For files of all methods and folds.
     options
-        Of the comparison.
+        Options of the comparison.
     threads
-        To use.
+        Number of threads.
     """
 
     training: Cohort
@@ -74,12 +74,12 @@ class Fold:
 
     @functools.cached_property
     def mask(self) -> Field | None:
-        """Where structures lie, if they are all that matters, as the paper does for hearts."""
+        """Region of interest around the contours if they are the metric, as in the paper for hearts, otherwise None."""
         return region_of_interest(self.training) if self.options.metric == "contour_distance" else None
 
 
 def pretrain_network(folder: Path, options: CompareOptions, *, channels: int = 1, threads: int | None = None) -> Path:
-    """Train the network that all others begin with on moving shapes, or continue to, and leave it in a folder.
+    """Train the network from which all others start on moving shapes, or resume the training, and save it in a folder.
 
     Returns
     -------
@@ -95,11 +95,13 @@ def pretrain_network(folder: Path, options: CompareOptions, *, channels: int = 1
 
 
 def prepare_method(method: str, fold: Fold) -> Mapping[str, Register]:
-    """Learn what a method learns, or continue to, and return how it registers: a function for each of its rows."""
+    """Train a method, or resume its training, and return a registration function for each of its rows."""
     if method == "Before Reg":
         return {method: no_registration(fold.training, 0)}
     if method == "VarReg":
-        return {method: _variational(fold)}
+        d = len(fold.training.grid)
+        register = functools.partial(register_variational, options=_chosen(fold), mask=fold.mask, ndim=d, threads=1)
+        return {method: register}
     if method == "SyN":
         syn = functools.partial(register_syn, spacing=fold.training.spacing, mask=fold.mask)
         return {method: syn, f"{method}, no affine map": functools.partial(syn, affine=False)}
@@ -133,7 +135,7 @@ def _train(
     initial: Path | None,
     threads: int | None,
 ) -> None:
-    """Train a network on a source, from the weights of another one or from random ones."""
+    """Train a network on a source of pairs, starting from another network's weights or at random."""
     from modelaug import learning
 
     steps, rate = schedule
@@ -151,20 +153,15 @@ def _train(
 
 
 def new_network(options: NetworkOptions, channels: int) -> RegistrationNetwork:
-    """Return an untrained network as the options have it, for images of so many channels."""
+    """Return an untrained network of the given options, for images with a number of channels."""
     from modelaug.learning.network import known_network
 
     kind = known_network(options.kind)
     return kind.for_images(options.grid, image_channels=channels, width=options.width)
 
 
-def _variational(fold: Fold) -> Register:
-    d = len(fold.training.grid)
-    return functools.partial(register_variational, options=_chosen(fold), mask=fold.mask, ndim=d, threads=1)
-
-
 def _refined(register: Register, fold: Fold) -> Register:
-    """Return what goes on from a network's displacement with the finer levels of the classical registration."""
+    """Return a registration that refines a network's displacement by the finer levels of the classical method."""
     options = replace(_chosen(fold), levels=REFINING.levels)
 
     def refined(fixed: Field, moving: Field) -> Field:
@@ -176,7 +173,7 @@ def _refined(register: Register, fold: Fold) -> Register:
 
 
 def _chosen(fold: Fold) -> VariationalOptions:
-    """Choose the parameters of the classical registration on pairs of training subjects, or recall the choice."""
+    """Choose the parameters of the classical registration on training pairs, or read an earlier choice."""
     training = fold.training
     note = fold.folder.parent / "variational.json"
     if note.exists():
@@ -202,14 +199,6 @@ def _registered(training: Cohort, fold: Fold) -> PairSource:
     return source
 
 
-def _random(training: Cohort, fold: Fold) -> PairSource:
-    return RandomDeformations(training, seed=fold.options.seed)
-
-
-def _labels(training: Cohort, fold: Fold) -> PairSource:
-    return LabelShapes(training, seed=fold.options.seed)
-
-
 def _sam(
     training: Cohort,
     fold: Fold,
@@ -217,21 +206,18 @@ def _sam(
     texture: TextureOptions | None = None,
     pairs: PairOptions | None = None,
 ) -> PairSource:
+    """Return pairs of a model, by default with residual deformations of up to 1/64 of the image's extent."""
     model = AppearanceModel.fit(training, shape=shape, texture=texture, threads=fold.threads)
-    return PairSynthesizer(model, seed=fold.options.seed, options=pairs or _pair_options(training))
-
-
-def _pair_options(training: Cohort) -> PairOptions:
-    """Return options by which what lies between the landmarks moves too, by up to 1/64 of the image's extent."""
     extent = float(np.max(np.array(training.grid) * training.spacing))
-    return PairOptions(residual=ResidualOptions(amplitude=extent / 64, spacing=extent / 16))
+    pairs = pairs or PairOptions(residual=ResidualOptions(amplitude=extent / 64, spacing=extent / 16))
+    return PairSynthesizer(model, seed=fold.options.seed, options=pairs)
 
 
 _SOURCES: Final[Mapping[str, Callable[[Cohort, Fold], PairSource]]] = {
     "FlowNet-Reg": _registered,
-    "FlowNet-Random": _random,
+    "FlowNet-Random": lambda training, fold: RandomDeformations(training, seed=fold.options.seed),
     "FlowNet-SAM": _sam,
-    "FlowNet-Labels": _labels,
+    "FlowNet-Labels": lambda training, fold: LabelShapes(training, seed=fold.options.seed),
     "FlowNet-SAM, global shapes": functools.partial(_sam, shape=ShapeOptions(levels=1, coverage=0.98)),
     "FlowNet-SAM, Gaussian textures": functools.partial(_sam, texture=TextureOptions(engine="fields")),
     "FlowNet-SAM, no residual": functools.partial(_sam, pairs=PairOptions()),

@@ -1,4 +1,4 @@
-"""What is compared, and at which size."""
+"""Options of a comparison: methods, folds, metric, networks."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ ABLATIONS: Final = (
     "FlowNet-SAM, no residual",
     FROM_SCRATCH,
 )
-"""Rows beyond the paper's: what users would run today, and the model without one of its parts."""
+"""Rows that the paper lacks: methods in use today, and the model without one of its parts."""
 
 
 @dataclass(frozen=True)
 class NetworkOptions(Checked):
-    """How every network of a comparison is made; all are made alike but for their pairs.
+    """Architecture and training of the networks of a comparison, which differ in their training pairs only.
 
     Parameters
     ----------
     grid
-        Shape at which networks are trained and see the images.
+        Shape of the images in training and registration.
     kind
         Name of the architecture, a `modelaug.learning.RegistrationNetwork`.
     width
-        Factor on the number of its channels.
+        Factor on its number of channels.
     pretrain_steps, pretrain_rate
         Steps and learning rate on moving shapes, once for all folds. 0 steps: networks begin with random weights, and
         there is no row "FlowNet (pre-trained)".
@@ -53,7 +53,7 @@ class NetworkOptions(Checked):
     batch_size
         Pairs per step.
     passes
-        Of `modelaug.learning.register`, for the rows called "cascade".
+        Argument of `modelaug.learning.register` for the rows called "cascade".
     """
 
     grid: Annotated[tuple[int, ...], _checks.grid_shape] = (128, 128)
@@ -68,7 +68,7 @@ class NetworkOptions(Checked):
 
 
 def _rows(name: str, value: Iterable[str]) -> tuple[str, ...]:
-    """Return rows in the order of the table, whatever order they were named in."""
+    """Return rows in the order of the table, given in any order."""
     known, methods = (*METHODS, *ABLATIONS), tuple(value)
     for each in methods:
         _checks.choice(name, each, known)
@@ -86,25 +86,25 @@ def _structures(name: str, value: Iterable[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class CompareOptions(Checked):
-    """What is compared, and how.
+    """Methods, metric and networks of a comparison.
 
     Parameters
     ----------
     methods
         Rows of the table, of `METHODS` and `ABLATIONS`.
     folds
-        Parts into which the subjects are split; each in turn is registered by what was learned from the others.
+        Parts into which the subjects are split; each is registered by methods that learned from the others.
     metric
-        What the table is about: ``"jaccard"``, the mean overlap of labelled structures, or ``"contour_distance"``, the
-        average symmetric distance of the landmark objects' contours; then the classical registration looks only where
-        those of the training subjects are. Scores of both are kept if the cohort has both.
+        Metric of the table: ``"jaccard"``, the mean overlap of labelled structures, or ``"contour_distance"``, the
+        average symmetric distance of the landmark objects' contours; the classical registration is then restricted to
+        the region of the training subjects' contours. Scores of both are kept if the cohort has both.
     labels
-        Structures that are scored. None: those that nearly all training subjects have, see
+        Structures to score. None: the structures of nearly all training subjects, see
         `modelaug.evaluation.scored_labels`.
     network
-        How the networks are made.
+        Architecture and training of the networks.
     seed
-        Of the folds, the pairs and the networks' first weights.
+        Seed of the folds, the pairs and the networks' initial weights.
     """
 
     methods: Annotated[tuple[str, ...], _rows] = METHODS
@@ -115,21 +115,19 @@ class CompareOptions(Checked):
     seed: WholeNumber = 0
 
     def identity(self) -> dict[str, Any]:
-        """Return, as for JSON, what results of other runs must have in common to be used: all but the rows."""
+        """Return the options that runs must share to use each other's results, as for JSON: all but the rows."""
         return {name: value for name, value in self.as_json().items() if name != "methods"}
 
 
 def preset_options(name: str) -> NetworkOptions:
-    """Return how networks are made: ``"tiny"``, ``"small"`` for two cores and an evening, ``"full"`` as in the paper.
+    """Return options of networks: ``"tiny"``, ``"small"`` for two cores and an evening, or ``"full"`` as in the paper.
 
-    ``"full"`` wants a GPU: the published width, 256 x 256 pixels, 10,000 pairs after pre-training. ``"tiny"`` shows in
-    a minute that everything works, and teaches the networks nothing.
+    ``"full"`` needs a GPU: the published width, 256 x 256 pixels, 10,000 pairs after pre-training. ``"tiny"`` shows in
+    a minute that everything works, but the networks learn nothing.
     """
-    _checks.choice("preset", name, ("tiny", "small", "full"))
-    if name == "tiny":
-        return NetworkOptions(grid=(32, 32), width=0.0625, pretrain_steps=4, steps=4, batch_size=2)
-    if name == "small":
-        return NetworkOptions()
-    return NetworkOptions(
-        grid=(256, 256), width=1.0, pretrain_steps=40000, pretrain_rate=1e-4, steps=10000, rate=1e-4, passes=2
-    )
+    presets = {
+        "tiny": NetworkOptions((32, 32), width=0.0625, pretrain_steps=4, steps=4, batch_size=2),
+        "small": NetworkOptions(),
+        "full": NetworkOptions((256, 256), width=1.0, pretrain_steps=40000, pretrain_rate=1e-4, steps=10000, rate=1e-4),
+    }
+    return presets[_checks.choice("preset", name, tuple(presets))]

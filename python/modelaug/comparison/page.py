@@ -1,4 +1,4 @@
-"""A page of HTML that needs no other file, in light and dark, for screens, phones and paper."""
+"""A self-contained page of HTML, light and dark, for screens, phones and paper."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_DPI: Final = 96  # pixels of a page in an inch
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as a picture inside the page, below a heading if there is one, with a caption."""
+    """A figure embedded in the page, with an optional heading and a caption."""
 
     figure: Figure
     alternative: str
@@ -29,36 +29,36 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture as an address."""
+        """The picture as a data URL."""
         file = io.BytesIO()
         self.figure.savefig(file, format="png", dpi=self.dpi)
         return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
     @property
     def width(self) -> int:
-        """Pixels of the page."""
+        """Width in pixels of the page."""
         return round(self.figure.get_figwidth() * _SHOWN_DPI)
 
     @property
     def height(self) -> int:
-        """Pixels of the page."""
+        """Height in pixels of the page."""
         return round(self.figure.get_figheight() * _SHOWN_DPI)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section, of what it has in this order: a sentence, sentences in a list, a table, a note, pictures.
+    """A section of the page: a sentence, a list of sentences, a table, a note and pictures, in this order.
 
     Parameters
     ----------
     title, lead, sentences, note
-        Their content.
+        Texts.
     head, rows
-        Titles of the table's columns, and by its name what follows it in a row.
+        Titles of the table's columns, and the cells of a row by its name.
     best
-        Rows and cells that are printed in bold.
+        Rows and cells in bold.
     pictures
-        Taken one by one, so that figures made on the way do not all stay.
+        Consumed one by one, so that only one figure is in memory.
     """
 
     title: str
@@ -72,7 +72,7 @@ class Section:
 
 
 def render_page(title: str, facts: Mapping[str, str], sections: Sequence[Section]) -> bytes:
-    """Return the file's content; whatever is shown is escaped."""
+    """Render the page as the bytes of a file; all texts are escaped."""
     text = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     page = environment.from_string(text).render(

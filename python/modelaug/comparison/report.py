@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file with tables, pictures, and what the tests say in plain words."""
+"""The report of a comparison: one HTML file with tables, pictures and the tests' results in words."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def write_report(
     examples: Sequence[Example] = (),
     curves: Mapping[str, Mapping[int, str | Path]] | None = None,
 ) -> None:
-    """Write the report of a comparison as one HTML file that needs no other, atomically.
+    """Write the report of a comparison as one self-contained HTML file, atomically.
 
-    What there is nothing to show for is left out: differences of a single method, tests, examples, trainings. Methods
-    are compared with the one that has the best mean.
+    Empty parts are left out: differences of a single method, tests, examples, trainings. Methods are compared with the
+    method of the best mean.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def write_report(
     records
         One per method, fold and test pair: ``method``, ``fold``, ``fixed``, ``moving``, ``seconds`` and metrics.
     examples
-        Some of the pairs with the displacements that were found. Examples of a pair are shown together.
+        Some of the pairs with their displacements. Examples of a pair are shown together.
     curves
         By method and fold, the ``metrics.csv`` of a training.
 
@@ -83,7 +83,7 @@ def write_report(
                 f"displacement of an example has shape {example.displacement.shape}; pass (2, h, w) on the cohort's "
                 f"grid {cohort.grid}, in the plane"
             )
-    title = f"{table['cohort']}: {_count(len(methods), 'registration method')} compared"
+    title = f"{table['cohort']}: {len(methods)} registration method{'' if len(methods) == 1 else 's'} compared"
     best = _best(table)
     sections = [
         _scores(table, best),
@@ -102,7 +102,7 @@ def _check_methods(name: str, found: Iterable[str], methods: Sequence[str]) -> N
 
 
 def _best(table: Mapping[str, Any]) -> str | None:
-    """Return the method with the best mean, the first of several; None if none has one."""
+    """Return the first method with the best mean; None if none has a mean."""
     means = {name: row["mean"] for name, row in table["methods"].items() if _known(row["mean"])}
     if not means:
         return None
@@ -156,7 +156,7 @@ def _scores(table: Mapping[str, Any], best: str | None) -> Section:
 
 
 def _winners(metric: str, rows: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Return which rows have the best mean, as it is written; none if all are equal."""
+    """Return the rows with the best mean as printed; none if all are equal."""
     written = {k: write_value(metric, row["mean"]) for k, row in enumerate(rows) if _known(row.get("mean"))}
     if len(set(written.values())) < 2:
         return set()
@@ -214,7 +214,7 @@ def _tests(table: Mapping[str, Any], best: str | None) -> Iterator[Section]:
 
 
 def _reading(metric: str, a: str, b: str, test: Mapping[str, Any]) -> str:
-    """Return in plain words what a test of A vs B found."""
+    """Return the result of a test of A vs B in a sentence."""
     mean, interval = test["mean_difference"], test.get("confidence_interval")
     if test.get("better") is None:
         return f"{a} and {b} have the same mean."
@@ -234,7 +234,7 @@ def _reading(metric: str, a: str, b: str, test: Mapping[str, Any]) -> str:
 
 
 def _test_cell(metric: str, key: str, value: Any) -> str:
-    """Return a number of a test in text: differences as the metric is written, of a test its p."""
+    """Return a value of a test as text: differences in the digits of the metric, of a test its p."""
     if isinstance(value, Mapping):
         p: Any = value.get("p")
         return _probability(p).removeprefix("= ") if _known(p) else _ABSENT
@@ -297,7 +297,7 @@ def _with_unit(metric: str, text: str) -> str:
 
 
 def _spread(metric: str, row: Mapping[str, Any]) -> str:
-    """Return mean ± standard deviation in text."""
+    """Return mean ± standard deviation as text."""
     if not _known(row.get("mean")):
         return _ABSENT
     spread = f" ± {write_value(metric, row['std'])}" if _known(row.get("std")) else ""
@@ -314,7 +314,3 @@ def _duration(seconds: float | None) -> str:
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms" if seconds >= 1e-3 else "< 1 ms"
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

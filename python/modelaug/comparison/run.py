@@ -1,7 +1,7 @@
-"""The whole comparison: folds by subject, every method on the same test pairs, a table, and a report.
+"""Run a comparison: folds of subjects, every method on the same test pairs, a table and a report.
 
-Every method in every fold is a task of its own whose results are a file; what is there is not done again. Tasks run one
-after the other, or on the workers of a Dask scheduler.
+Every method in every fold is a task with a file of results; finished tasks are not repeated. Tasks run one after the
+other, or on the workers of a Dask scheduler.
 """
 
 from __future__ import annotations
@@ -22,14 +22,7 @@ from modelaug.comparison.methods import Fold, new_network, prepare_method, pretr
 from modelaug.comparison.options import CompareOptions
 from modelaug.comparison.report import write_report
 from modelaug.data.cohort import Cohort
-from modelaug.evaluation import (
-    make_table,
-    score_pairs,
-    scored_labels,
-    split_folds,
-    table_markdown,
-    test_pairs,
-)
+from modelaug.evaluation import make_table, score_pairs, scored_labels, split_folds, table_markdown, test_pairs
 from modelaug.evaluation.examples import Example
 from modelaug.io.files.archives import write_archive, write_atomically
 from modelaug.io.files.arrays import open_archive
@@ -46,25 +39,25 @@ _VERSION: Final = 1
 _NETWORKS: Final = "FlowNet"
 _FILES: Final = ("cohort.npz", SOURCE, "table.json", "table.md", "report.html")
 _PATIENCE: Final = 60.0
-"""Seconds in which a worker that was lost over a task has ended."""
+"""Seconds to wait for a lost worker of the same task to end."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One method in one fold, or the pre-training of all networks; all that a worker needs to know.
+    """One method in one fold, or the pre-training of all networks, with all that a worker needs.
 
     Attributes
     ----------
     out
-        The comparison's folder.
+        Folder of the comparison.
     options
-        Of the comparison.
+        Options of the comparison.
     method
-        The row, or "" for the pre-training.
+        Name of the method, or "" for the pre-training.
     fold
-        Its number.
+        Number of the fold.
     threads
-        To use; None means all cores of whoever does it.
+        Number of threads; None means all cores of the machine that runs the task.
     """
 
     out: Path
@@ -75,7 +68,7 @@ class Task:
 
     @property
     def folder(self) -> Path:
-        """Where its results go."""
+        """Folder of the task's results."""
         if not self.method:
             return self.out / "pretrained"
         slug = "".join(c if c.isalnum() else "-" for c in self.method.lower()).strip("-")
@@ -83,7 +76,7 @@ class Task:
 
     @property
     def result(self) -> Path:
-        """The file that is there when it is done."""
+        """File that marks the finished task."""
         return self.folder / ("done.json" if not self.method else "scores.json")
 
 
@@ -97,11 +90,11 @@ def compare(
     scheduler: str | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Compare ways to register a cohort's images by cross-validation, as in the paper's table 1.
+    """Compare registration methods on a cohort by cross-validation, as in the paper's table 1.
 
-    Subjects are split into folds; every ordered pair of a fold's subjects is registered by what was learned from all
-    others. The folder gets ``table.json``, ``table.md``, ``report.html``, and a folder for every method in every fold
-    with its network and scores. Run again, it continues, also with more methods.
+    Subjects are split into folds; every ordered pair of a fold's subjects is registered by methods that learned from
+    all others. The folder gets ``table.json``, ``table.md``, ``report.html``, and for every method in every fold a
+    folder with its network and scores. A second call continues, also with more methods.
 
     Parameters
     ----------
@@ -110,15 +103,15 @@ def compare(
     out
         The folder, made if need be.
     name
-        What the cohort is called in the table.
+        Name of the cohort in the table.
     options
-        What is compared; defaults if None.
+        Methods, metric and networks; defaults if None.
     weights
-        A network of `modelaug.learning.train` to use as the pre-trained one, of the architecture that the options
-        name; by default one is trained on moving shapes.
+        A network of `modelaug.learning.train` to use as the pre-trained one, of the architecture in the options; by
+        default one is trained on moving shapes.
     scheduler
-        Address of a Dask scheduler whose workers do the tasks; they must see the folder at the same place. Workers
-        that do one task at a time, ``dask worker --nthreads 1``, serve best.
+        Address of a Dask scheduler whose workers run the tasks; they must have the folder at the same path. Workers
+        with one task at a time, ``dask worker --nthreads 1``, serve best.
     threads
         Threads of a task; None means all cores.
 
@@ -154,10 +147,10 @@ def compare(
         Task(folder, options, method, fold, threads) for fold in range(options.folds) for method in options.methods
     ]
 
-    def told() -> str:
+    def state() -> str:
         return f"{sum(task.result.exists() for task in tasks)} of {len(tasks)} methods and folds are in it"
 
-    with hold_folder(folder, told=told):
+    with hold_folder(folder, told=state):
         remove_leftovers(folder, _FILES.__contains__)
         _claim(folder, cohort, options, weights)
         pretrained = weights is None and options.network.pretrain_steps > 0
@@ -168,7 +161,7 @@ def compare(
 
 
 def run_task(task: Task) -> None:
-    """Do a task, unless it is done."""
+    """Run a task, unless its result is there."""
     if task.result.exists():
         return
     if not (task.out / "cohort.npz").exists():
@@ -208,24 +201,16 @@ def _do(task: Task) -> None:
             if pair in shown:
                 examples.append((row, *pair, field))
     _write_examples(task.folder / "examples.npz", examples)
-    # The scores come last: where they are, all else is.
-    write_json(
-        task.result,
-        {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "seconds_to_prepare": prepared,
-            "seconds": time.perf_counter() - started,
-            "records": records,
-        },
-    )
+    # Scores are written last, as they mark the finished task.
+    scores = {"format": _FORMAT, "version": _VERSION, "seconds_to_prepare": prepared}
+    write_json(task.result, {**scores, "seconds": time.perf_counter() - started, "records": records})
     for row in registers:
         mean = np.mean([r[task.options.metric] for r in records if r["method"] == row and task.options.metric in r])
         _LOG.info("fold %d, %s: %s %.3f (%.0f s)", task.fold, row, task.options.metric, mean, prepared)
 
 
 def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str | Path | None) -> None:
-    """Note what the folder is about, and put the cohort and given weights there."""
+    """Record the comparison in the folder, with the cohort and given weights."""
     network, digest = None, ""
     if weights is not None:
         from modelaug.learning import load_network, save_network
@@ -284,7 +269,7 @@ def _run(tasks: list[Task], scheduler: str | None) -> None:
 
 def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], options: CompareOptions) -> dict[str, Any]:
     """Write the table and the report from the tasks' files."""
-    # Tasks run fold by fold; the table goes row by row.
+    # Tasks are ordered by fold, the table by row.
     records = [record for task in tasks for record in _read_scores(task)]
     rows = list(dict.fromkeys(record["method"] for record in records))
     records.sort(key=lambda record: rows.index(record["method"]))
@@ -294,8 +279,7 @@ def _summarize(folder: Path, cohort: Cohort, name: str, tasks: list[Task], optio
     write_atomically(folder / "table.md", text.encode())
     curves: dict[str, dict[int, Path]] = {}
     for task in tasks:
-        log = task.folder / "net" / "metrics.csv"
-        if log.exists():
+        if (log := task.folder / "net" / "metrics.csv").exists():
             curves.setdefault(task.method, {})[task.fold] = log
     examples = [each for task in tasks if task.fold == 0 for each in _read_examples(task, cohort)]
     write_report(folder / "report.html", cohort=cohort, table=table, records=records, examples=examples, curves=curves)

@@ -27,18 +27,18 @@ TESTS: Final = {
     "dyadic": "dyadic t",
     "fold_t": "fold t",
 }
-"""What the tests of `compare_methods` are called in tables, by their keys."""
+"""Titles of the tests of `compare_methods` in tables, by their keys."""
 
-_ROUNDING = 1e-12  # what is smaller in proportion to the values is taken for a rounding error
+_ROUNDING = 1e-12  # relative size below which a difference is a rounding error
 
 
 def summarize(values: npt.ArrayLike) -> dict[str, Any]:
-    """Return mean, standard deviation and what else describes a sample.
+    """Return the mean, standard deviation, median and range of a sample.
 
     Parameters
     ----------
     values : array_like, (n,)
-        Numbers; NaN, which stands for a measure that is not defined, is skipped.
+        Numbers; NaN, an undefined value, is skipped.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def compare_methods(
 
 
 def _members(subjects: npt.ArrayLike, n: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the subjects of each pair as numbers (n, 2), and how many subjects there are."""
+    """Return the subjects of each pair as numbers (n, 2), and the number of subjects."""
     names = np.asarray(subjects)
     if names.shape != (n, 2) or names.dtype.kind not in "iuU":
         raise ValueError(
@@ -178,14 +178,14 @@ def _members(subjects: npt.ArrayLike, n: int) -> tuple[npt.NDArray[np.int64], in
 
 
 def _folds(counts: Array) -> npt.NDArray[np.int64]:
-    """Return for each subject the number of the set of subjects that it is connected with by pairs."""
+    """Return the fold of each subject: the number of its connected component in the graph of pairs."""
     return np.asarray(scipy.sparse.csgraph.connected_components(counts > 0, directed=False)[1], np.int64)
 
 
 def _subject_effects(sums: Array, counts: Array) -> Array | None:
     """Return the least squares solution e (g,) of d_ij = (e_i + e_j) / 2, or None if it is not unique.
 
-    `sums` and `counts` (g, g) are the sum of the differences of the pairs of i and j, and how many there are.
+    `sums` and `counts` (g, g) hold the sum of the differences of the pairs of i and j, and their number.
     """
     normal = counts + np.diag(counts.sum(axis=1))
     spectrum = np.linalg.eigvalsh(normal)
@@ -195,7 +195,7 @@ def _subject_effects(sums: Array, counts: Array) -> Array | None:
 
 
 def _dyadic_error(residuals: Array, counts: Array) -> tuple[float, float]:
-    """Return the standard error of the mean and its degrees of freedom; both NaN where the pairs do not tell it.
+    """Return the standard error of the mean and its degrees of freedom; both NaN where the pairs do not determine it.
 
     With Z (n, g) saying who is in which pair and D (n, p) which unordered pair {i, j} it is, pairs with a common member
     are the entries of A = Z Z^T - D D^T, and the variance is that of Aronow et al., r^T A r / n², with the residuals
@@ -206,8 +206,8 @@ def _dyadic_error(residuals: Array, counts: Array) -> tuple[float, float]:
     The estimate may come out too low by chance, even negative. It is at least that for A = D D^T, which allows for
     correlation only within {(i, j), (j, i)}, since subjects add variance and take none away.
 
-    `residuals` and `counts` (g, g) are the sum of r over the pairs of i and j, and how many there are. All that is
-    needed are matrices of this size: Z^T Z = counts + diag(counts 1), and so on.
+    `residuals` and `counts` (g, g) hold the sum of r over the pairs of i and j, and their number. Only matrices of this
+    size are needed: Z^T Z = counts + diag(counts 1), and so on.
     """
     n = counts.sum() / 2
     degree = counts.sum(axis=1)

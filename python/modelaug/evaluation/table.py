@@ -30,14 +30,13 @@ def make_table(
     Parameters
     ----------
     records
-        What `cross_validate` returns, or a file of it written by `write_records`. None and NaN are no scores.
+        Records of `cross_validate`, or a file of them written by `write_records`. None and NaN are missing scores.
     metric
-        The metric that methods are compared in: ``"jaccard"``, ``"contour_distance"`` or another of
-        `score_registration`.
+        The metric of the comparison: ``"jaccard"``, ``"contour_distance"`` or another of `score_registration`.
     cohort
-        What the cohort is called.
+        Name of the cohort.
     reference_method
-        The method that each other one is compared with; by default all are compared with all.
+        The method with which every other one is compared; by default all pairs of methods are compared.
 
     Returns
     -------
@@ -45,12 +44,12 @@ def make_table(
         Ready for JSON, None where something is not defined:
 
         ``"cohort"``, ``"metric"``, ``"unit"``, ``"higher_is_better"``
-            What is compared, and in what.
+            Name of the cohort, and the metric with its unit and direction.
         ``"methods"``
             By name, in the order of the records: ``"mean"``, ``"std"`` and ``"n"`` of the metric over pairs,
             ``"metrics"`` with the same of every other metric, and ``"seconds_per_pair"``.
         ``"tests"``
-            What `compare_methods` returns, by name: ``"A vs B"``. Pairs without the metric in one of the two are left
+            Results of `compare_methods`, by name: ``"A vs B"``. Pairs without the metric in one of the two are left
             out; None if fewer than 3 subjects are left.
 
     Raises
@@ -85,10 +84,10 @@ def make_table(
 
 
 def table_markdown(table: Mapping[str, Any], *, reference: str | None = None) -> str:
-    """Return a table as Markdown: one of the methods, and one of the tests between them.
+    """Format a table as Markdown: a table of the methods, and a table of the tests between them.
 
-    Means are over pairs, with their standard deviation. Parts of metrics, such as those of single structures, are left
-    out; so are, if a method is named as `reference`, tests between two others.
+    Means are over pairs, with their standard deviation. Parts of metrics, such as single structures, are left out; with
+    a `reference` method, tests between two others are, too.
     """
     rows = table["methods"]
     shown = [name for name in METRICS if name not in (table["metric"], "seconds")]
@@ -115,7 +114,7 @@ def table_markdown(table: Mapping[str, Any], *, reference: str | None = None) ->
 
 
 def _tests_with(method: str | None, rows: Iterable[str]) -> list[str]:
-    """Return the names of the tests of a method against all others, whichever comes first."""
+    """Return the names of the tests of a method against all others, in the order of the rows."""
     names = list(rows)
     return [f"{a} vs {b}" for a, b in combinations(names, 2) if method in (a, b)]
 

@@ -204,7 +204,7 @@ def _folds(anatomy: BrainAnatomy, frame: Frame, rng: np.random.Generator, depth:
 
 
 def brain(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort:
-    """Generate brains that look like axial T1-weighted MRI at the level of the basal ganglia, skull removed.
+    """Generate brains that resemble axial T1-weighted MRI at the level of the basal ganglia, skull removed.
 
     Parameters
     ----------

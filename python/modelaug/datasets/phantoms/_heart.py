@@ -13,7 +13,7 @@ from modelaug.datasets.phantoms._heart_anatomy import ENDOCARDIUM, EPICARDIUM, E
 
 
 def heart(n: int, *, shape: Sequence[int] = (256, 256), seed: int = 0) -> Cohort:
-    """Generate hearts that look like mid-ventricular short-axis cine MRI at end-diastole.
+    """Generate hearts that resemble mid-ventricular short-axis cine MRI at end-diastole.
 
     Parameters
     ----------

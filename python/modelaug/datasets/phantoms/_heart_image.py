@@ -1,4 +1,4 @@
-"""What a generated heart looks like in its chest: a balanced steady-state cine MRI, painted back to front."""
+"""Images of generated hearts in their chests: balanced steady-state cine MRI, painted back to front."""
 
 from __future__ import annotations
 
