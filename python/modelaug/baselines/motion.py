@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug._checked import Checked, Limits, Share
-from modelaug.baselines.affine import join, random_direction, rotation_matrix
+from modelaug.transforms.affine import join, random_direction, rotation_matrix
 
 __all__ = ["Motion"]
 

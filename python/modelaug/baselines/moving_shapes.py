@@ -14,13 +14,13 @@ import numpy.typing as npt
 from modelaug import _checks, _core
 from modelaug._checked import Checked, Limits, Share
 from modelaug._random import Stream, generator
-from modelaug.baselines.affine import Box, compose_affine, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.baselines.motion import Motion
 from modelaug.baselines.outlines import Outline, draw_outline
 from modelaug.baselines.patterns import PatternLibrary
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
 from modelaug.synthesis.pairs import Pair, PairInfo
+from modelaug.transforms.affine import Box, compose_affine, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.transforms.warping import pull_nearest
 
 __all__ = ["Motion", "MovingShapes", "MovingShapesOptions"]

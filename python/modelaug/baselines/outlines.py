@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from modelaug.baselines.affine import random_rotation
+from modelaug.transforms.affine import random_rotation
 from modelaug.transforms.directions import sphere_directions
 
 __all__ = ["Outline", "draw_outline"]

@@ -13,7 +13,7 @@ import scipy
 
 from modelaug import _core
 from modelaug._random import Stream, generator
-from modelaug.baselines.affine import Box, on_box, random_direction
+from modelaug.transforms.affine import Box, on_box, random_direction
 
 __all__ = ["PatternLibrary"]
 
