@@ -25,7 +25,14 @@ def everything() -> BatchedSource:
 
 def modules() -> list[Any]:
     """Return the modules of sources that draw random numbers."""
-    from modelaug.baselines import deformations, label_shapes, moving_shapes, patterns, random_deformations
+    from modelaug.baselines import (
+        deformations,
+        deformed_subjects,
+        label_shapes,
+        moving_shapes,
+        patterns,
+        random_deformations,
+    )
     from modelaug.synthesis import geometry, synthesizer
 
     return [
@@ -35,6 +42,7 @@ def modules() -> list[Any]:
         moving_shapes,
         patterns,
         random_deformations,
+        deformed_subjects,
         synthesizer,
     ]
 

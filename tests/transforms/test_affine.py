@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelaug.baselines import affine
+from modelaug.transforms import affine
 from tests.properties.strategies import generator, grids, seeds
 
 Array = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Rival and additional sources of training pairs, each a `PairSource` like `PairSynthesizer`."""
+"""Rival and additional sources of training pairs; each is a `PairSource` like `PairSynthesizer`."""
 
 from __future__ import annotations
 

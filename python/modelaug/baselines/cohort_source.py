@@ -1,4 +1,4 @@
-"""What sources of pairs of a cohort's subjects share."""
+"""The base of sources of pairs of a cohort's subjects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of random smooth maps without folds, and the correspondence of what they show of one image."""
+"""Pairs of random diffeomorphic maps, and the correspondence between the two images that they deform."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Steps = list[tuple[Array, ...]]
 
 
 class Deformations:
-    """Draws pairs of random maps, chains of splines through normal displacements on lattices, that do not fold.
+    """Draws pairs of random maps without folds: compositions of splines through normal displacements on lattices.
 
     Pair i is a pure function of (seed, parameters, i). An attempt at a pair is rejected if the Jacobian determinant of
     a map or of the flow is not positive at all voxels, by finite differences, or the correspondence cannot be solved
-    for to a hundredth of a voxel. After `max_attempts` the last one is halved until it is valid.
+    to a hundredth of a voxel. After `max_attempts` the last draw is halved until it is valid.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Deformations:
         Shape of both images.
     deviations
         For each spline of a map, in the order in which they are applied to a voxel: its lattice, and the standard
-        deviations (d,) in voxels of the displacements of its nodes. Nothing moves along axes of one voxel.
+        deviations (d,) in voxels of the displacements of its nodes. Displacements along axes of one voxel are 0.
     seed
         Non-negative integer.
     max_attempts
@@ -58,15 +58,16 @@ class Deformations:
         self._identity = np.eye(len(grid), len(grid) + 1)
 
     def draw(self, index: int, out: Field | None = None) -> PairOfMaps:
-        """Return the first valid pair of maps for `index`, its flow in `out` if that is given."""
-        draws = attempts(functools.partial(self._steps_of, index), _shrunk, self._max_attempts)
+        """Return the first valid pair of maps for `index`, with its flow in `out` if given."""
+        draws = attempts(functools.partial(self._draw_steps, index), _shrunk, self._max_attempts)
         for steps, attempt, shrink in draws:
             pair = self._pair(steps, {"attempts": attempt, "shrink": shrink}, out)
             if pair is not None:
                 return pair
         raise RuntimeError("the identity is said to fold; this is a defect")
 
-    def _steps_of(self, index: int, attempt: int) -> Steps:
+    def _draw_steps(self, index: int, attempt: int) -> Steps:
+        """Draw the control points of the splines of both maps."""
         rng = generator(self._seed, index, attempt)
         d = len(self._grid)
         return [
@@ -74,8 +75,8 @@ class Deformations:
         ]
 
     def _pair(self, steps: Steps, info: PairInfo, out: Field | None) -> PairOfMaps | None:
-        """Return the pair of maps, or None if it is not valid."""
-        fixed, moving = (LandmarkMap(chain, self._identity, self._grid, np.zeros(0)) for chain in steps)
+        """Return the pair of maps composed of the steps, or None if it is not valid."""
+        fixed, moving = (LandmarkMap(splines, self._identity, self._grid, np.zeros(0)) for splines in steps)
         displacements = (fixed.displacement(), moving.displacement())
         if any(_core.count_folds(u, 1) > 0 for u in displacements):
             return None
@@ -89,4 +90,4 @@ class Deformations:
 
 
 def _shrunk(steps: Steps, factor: float) -> Steps:
-    return [tuple(factor * step for step in chain) for chain in steps]
+    return [tuple(factor * spline for spline in splines) for splines in steps]

@@ -1,4 +1,4 @@
-"""Label maps deformed at random and painted with random contrasts: pairs that know shapes, but no modality."""
+"""Label maps deformed at random and painted with random contrasts: pairs of shapes without a modality."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import scipy
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, Positive
 from modelaug._random import Stream, generator
-from modelaug.baselines.cohort_source import CohortSource
-from modelaug.baselines.deformations import Deformations
+from modelaug.baselines.deformed_subjects import DeformedSubjects
 from modelaug.data.cohort import Cohort
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions, Strength
-from modelaug.synthesis.pairs import Pair, PairInfo
-from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice, MultiscaleLattice
 from modelaug.transforms.warping import pull, pull_nearest
 
@@ -27,7 +24,7 @@ Image = npt.NDArray[np.float32]
 Regions = npt.NDArray[np.uint32]
 
 _SOFTNESS: Final = 0.6  # voxels; standard deviation of the edges' blur before they are deformed
-_REGION_LEVELS: Final = 4  # scales of the fields whose largest names the region
+_REGION_LEVELS: Final = 4  # scales of the random fields of the regions; at each voxel the largest field wins
 
 
 def _lattices(name: str, value: Any) -> tuple[int, ...]:
@@ -38,13 +35,13 @@ def _lattices(name: str, value: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class LabelShapesOptions(Checked):
-    """How label maps are filled, deformed and painted.
+    """Options of the division, deformation and painting of label maps.
 
     Parameters
     ----------
     regions
-        Number of random smooth regions that the background, label 0, is divided into before anything is deformed;
-        anew for every pair. 0 leaves it as it is.
+        Number of random smooth regions into which each pair's background, label 0, is divided before the deformation.
+        0 leaves it undivided.
     points
         For each scale of the deformation, nodes of its lattice along every axis, corners included.
     strain
@@ -53,11 +50,10 @@ class LabelShapesOptions(Checked):
     contrast
         ``"independent"``: each image has intensities of its own; ``"shared"``: both have the same.
     variation
-        Largest standard deviation of the white noise within a label, before `blur`; each label's own is uniform between
-        0 and it. Intensities are uniform between 0 and 1.
+        Largest standard deviation of the white noise within a label, before `blur`; drawn uniformly from 0 on for each
+        label. Intensities are uniform between 0 and 1.
     blur
-        Largest standard deviation in voxels of a Gaussian blur of the image; each image's own is uniform between 0 and
-        it.
+        Largest standard deviation in voxels of a Gaussian blur of the image; drawn uniformly from 0 on for each image.
     acquisition
         Gamma, contrast, bias field and noise of each image, on the scale from 0 to 1; None leaves them out.
     weight_width
@@ -66,7 +62,7 @@ class LabelShapesOptions(Checked):
     weight_unit
         ``"spacing"``: the mean distance between neighbouring landmarks of the subject; ``"mm"``.
     max_attempts
-        How often a draw that folds is made anew; after that its displacements are halved until it does not.
+        Draws of a pair that folds; the last one's displacements are halved until it does not fold.
     """
 
     regions: Annotated[int, Limits(0, 1000)] = 8
@@ -81,15 +77,15 @@ class LabelShapesOptions(Checked):
     max_attempts: Count = 20
 
 
-class LabelShapes(CohortSource):
+class LabelShapes(DeformedSubjects):
     """Pairs painted from label maps with random contrasts; pair i is a pure function of (cohort, seed, options, i).
 
-    In the manner of Hoffmann, Billot, Greve, Iglesias, Fischl and Dalca, *SynthMorph: learning contrast-invariant
-    registration without acquired images* (IEEE TMI 2022): the label map of a random subject, its background divided
-    into random regions, is deformed twice, and each of the two is painted with intensities, noise, blur and a bias
-    field of its own, so that only shapes tell what corresponds. Instead of integrated velocities, displacements at
-    several scales follow one another, which do not fold either; the flow is the correspondence of the two, solved for
-    at every voxel.
+    After Hoffmann, Billot, Greve, Iglesias, Fischl and Dalca, *SynthMorph: learning contrast-invariant registration
+    without acquired images* (IEEE TMI 2022): the label map of a random subject, its background divided into random
+    regions, is deformed twice, and each deformed map is painted with intensities, noise, blur and a bias field of its
+    own, so that only shapes correspond. Deformations are compositions of displacements at several scales instead of
+    integrated velocities, without folds as well; the flow is the exact correspondence of the two images, solved at
+    every voxel. Label maps of a pair are those of the subject, without the regions.
 
     Parameters
     ----------
@@ -98,78 +94,55 @@ class LabelShapes(CohortSource):
     seed
         Non-negative integer.
     options
-        How pairs are made; defaults if None.
+        Defaults if None.
     """
+
+    options: LabelShapesOptions
 
     def __init__(self, cohort: Cohort, *, seed: int = 0, options: LabelShapesOptions | None = None) -> None:
         super().__init__(cohort, seed)
         if cohort.labels is None:
             raise ValueError("cohort has no labels; pass one with label maps")
-        self.options = _checks.options(options, LabelShapesOptions)
-        chosen, grid = self.options, cohort.grid
+        self.options = chosen = _checks.options(options, LabelShapesOptions)
+        grid = cohort.grid
         length = np.array(grid) - 1.0
-        lattices = [(InterpolatingLattice(grid, n), chosen.strain * length / (n - 1)) for n in chosen.points]
-        self._deformations = Deformations(grid, lattices, seed=self.seed, max_attempts=chosen.max_attempts)
-        self._labels = cohort.labels
+        self._set_deformations(
+            [(InterpolatingLattice(grid, n), chosen.strain * length / (n - 1)) for n in chosen.points]
+        )
         found, positions = np.unique(cohort.labels, return_inverse=True)
         self._ids = found.tolist()
-        # Labels as rows of a table of intensities; those of the regions come behind.
+        # Labels as rows of a table of intensities, followed by the rows of the background's regions.
         self._rows = positions.reshape(cohort.labels.shape).astype(np.uint32)
         self._fields = MultiscaleLattice(grid, cohort.spacing, _REGION_LEVELS) if chosen.regions > 0 else None
         acquisition = chosen.acquisition
         self._acquire = None if acquisition is None else Acquisition(acquisition, grid, cohort.spacing, UNIT_RANGE)
-        self._everywhere = np.ones(grid, dtype=np.float32)
-        self._weights = (
-            None if chosen.weight_width is None else SubjectWeights(cohort, chosen.weight_width, chosen.weight_unit)
-        )
 
-    def draw(self, index: int) -> Pair:
-        """Return pair `index`; its label maps are the subject's, without the regions.
-
-        ``info`` holds ``subject``, ``attempts``, ``shrink``, ``residual``, ``outside`` and ``folds``, see `PairInfo`.
-        Landmarks near the border may leave the frame.
-        """
-        return super().draw(index)
-
-    def _fill(self, index: int, out: Pair) -> PairInfo:
-        """Draw pair `index` into arrays; return its info."""
-        rng = generator(self.seed, index, stream=Stream.SUBJECT)
-        subject = int(rng.integers(len(self.cohort)))
-        rows = self._with_regions(self._rows[subject], rng)
-        drawn = self._deformations.draw(index, out.flow)
-        shared = self.options.contrast == "shared"
-        for i, (image, labels) in enumerate(((out.fixed, out.labels_fixed), (out.moving, out.labels_moving))):
-            colors = generator(self.seed, index, stream=Stream.CONTRAST + (0 if shared else i))
-            numbers = generator(self.seed, index, stream=Stream.PAINT + i)
-            self._paint(rows, drawn.displacements[i], colors, numbers, image)
-            assert labels is not None
-            pull_nearest(self._labels[subject], drawn.displacements[i], labels, edge=True)
-        # Beyond the label map nothing is known, nor where something went that is outside the moving image.
-        weight = self._everywhere if self._weights is None else self._weights.of(subject)
-        pull(weight, drawn.displacements[0], out.weight, 0.0)
-        np.multiply(out.weight, drawn.inside, out=out.weight)
-        out.landmarks_fixed[:], out.landmarks_moving[:] = drawn.shown(self.cohort.landmarks[subject])
-        return {"subject": subject, **drawn.info}
-
-    def _with_regions(self, rows: Regions, rng: np.random.Generator) -> Regions:
-        """Return the rows (*grid) of the intensities' table, the background's replaced by those of random regions."""
+    def _content(self, subject: int, rng: np.random.Generator) -> Regions:
+        """Return the rows (*grid) of the table of intensities, with random regions in the background."""
+        rows: Regions = self._rows[subject]
         if self._fields is None or 0 not in self._ids:
             return rows
         regions = np.argmax(self._fields.on_grid(self._fields.numbers(rng, self.options.regions)), axis=0)
         return np.where(rows == self._ids.index(0), (len(self._ids) + regions).astype(np.uint32), rows)
 
+    def _render(self, content: Regions, displacement: Image, index: int, i: int, out: Image) -> None:
+        """Paint an image (c, *grid) with intensities, noise, blur and bias."""
+        colors = generator(self.seed, index, stream=Stream.CONTRAST + (0 if self.options.contrast == "shared" else i))
+        numbers = generator(self.seed, index, stream=Stream.PAINT + i)
+        self._paint(content, displacement, colors, numbers, out)
+
     def _paint(
         self, rows: Regions, displacement: Image, colors: np.random.Generator, rng: np.random.Generator, out: Image
     ) -> None:
-        """Paint an image (c, *grid); all of its numbers are drawn always, in the same order."""
+        """Paint an image (c, *grid); options do not change the draws."""
         options = self.options
-        size = (self.cohort.images.shape[1], len(self._ids) + options.regions)
+        size = (len(out), len(self._ids) + options.regions)
         means, deviations = colors.random(size, dtype=np.float32), colors.random(size, dtype=np.float32)
         sigma = options.blur * rng.random()
         deformed = np.empty_like(rows)
         pull_nearest(rows, displacement, deformed, edge=True)
         for channel, mean, deviation in zip(out, means, deviations, strict=True):
-            # Softened before it is deformed, so that edges run through voxels.
+            # Blurred before the deformation, so that edges run through voxels.
             pull(scipy.ndimage.gaussian_filter(mean[rows], _SOFTNESS, mode="nearest"), displacement, channel)
             noise = rng.standard_normal(rows.shape, dtype=np.float32)
             channel += np.float32(options.variation) * deviation[deformed] * noise

@@ -1,4 +1,4 @@
-"""Random affine motions of the plane and of space."""
+"""Random affine motions in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Motion(Checked):
-    """The distribution of an affine motion about a center, in the plane or in space.
+    """The distribution of a random affine motion about a center, in 2D or 3D.
 
-    Each of its numbers is ``sign(z) |z|^power`` for a standard normal z, divided by the standard deviation of that,
-    cut off at `limit`, and multiplied with what is given here: the larger the power, the more small and the fewer, but
-    larger, large motions.
+    Each parameter is ``sign(z) |z|^power`` for a standard normal z, divided by its standard deviation, clipped at
+    `limit`, and multiplied by the value given here. The larger the power, the heavier the tails: more small motions,
+    and fewer but larger large ones.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ class Motion(Checked):
         Standard deviation of the log of the factor on lengths.
     stretch
         Standard deviation of the log of the factor along a random direction; lengths across it are divided by it in the
-        plane, by its square root in space, so that areas and volumes stay.
+        plane, by its square root in space, so that areas and volumes are kept.
     power
-        The exponent, 1 for normal numbers.
+        The exponent; 1 for a normal distribution.
     limit
-        Largest number, in standard deviations. With it, zoom and stretch stay below a factor of exp(2).
+        Largest value, in standard deviations. Zoom and stretch together stay below a factor of exp(2).
     """
 
     translation: Annotated[float, Limits(0.0, 10.0)] = 0.04
@@ -58,7 +58,7 @@ class Motion(Checked):
             )
 
     def draw(self, rng: np.random.Generator, center: Array, size: float) -> Array:
-        """Return an affine map (d, d + 1) of voxels about a center (d,) for an image of `size`."""
+        """Draw an affine map (d, d + 1) of voxels about a center (d,), for an image of `size` voxels."""
         d = len(center)
         normals = rng.standard_normal(d + 3)
         deviation = math.sqrt(2**self.power * math.gamma(self.power + 0.5) / math.sqrt(math.pi))
@@ -73,12 +73,9 @@ class Motion(Checked):
 
 
 def _random_stretch(rng: np.random.Generator, d: int, strain: float) -> Array:
-    """Return a stretch (d, d) by exp(strain) along a random direction; its determinant is 1.
-
-    Without any strain it is the very identity.
-    """
+    """Draw a stretch (d, d) by exp(strain) along a random direction, with determinant 1; the identity for strain 0."""
     if d == 2:
-        # As the mean of the identity and of a mirror, as pairs of the plane have always been drawn.
+        # By a reflection rather than a direction, which keeps the pairs of earlier versions.
         mirror = rotation_matrix(2 * rng.uniform(0.0, math.pi)) @ np.diag([1.0, -1.0])
         return math.cosh(strain) * np.eye(2) + math.sinh(strain) * mirror
     direction = random_direction(rng, d)

@@ -1,4 +1,4 @@
-"""Textured shapes that move over a moving background: pairs to learn motion from before anything anatomical."""
+"""Textured shapes that move over a moving background: pairs for pretraining, without anatomy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +35,12 @@ _DEFAULTS: Final[dict[int, dict[str, Any]]] = {
     3: {"shapes": (10, 24), "size": (0.08, 0.28), "patterns": 16},
 }
 _SMALLEST_PATTERN: Final = 256  # pixels of the plane
-_VOLUME_PATTERN: Final = 64  # voxels; a library of volumes as large as the images would be slow to make and to read
+_VOLUME_PATTERN: Final = 64  # voxels; patterns as large as the images would be slow to make and to read
 _LEAST_CONTRAST: Final = 0.25  # between the darkest and the brightest of a texture
 
 
 def _interval(name: str, values: Any, check: Callable[..., float], **limits: float) -> tuple[float, ...]:
-    """Return two numbers, the first no larger than the second, each within the limits of its check."""
+    """Check an interval: two numbers within the limits of `check`, the first no larger than the second."""
     if not isinstance(values, (tuple, list)) or len(values) != 2:
         raise TypeError(f"{name} is {values!r}; pass the least and the largest")
     numbers = tuple(check(name, value, **limits) for value in values)
@@ -51,9 +51,9 @@ def _interval(name: str, values: Any, check: Callable[..., float], **limits: flo
 
 @dataclass(frozen=True)
 class MovingShapesOptions(Checked):
-    """What there is in the images, and how it moves.
+    """Content of the images, and its motions.
 
-    Sizes and motions are in voxels alike along all axes: how far apart voxels are is not modelled.
+    Sizes and motions are in voxels along all axes; spacing is not modelled.
 
     Parameters
     ----------
@@ -68,17 +68,17 @@ class MovingShapesOptions(Checked):
     holes
         Share of the shapes that have a hole; in space, a cavity.
     background
-        How the background moves, about the middle of the image.
+        Motion of the background, about the middle of the image.
     foreground
-        How each shape moves, about its own middle, before it moves along with the background.
+        Motion of each shape, about its own middle, before the background's motion.
     patterns
-        Number of textures to choose from; each use has a place, direction, scale, brightness and contrast of its own.
-        None means 32 in the plane, 16 in space.
+        Number of textures; each use has a position, direction, scale, brightness and contrast of its own. None means
+        32 in the plane, 16 in space.
     occluded
-        Voxels of the fixed image whose surface something else hides in the moving one: ``"kept"``, they count like all
-        others, as for FlyingChairs; ``"masked"``, their weight is 0.
+        Voxels of the fixed image whose surface is occluded in the moving one: ``"kept"``, they count like all others,
+        as in FlyingChairs; ``"masked"``, their weight is 0.
     landmarks
-        Number of landmarks, voxels at random that are seen in both images.
+        Number of landmarks, random voxels that are visible in both images.
     acquisition
         Gamma, contrast, bias field and noise of each image, on the scale from 0 to 1; None leaves them out.
     """
@@ -95,14 +95,14 @@ class MovingShapesOptions(Checked):
     acquisition: AcquisitionOptions | None = AcquisitionOptions(gamma=0.1, contrast=0.1, bias=0.1, noise=0.02)
 
     def for_axes(self, d: int) -> MovingShapesOptions:
-        """Return the options with the numbers of the plane, d = 2, or of space, d = 3, in place of None."""
+        """Return the options with the defaults for the plane, d = 2, or for space, d = 3, in place of None."""
         missing = {name: value for name, value in _DEFAULTS[d].items() if getattr(self, name) is None}
         return replace(self, **missing)
 
 
 @dataclass(frozen=True, eq=False)
 class _Surface:
-    """A piece of texture that moves.
+    """A textured surface that moves.
 
     Attributes
     ----------
@@ -112,9 +112,9 @@ class _Surface:
     texture : ndarray, (d, d + 1)
         From the voxels of the fixed image to those of the pattern.
     tones : ndarray, (c, 2), float32
-        What the pattern's 0 and 1 are in each channel.
+        Intensities of the pattern's 0 and 1 in each channel.
     outline : Outline or None
-        What of it there is; None means all, as of the background.
+        The surface's outline; None for the background, which has none.
     center : ndarray, (d,)
         The outline's origin in the fixed image.
     """
@@ -130,14 +130,13 @@ class _Surface:
 class MovingShapes(BatchedSource):
     """Pairs of images of shapes that move over a background; pair i is a pure function of (grid, seed, options, i).
 
-    In the manner of the FlyingChairs of Dosovitskiy, Fischer, Ilg and others, *FlowNet: learning optical flow with
-    convolutional networks* (ICCV 2015), with generated textures and outlines in place of photographs and chairs, and in
-    space as in the plane. Textures and outlines are functions of the plane or of space, evaluated where the voxels of
-    either image come from; an edge is as wide as a voxel. The flow is that of the surface that is seen in the fixed
-    image, exactly, and therefore jumps where one surface ends in front of another.
+    After the FlyingChairs of Dosovitskiy, Fischer, Ilg and others, *FlowNet: learning optical flow with convolutional
+    networks* (ICCV 2015), with generated textures and outlines instead of photographs and chairs, and in 3D as in 2D.
+    Textures and outlines are continuous functions, evaluated at the origins of either image's voxels; an edge is as
+    wide as a voxel. The flow is exactly that of the surface visible in the fixed image, and therefore discontinuous
+    where one surface ends in front of another.
 
-    Voxels are cubes: a volume whose slices are thick is drawn as if they were not. A volume of one slice is drawn as
-    the plane it is, and nothing moves out of it.
+    Voxels are cubes, also where slices are thick. A volume of one slice is drawn as a plane, without motion out of it.
 
     Parameters
     ----------
@@ -146,7 +145,7 @@ class MovingShapes(BatchedSource):
     seed
         Non-negative integer.
     options
-        What there is and how it moves; defaults if None. The attribute `options` has numbers in place of None.
+        Content and motions; defaults if None. The attribute `options` has numbers in place of None.
     """
 
     def __init__(self, grid: Sequence[int], *, seed: int = 0, options: MovingShapesOptions | None = None) -> None:
@@ -162,9 +161,8 @@ class MovingShapes(BatchedSource):
             return
         self.options = self.options.for_axes(d)
         self._size = side(math.prod(self.grid), d)
-        assert self.options.patterns is not None
         period = max(_SMALLEST_PATTERN, *self.grid) if d == 2 else _VOLUME_PATTERN
-        self._patterns = PatternLibrary(self.options.patterns, period, self.seed, d)
+        self._patterns = PatternLibrary(cast("int", self.options.patterns), period, self.seed, d)
         acquisition = self.options.acquisition
         self._acquire = None if acquisition is None else Acquisition(acquisition, self.grid, np.ones(d), UNIT_RANGE)
 
@@ -186,9 +184,7 @@ class MovingShapes(BatchedSource):
         if self._slice is not None:
             thin, plane = self._slice
             return _fill_slice(plane.draw(index), thin, out)
-        labels_fixed, labels_moving = out.labels_fixed, out.labels_moving
-        assert labels_fixed is not None
-        assert labels_moving is not None
+        labels_fixed, labels_moving = cast("tuple[Labels, Labels]", (out.labels_fixed, out.labels_moving))
         surfaces = self._scene(generator(self.seed, index))
         d = len(self.grid)
         still = np.eye(d, d + 1)
@@ -213,14 +209,13 @@ class MovingShapes(BatchedSource):
         return {"motions": motions, "outside": outside, "occluded": int(inside.sum() - seen.sum())}
 
     def _scene(self, rng: np.random.Generator) -> list[_Surface]:
-        """Return all surfaces, the farthest first."""
+        """Draw all surfaces, the farthest first."""
         options, size, extent = self.options, self._size, np.array(self.grid) - 1.0
-        assert options.shapes is not None
-        assert options.size is not None
-        count = int(rng.integers(options.shapes[0], options.shapes[1] + 1))
+        least, most = cast("tuple[int, int]", options.shapes)
+        count = int(rng.integers(least, most + 1))
         ground = options.background.draw(rng, extent / 2, size)
         surfaces = [self._surface(rng, ground, None, extent / 2)]
-        low, high = np.log(options.size)
+        low, high = np.log(cast("tuple[float, float]", options.size))
         for _ in range(count):
             center = rng.uniform(0.0, 1.0, size=len(extent)) * extent
             outline = draw_outline(rng, len(extent), size * math.exp(rng.uniform(low, high)), options.holes)
@@ -243,9 +238,10 @@ class MovingShapes(BatchedSource):
     def _paint(
         self, surface: _Surface, motion: Array, number: int, image: Image, labels: Labels
     ) -> tuple[Box, Mask | None]:
-        """Paint a surface over an image (c, *grid) to whose voxels `motion` takes those of the fixed image.
+        """Paint a surface over an image (c, *grid); `motion` maps voxels of the fixed image to voxels of this one.
 
-        Return the box that was looked at, and where in it most of a voxel shows the surface; None means everywhere.
+        Return the bounding box of the surface, and the mask of the voxels in it that are mostly covered, or None for
+        all of them.
         """
         back = inverse(motion)
         if surface.outline is None:
@@ -259,7 +255,7 @@ class MovingShapes(BatchedSource):
         box = self._box(surface.outline, surface.center, motion)
         if any(part.start >= part.stop for part in box):
             return box, None
-        # In voxels of this image.
+        # Distances in voxels of this image.
         coverage = surface.outline.level(on_box(join(back[:, :-1], back[:, -1] - surface.center), box))
         coverage *= np.float32(-1 / length_factor(back))
         coverage += np.float32(0.5)
@@ -274,16 +270,16 @@ class MovingShapes(BatchedSource):
         return box, seen
 
     def _box(self, outline: Outline, center: Array, motion: Array) -> Box:
-        """Return the part of the image that a shape may cover, perhaps none."""
+        """Return the part of the image, perhaps empty, that a shape may cover."""
         middle = motion[:, :-1] @ center + motion[:, -1]
         low, high = outline.extent.span(motion[:, :-1])
-        # An edge is soft for half a voxel beyond the outline.
+        # Edges extend half a voxel beyond the outline.
         first = np.clip(np.floor(middle + low - 1.0), 0, self.grid).astype(int).tolist()
         last = np.clip(np.ceil(middle + high + 1.0) + 1, 0, self.grid).astype(int).tolist()
         return tuple(map(slice, first, last))
 
     def _landmarks(self, seen: Mask, rng: np.random.Generator) -> Array:
-        """Return voxels (m, d) at random that are seen in both images; if there are none, any."""
+        """Draw voxels (m, d) that are visible in both images, or any if there are none."""
         count = self.options.landmarks
         candidates = np.flatnonzero(seen)
         if len(candidates) == 0:
@@ -293,7 +289,7 @@ class MovingShapes(BatchedSource):
 
 
 def _fill_slice(pair: Pair, thin: int, out: Pair) -> PairInfo:
-    """Copy a pair of the plane into arrays of volumes that are one voxel thick along axis `thin`; return its info."""
+    """Copy a pair of planes into arrays of volumes that are one voxel thick along axis `thin`; return its info."""
     rest = [k for k in range(3) if k != thin]
     for name in ("fixed", "moving", "weight", "labels_fixed", "labels_moving"):
         whole = getattr(out, name)

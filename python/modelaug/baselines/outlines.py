@@ -1,4 +1,4 @@
-"""Random outlines in the plane and in space: smooth star-shaped ones and convex ones with corners, some with a hole."""
+"""Random outlines in 2D and 3D: smooth star-shaped ones and convex ones with corners, some with a hole."""
 
 from __future__ import annotations
 
@@ -20,53 +20,46 @@ __all__ = ["Outline", "draw_outline"]
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 
-_AXES: Final = 3  # that the waves of a body run along
+_AXES: Final = 3  # of the waves of a body
 _WAVES: Final = np.array([[0, 1, 0, 0, 0], [-1, 0, 2, 0, 0], [0, -3, 0, 4, 0], [1, 0, -8, 0, 8]], dtype=np.float64)
 """cos(k t), k = 1 to 4, as polynomials of cos(t), lowest power first: Chebyshev's."""
 
-_DIRECTIONS: Final = 1000  # in which it is looked up how far a body comes
-_MARGIN: Final = 1.03  # on that, for what is between them
-
-
-class Extent(Protocol):
-    """A convex set about the origin that holds an outline."""
-
-    def span(self, linear: Array) -> tuple[Array, Array]:
-        """Return the lowest and highest coordinates, (d,) each, of what a matrix (d, d) makes of the set."""
-        ...
+_DIRECTIONS: Final = 1000  # in which the extent of a body is sampled
+_MARGIN: Final = 1.03  # factor on the sampled extent, for directions in between
 
 
 class Outline(Protocol):
-    """A closed curve or surface about the origin, scaled so that lengths are voxels."""
+    """A closed curve or surface about the origin, in voxels."""
 
     @property
-    def extent(self) -> Extent:
-        """Return a set that holds everything inside."""
+    def extent(self) -> _Ball | _Hull:
+        """Return a convex set that contains the outline."""
         ...
 
     def level(self, points: Image) -> Image:
-        """Return about the distance to the outline at points (d, *shape), negative inside; exactly 0 on it."""
+        """Return the approximate signed distance to the outline at points (d, *shape): negative inside, 0 on it."""
         ...
 
 
 def draw_outline(rng: np.random.Generator, d: int, radius: float, holes: float) -> Outline:
-    """Draw an outline of about `radius` in d dimensions, with a hole with the probability `holes`."""
+    """Draw an outline of about `radius` voxels in d dimensions, with a hole with the probability `holes`."""
     smooth, hollow = rng.random() < 0.6, rng.random() < holes
     outline = _draw_star(rng, d, radius) if smooth else _draw_convex(rng, d, radius)
     if d == 3 and not hollow:
         return outline
-    # In the plane the hole is always drawn, for the numbers that come after it.
+    # In the plane the hole is always drawn, so that later numbers do not depend on it.
     hole = _draw_star(rng, d, rng.uniform(0.25, 0.45) * radius)
     return _Ring(outline, hole) if hollow else outline
 
 
 @dataclass(frozen=True, eq=False)
 class _Ball:
-    """All points that are no farther than `reach` from the origin."""
+    """The ball of radius `reach` about the origin."""
 
     reach: float
 
     def span(self, linear: Array) -> tuple[Array, Array]:
+        """Return the lowest and highest coordinates, (d,) each, of the set mapped by a matrix (d, d)."""
         reach = self.reach * np.sqrt((linear**2).sum(axis=1))
         return -reach, reach
 
@@ -78,13 +71,14 @@ class _Hull:
     points: Array
 
     def span(self, linear: Array) -> tuple[Array, Array]:
+        """Return the lowest and highest coordinates, (d,) each, of the set mapped by a matrix (d, d)."""
         moved = self.points @ linear.T
         return moved.min(axis=0), moved.max(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """r(t) = radius (1 + Re sum over k of c[k] exp(i k t)) about the origin of stretched coordinates of the plane.
+    """The curve r(t) = radius (1 + Re sum over k of c[k] exp(i k t)) in stretched coordinates of the plane.
 
     Attributes
     ----------
@@ -99,7 +93,7 @@ class _Curve:
     radius: float
     harmonics: npt.NDArray[np.complex64]
     stretch: Array
-    extent: Extent
+    extent: _Ball | _Hull
 
     def level(self, points: Image) -> Image:
         directions = np.empty(points.shape[1:], dtype=np.complex64)
@@ -117,9 +111,9 @@ class _Curve:
 
 @dataclass(frozen=True, eq=False)
 class _Body:
-    """r(n) = radius (1 + sum over j and k of c[j, k] (a_j . n)^k) in the directions n of stretched coordinates.
+    """The surface r(n) = radius (1 + sum over j and k of c[j, k] (a_j . n)^k), n a direction in stretched coordinates.
 
-    The polynomials of each a_j . n are sums of cos(k t) at the angle t from the axis a_j, as harmonics of the plane.
+    The polynomial of each a_j . n is a sum of cos(k t), with t the angle to the axis a_j, like the curve's harmonics.
 
     Attributes
     ----------
@@ -137,7 +131,7 @@ class _Body:
     axes: Array
     waves: Array
     stretch: Array
-    extent: Extent
+    extent: _Ball | _Hull
 
     def level(self, points: Image) -> Image:
         stretched = _linear(self.stretch, points)
@@ -147,7 +141,7 @@ class _Body:
             inverse = 1 / np.maximum(distance, np.float32(1e-6))
             for cosine, series in zip(_linear(self.axes, stretched), self.waves, strict=True):
                 cosine *= inverse
-                # Horner's rule in place; numpy's makes new arrays at each step.
+                # Horner's rule in place; numpy's allocates at each step.
                 wave = np.full_like(cosine, self.radius * series[-1])
                 for coefficient in (self.radius * series[-2::-1]).astype(np.float32):
                     wave *= cosine
@@ -158,7 +152,7 @@ class _Body:
 
 @dataclass(frozen=True, eq=False)
 class _Convex:
-    """The points p with ``normals @ p <= offsets``: a polygon or a polyhedron.
+    """A convex polygon or polyhedron: the points p with ``normals @ p <= offsets``.
 
     Attributes
     ----------
@@ -170,7 +164,7 @@ class _Convex:
 
     normals: Array
     offsets: Array
-    extent: Extent
+    extent: _Ball | _Hull
 
     def level(self, points: Image) -> Image:
         level = np.full(points.shape[1:], -np.inf, dtype=np.float32)
@@ -182,13 +176,13 @@ class _Convex:
 
 @dataclass(frozen=True, eq=False)
 class _Ring:
-    """What is inside one outline but not inside another."""
+    """The inside of one outline without the inside of another."""
 
     outer: Outline
     hole: Outline
 
     @property
-    def extent(self) -> Extent:
+    def extent(self) -> _Ball | _Hull:
         return self.outer.extent
 
     def level(self, points: Image) -> Image:
@@ -196,7 +190,7 @@ class _Ring:
 
 
 def _linear(matrix: Array, points: Image | Sequence[Image]) -> list[Image]:
-    """Return the rows of a matrix (k, d) times points (d, *shape), one array for each."""
+    """Return the product of a matrix (k, d) and points (d, *shape), one array for each row."""
     return [
         functools.reduce(np.add, [factor * part for factor, part in zip(row, points, strict=True)])
         for row in matrix.astype(np.float32)
@@ -204,7 +198,7 @@ def _linear(matrix: Array, points: Image | Sequence[Image]) -> list[Image]:
 
 
 def _draw_stretch(rng: np.random.Generator, d: int) -> tuple[Array, float]:
-    """Return a stretch (d, d) of determinant 1 along random directions, and the largest factor of its inverse."""
+    """Draw a stretch (d, d) of determinant 1 along random directions; return it and the norm of its inverse."""
     drawn = rng.uniform(-0.5, 0.5, size=d - 1)
     logs = np.append(drawn, -drawn.sum())
     turn = random_rotation(rng, d, largest=math.pi)
@@ -212,12 +206,12 @@ def _draw_stretch(rng: np.random.Generator, d: int) -> tuple[Array, float]:
 
 
 def _draw_star(rng: np.random.Generator, d: int, radius: float) -> Outline:
-    """Return a smooth outline: an ellipse or ellipsoid, or one with waves that stay away from the origin."""
+    """Draw a smooth outline: an ellipse or ellipsoid, perhaps with waves that stay away from the origin."""
     return _draw_curve(rng, radius) if d == 2 else _draw_body(rng, radius)
 
 
 def _draw_curve(rng: np.random.Generator, radius: float) -> _Curve:
-    """Return an ellipse, or a curve of up to six harmonics."""
+    """Draw an ellipse, or a curve of up to six harmonics."""
     orders = np.arange(1, 7)
     drawn = (rng.standard_normal(6) + 1j * rng.standard_normal(6)) / orders
     total = rng.uniform(0.0, 0.6) if rng.random() < 0.75 else 0.0
@@ -227,7 +221,7 @@ def _draw_curve(rng: np.random.Generator, radius: float) -> _Curve:
 
 
 def _draw_body(rng: np.random.Generator, radius: float) -> _Body:
-    """Return an ellipsoid, or a body whose radius has waves of up to the fourth order."""
+    """Draw an ellipsoid, or a body whose radius has waves of up to the fourth order."""
     axes = rng.standard_normal((_AXES, 3))
     axes /= np.sqrt((axes**2).sum(axis=1, keepdims=True))
     waves = rng.standard_normal((_AXES, len(_WAVES))) / np.sqrt(np.arange(1, len(_WAVES) + 1)) @ _WAVES
@@ -242,11 +236,11 @@ def _draw_body(rng: np.random.Generator, radius: float) -> _Body:
 
 
 def _draw_convex(rng: np.random.Generator, d: int, radius: float) -> _Convex:
-    """Return a convex polygon with three to seven sides, or a polyhedron with up to twelve."""
+    """Draw a convex polygon with three to seven sides, or a polyhedron with up to twelve faces."""
     normals, gap = _draw_sides(rng) if d == 2 else (_draw_faces(rng), 0.0)
     offsets = radius * rng.uniform(0.6, 1.0, size=len(normals))
     stretch, longest = _draw_stretch(rng, d)
-    # In some direction between two normals lies the farthest corner.
+    # The farthest corner lies between two normals.
     reach = float(offsets.max()) / math.cos(gap / 2) * longest
     normals = normals @ stretch
     lengths = np.sqrt((normals**2).sum(axis=1))
@@ -258,7 +252,7 @@ def _draw_convex(rng: np.random.Generator, d: int, radius: float) -> _Convex:
 
 
 def _draw_sides(rng: np.random.Generator) -> tuple[Array, float]:
-    """Return the normals (s, 2) of a polygon's sides, in order, and the largest angle between two of them."""
+    """Draw the normals (s, 2) of a polygon's sides, in order; return them and the largest angle between neighbours."""
     sides = int(rng.integers(3, 8))
     jitter = 0.05 if sides == 3 else 0.15
     angles = (np.arange(sides) + rng.uniform(-jitter, jitter, size=sides)) * (2 * math.pi / sides)
@@ -267,8 +261,8 @@ def _draw_sides(rng: np.random.Generator) -> tuple[Array, float]:
 
 
 def _draw_faces(rng: np.random.Generator) -> Array:
-    """Return the normals (s, 3) of a polyhedron's six to twelve faces, all around."""
+    """Draw the normals (s, 3) of a polyhedron's six to twelve faces, spread over the sphere."""
     regular = sphere_directions(int(rng.integers(6, 13)))
-    # Turned by less than 7 degrees: even of six, one is within 70 degrees of any direction, so that no corner is far.
+    # Turned by less than 7 degrees, so that some normal is within 70 degrees of any direction and no corner is far.
     normals = regular + rng.uniform(-0.07, 0.07, size=regular.shape)
     return np.asarray(normals / np.sqrt((normals**2).sum(axis=1, keepdims=True)))

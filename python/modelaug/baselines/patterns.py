@@ -1,4 +1,4 @@
-"""Random textures of the plane and of space that repeat themselves, to paint moving shapes with."""
+"""Random periodic textures in 2D and 3D, for moving shapes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _DETAIL: Final = {2: 1.0, 3: 0.6}  # share of a length of the plane; images of s
 
 
 class PatternLibrary:
-    """Periodic grey images between 0 and 1, and the functions of the plane or of space that they stand for.
+    """Random periodic grey textures between 0 and 1, as functions of the plane or of space.
 
-    In turn multi-octave noise, distorted gratings, cells of random grey, and soft blobs. Between its voxels a pattern
-    is bilinear or trilinear. That is its definition: what two images show of it differs by no error of interpolation.
+    Alternately multi-octave noise, distorted gratings, cells of random grey, and soft blobs. A pattern is defined as
+    bilinear or trilinear between its voxels, so that two images of it differ by no error of interpolation.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class PatternLibrary:
 
     def __init__(self, count: int, size: int, seed: int, d: int = 2) -> None:
         self.size = size
-        # In space the first voxels are there once more after the last.
+        # In space the first voxels are repeated after the last.
         self._padded = np.empty((count, *(size + d - 2,) * d), dtype=np.float32)
         self.images: Image = self._padded[(slice(None), *(slice(size),) * d)]
         kinds: tuple[Callable[[tuple[int, ...], np.random.Generator], Array], ...] = (_noise, _grating, _cells, _blobs)
@@ -73,10 +73,7 @@ class PatternLibrary:
         _core.warp(piece[None, None], displacement[None], False, False, 0.0, 1, out[None, None])
 
     def _unroll(self, number: int, affine: Array, box: Box, out: Image) -> Image:
-        """Return the piece of the plane that a box sees; write to `out` where in it the box's pixels are.
-
-        Less their own place in the box, as a displacement; so does `_fold`.
-        """
+        """Return the part of the periodic plane that covers a box; write the displacement from box to part to `out`."""
         seen = []
         for k, (down, across, offset) in enumerate(affine.tolist()):
             ends = [[slope * at for at in (s.start, s.stop - 1)] for slope, s in zip((down, across), box, strict=True)]
@@ -87,15 +84,15 @@ class PatternLibrary:
             columns = across * np.arange(box[1].start, box[1].stop)
             own = (rows, columns)[k]
             own -= np.arange(len(own))
-            # Near 0 by now, as single precision wants it.
+            # Near 0 here, where single precision suffices.
             np.add(rows.astype(np.float32)[:, None], columns.astype(np.float32), out=out[k])
         piece: Image = self.images[number][seen[0]].take(seen[1], axis=1)
         return piece
 
     def _fold(self, affine: Array, box: Box, out: Image) -> None:
-        """Write to `out` where in the pattern the voxels of a box are.
+        """Write the displacement from the voxels of a box to the pattern, modulo its period, to `out`.
 
-        A box turned in space spans several times its own volume, which would have to be filled with the pattern.
+        Unrolling the pattern in space instead would fill several times the volume of a turned box.
         """
         periods = on_box(affine / self.size, box)
         np.floor(periods, out=periods)
@@ -107,20 +104,20 @@ class PatternLibrary:
 
 
 def _spectrum(shape: tuple[int, ...]) -> Array:
-    """Return the frequencies' lengths in cycles per voxel, as of rfftn."""
+    """Return the lengths of the frequency vectors of rfftn in cycles per voxel."""
     frequencies = [*map(np.fft.fftfreq, shape[:-1]), np.fft.rfftfreq(shape[-1])]
     return np.asarray(functools.reduce(np.hypot, np.ix_(*frequencies)))
 
 
 def _filtered(shape: tuple[int, ...], rng: np.random.Generator, response: Array) -> Array:
-    """Return white noise filtered periodically, of mean 0 and variance 1."""
+    """Draw white noise filtered periodically, with mean 0 and variance 1."""
     axes = range(len(shape))
     field = np.fft.irfftn(np.fft.rfftn(rng.standard_normal(shape)) * response, s=shape, axes=axes)
     return np.asarray((field - field.mean()) / max(float(field.std()), 1e-9))
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return noise whose octaves fall by a random power."""
+    """Draw noise whose amplitude falls with a random power of the frequency."""
     frequency = np.maximum(_spectrum(shape), 1 / shape[0])
     # In space there are more waves of high frequency.
     power = rng.uniform(0.6, 1.5) + (len(shape) - 2) / 2
@@ -128,12 +125,12 @@ def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def _smooth(shape: tuple[int, ...], rng: np.random.Generator, wavelength: float) -> Array:
-    """Return smooth noise with details of about `wavelength` voxels."""
+    """Draw smooth noise with details of about `wavelength` voxels."""
     return _filtered(shape, rng, np.exp(-((_spectrum(shape) * wavelength) ** 2)))
 
 
 def _grating(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return a sum of one to three plane waves, bent by smooth noise."""
+    """Draw a sum of one to three plane waves, bent by smooth noise."""
     size, d = shape[0], len(shape)
     axis = np.arange(size) * (2 * math.pi / size)
     total = np.zeros(shape)
@@ -147,7 +144,7 @@ def _grating(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return a mosaic of the cells around random points, each of one grey, with a little noise."""
+    """Draw the Voronoi cells of random points, each of one grey, with a little noise."""
     size, d = shape[0], len(shape)
     across = rng.uniform(8.0, 28.0) * _DETAIL[d]
     points = rng.uniform(0.0, size, size=(max(2, round((size / across) ** d)), d))
@@ -158,7 +155,7 @@ def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def _blobs(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return soft blobs of one grey on another, with a little noise."""
+    """Draw soft blobs of one grey on another, with a little noise."""
     wavelength, level = rng.uniform(8.0, 24.0) * _DETAIL[len(shape)], rng.uniform(-0.5, 1.0)
     edges = np.tanh(rng.uniform(2.0, 6.0) * (_smooth(shape, rng, wavelength) - level))
     return edges + rng.uniform(0.0, 0.5) * _noise(shape, rng)

@@ -1,4 +1,4 @@
-"""Real pairs of training subjects with the displacement that classical registration finds: the paper's other rival."""
+"""Real pairs of training subjects with the displacement of a classical registration: the paper's other rival."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from modelaug.baselines.cohort_source import CohortSource
 from modelaug.data.cohort import Cohort
 from modelaug.io.files.archives import write_npy
 from modelaug.io.files.arrays import read_npy
+from modelaug.io.files.provenance import array_digest
 from modelaug.io.files.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.synthesis.pairs import Pair, PairInfo
@@ -36,7 +37,7 @@ class RegisteredPairs(CohortSource):
     """All ordered pairs of a cohort's subjects, registered: affinely by their landmarks, then by their intensities.
 
     An epoch has each of the n (n - 1) pairs once, in an order of its own; pair i is a pure function of (cohort, seed,
-    options, i). There are no others: unlike those of a model, validation pairs are training pairs.
+    options, i). Unlike those of a model, validation pairs are training pairs.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ class RegisteredPairs(CohortSource):
     options
         Of the registration; defaults if None.
     cache
-        Folder for the displacements, a file for each pair, named by what it was made of; folds that have subjects in
-        common may share it. Without one they are kept in memory.
+        Folder for the displacements, one file per pair, named by a hash of images, landmarks and options; folds of a
+        cross-validation may share it. Without it they are kept in memory.
     threads
         Pairs to register at the same time in `register`; None means as many as there are cores.
 
@@ -75,24 +76,26 @@ class RegisteredPairs(CohortSource):
         self._cache = None if cache is None else Path(cache)
         self._fields: dict[tuple[int, int], Field] = {}
         self._weights = SubjectWeights(cohort, _WEIGHT_WIDTH, "spacing")
-        self._digests = [_digest(image, points) for image, points in zip(cohort.images, cohort.landmarks, strict=True)]
+        self._digests = [
+            array_digest(image, points) for image, points in zip(cohort.images, cohort.landmarks, strict=True)
+        ]
         affine_displacement(cohort.landmarks[0], cohort.landmarks[1], cohort.grid)
-        # Few epochs are in use at a time: the training's, the next one's, and the validation's.
+        # At a time the training's epoch, the next one and the validation's are in use.
         self._order = functools.lru_cache(maxsize=4)(self._permutation)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """All ordered pairs, (fixed, moving)."""
+        """All ordered pairs (fixed, moving) of subjects."""
         n = len(self.cohort)
         return [(i, j) for i in range(n) for j in range(n) if i != j]
 
     def register(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Register all pairs that are not registered yet, instead of each when it is drawn first.
+        """Register all pairs now, rather than each at its first draw.
 
         Parameters
         ----------
         progress
-            Called with the number of registered pairs and that of all.
+            Called with the number of registered pairs and the number of all pairs.
         """
         pairs = self.pairs
         with ThreadPoolExecutor(self.threads) as pool:
@@ -101,7 +104,7 @@ class RegisteredPairs(CohortSource):
                     progress(done, len(pairs))
 
     def displacement(self, pair: tuple[int, int]) -> Field:
-        """Return the displacement (d, *grid) of a pair (fixed, moving), registered now if it was not before."""
+        """Return the displacement (d, *grid) of a pair (fixed, moving), registered at the first call."""
         if self._cache is None:
             if pair not in self._fields:  # two threads that both register a pair find the same
                 self._fields[pair] = self._register(pair)
@@ -118,9 +121,9 @@ class RegisteredPairs(CohortSource):
 
     def _fill(self, index: int, out: Pair) -> PairInfo:
         """Put pair `index` into arrays; ``info`` holds the subjects, ``fixed`` and ``moving``."""
-        cohort, count = self.cohort, len(self.cohort) * (len(self.cohort) - 1)
-        epoch, place = divmod(_checks.integer("index", index, minimum=0, maximum=2**64 - 1), count)
-        fixed, moving = self.pairs[self._order(epoch)[place]]
+        cohort, pairs = self.cohort, self.pairs
+        epoch, place = divmod(_checks.integer("index", index, minimum=0, maximum=2**64 - 1), len(pairs))
+        fixed, moving = pairs[self._order(epoch)[place]]
         out.fixed[:], out.moving[:] = cohort.images[fixed], cohort.images[moving]
         out.flow[:] = self.displacement((fixed, moving))
         np.multiply(self._weights.of(fixed), _core.find_inside(out.flow, 1)[0], out=out.weight)
@@ -130,13 +133,12 @@ class RegisteredPairs(CohortSource):
         return {"fixed": fixed, "moving": moving}
 
     def _permutation(self, epoch: int) -> list[int]:
-        count = len(self.cohort) * (len(self.cohort) - 1)
-        order: list[int] = generator(self.seed, epoch, stream=Stream.SUBJECT_ORDER).permutation(count).tolist()
+        rng = generator(self.seed, epoch, stream=Stream.SUBJECT_ORDER)
+        order: list[int] = rng.permutation(len(self.pairs)).tolist()
         return order
 
     def _register(self, pair: tuple[int, int]) -> Field:
-        fixed, moving = pair
-        cohort = self.cohort
+        cohort, (fixed, moving) = self.cohort, pair
         start = affine_displacement(cohort.landmarks[fixed], cohort.landmarks[moving], cohort.grid)
         images = cohort.images[fixed], cohort.images[moving]
         return register_variational(*images, options=self.options, initial=start, threads=1)
@@ -147,20 +149,19 @@ class RegisteredPairs(CohortSource):
 
 
 def affine_displacement(fixed: npt.ArrayLike, moving: npt.ArrayLike, grid: tuple[int, ...]) -> Field:
-    """Return the displacement (d, *grid) of the affine map that brings landmarks closest to others.
+    """Return the displacement (d, *grid) of the least-squares affine map from fixed to moving landmarks.
 
     Parameters
     ----------
     fixed, moving : array_like, (m, d)
-        Corresponding landmarks in voxels; those of the fixed image, plus the displacement, come to lie by those of the
-        moving one, with the least sum of squared distances.
+        Corresponding landmarks in voxels.
     grid
         Shape of the fixed image's grid.
 
     Raises
     ------
     ValueError
-        If the fixed landmarks lie on a line, or in a plane in space, so that they determine no affine map.
+        If the fixed landmarks lie on a line, or in space in a plane, so that they determine no affine map.
     """
     sites, values = (np.asarray(points, np.float64) for points in (fixed, moving))
     d = sites.shape[1]
@@ -171,10 +172,3 @@ def affine_displacement(fixed: npt.ArrayLike, moving: npt.ArrayLike, grid: tuple
     coefficients = np.linalg.lstsq(design, values - sites, rcond=None)[0]
     x = np.moveaxis(np.indices(grid), 0, -1) - centre
     return np.ascontiguousarray(np.moveaxis(x @ coefficients[:d] + coefficients[d], -1, 0), np.float32)
-
-
-def _digest(image: npt.NDArray[Any], landmarks: npt.NDArray[Any]) -> str:
-    digest = hashlib.sha256(repr(image.shape).encode())
-    for array in (image, landmarks):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

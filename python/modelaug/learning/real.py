@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from modelaug import _checks
 from modelaug._random import Stream, generator
 from modelaug.data.cohort import Cohort
+from modelaug.io.files.provenance import array_digest
 from modelaug.learning.augmentation import AugmentOptions, draw_maps, pull_by_maps
 from modelaug.learning.losses import diffusion, local_correlation, mean_squares, soft_dice
 from modelaug.learning.options import RealOptions
@@ -118,11 +118,8 @@ class RealPairs:
 
     def digest(self) -> str:
         """Return a hash of the images and labels, by which a run is recognised."""
-        total = hashlib.sha256(repr(self.cohort.images.shape).encode())
-        for array in (self.cohort.images, self.cohort.labels):
-            if array is not None:
-                total.update(np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()
+        labels = [] if self.cohort.labels is None else [self.cohort.labels]
+        return array_digest(self.cohort.images, *labels)
 
     def _memberships(self, subjects: npt.NDArray[Any]) -> Tensor:
         if self.cohort.labels is None:

@@ -1,4 +1,4 @@
-"""Affine maps of the plane and of space as arrays (d, d + 1): drawn, joined, and evaluated at the voxels of a box."""
+"""Affine maps in 2D and 3D as arrays (d, d + 1): random ones, composition, inverses, evaluation on a box of voxels."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Box = tuple[slice, ...]
 
 
 def side(volume: float, d: int) -> float:
-    """Return the side of a square or cube of so many pixels or voxels."""
+    """Return the side of a square or cube of a given number of pixels or voxels."""
     return float(np.sqrt(volume) if d == 2 else np.cbrt(volume))
 
 
 def rotation_matrix(angle: float, axis: Array | None = None) -> Array:
-    """Return the rotation by an angle in radians, in the plane or about a unit vector (3,) in space."""
+    """Return the rotation matrix of an angle in radians, in the plane or about a unit vector (3,) in space."""
     if axis is None:
         return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     return np.asarray(scipy.spatial.transform.Rotation.from_rotvec(angle * axis).as_matrix())
 
 
 def random_direction(rng: np.random.Generator, d: int) -> Array:
-    """Return a unit vector (d,), of one half of the circle in the plane, of the whole sphere in space."""
+    """Draw a unit vector (d,) from half a circle in the plane, from the whole sphere in space."""
     if d == 2:
         angle = rng.uniform(0.0, math.pi)
         return np.array([math.sin(angle), math.cos(angle)])
@@ -49,7 +49,7 @@ def random_direction(rng: np.random.Generator, d: int) -> Array:
 
 
 def random_rotation(rng: np.random.Generator, d: int, *, largest: float = 2 * math.pi) -> Array:
-    """Return a rotation by up to `largest` radians in the plane, any in space, all of them equally likely."""
+    """Draw a rotation matrix uniformly: up to `largest` radians in the plane, any rotation in space."""
     if d == 2:
         return rotation_matrix(rng.uniform(0.0, largest))
     return np.asarray(scipy.spatial.transform.Rotation.from_quat(rng.standard_normal(4)).as_matrix())
@@ -64,7 +64,7 @@ def join(linear: Array, offset: Array) -> Array:
 
 
 def compose_affine(outer: Array, inner: Array) -> Array:
-    """Return the affine map that applies `inner` first."""
+    """Return the composition x -> outer(inner(x)) of two affine maps."""
     return join(outer[:, :-1] @ inner[:, :-1], outer[:, :-1] @ inner[:, -1] + outer[:, -1])
 
 
@@ -80,7 +80,7 @@ def inverse(affine: Array) -> Array:
 
 
 def length_factor(affine: Array) -> float:
-    """Return the factor on lengths, on average: the d-th root of the determinant, which is positive."""
+    """Return the mean factor on lengths: the d-th root of the determinant, which must be positive."""
     matrix = affine[:, :-1]
     if len(matrix) == 2:
         (a, b), (c, d) = matrix.tolist()
@@ -95,7 +95,7 @@ def on_box(rows: Array, box: Box, out: Image | None = None) -> Image:
     )
     first += rows[:, -1:]
     for other in others:
-        # What they have in common may be far beyond what they add up to.
+        # Large terms that cancel are added in double precision.
         shift = other[:, :1].copy()
         first += shift
         other -= shift

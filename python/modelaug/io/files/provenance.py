@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.reading import ModelFileError, legible, read_own_json, reading
 
@@ -25,6 +28,14 @@ def file_digest(path: str | Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def array_digest(*arrays: npt.NDArray[Any]) -> str:
+    """Return the SHA-256 of the first array's shape and all arrays' bytes in hexadecimal."""
+    digest = hashlib.sha256(repr(arrays[0].shape).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
