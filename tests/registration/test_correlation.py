@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from modelaug.registration.correlation import Overlay, Picture, Transform, climb
+from modelaug.registration.correlation import AffineKind, Overlay, Picture, climb
 from tests.examples import philox, rotation
 
 GRIDS = {2: (31, 38), 3: (13, 17, 15)}
@@ -103,7 +103,7 @@ def test_a_step_comes_after_the_map_about_where_the_middle_went(d: int) -> None:
 
 @given(seed=st.integers(0, 99), d=st.sampled_from([2, 3]), transform=st.sampled_from(["rigid", "similarity", "affine"]))
 @settings(max_examples=15)
-def test_climbing_never_loses(seed: int, d: int, transform: Transform) -> None:
+def test_climbing_never_loses(seed: int, d: int, transform: AffineKind) -> None:
     pair, start = overlay(d), mapping(d, seed)
     if transform != "affine":
         start[:, :d] = rotation(philox(seed), d, 0.2)
