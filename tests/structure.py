@@ -21,7 +21,7 @@ PAGE: Final = ROOT / "CONTRIBUTING.md"
 GROUND: Final = "(ground)"
 """The room of modules whose names begin with an underscore: what all others may use."""
 NAMES: Final = "(names)"
-"""The room of the package's own names, and of old paths."""
+"""The room of the package's own names."""
 FLOORS: Final = (
     GROUND,
     "transforms",
@@ -62,7 +62,7 @@ def modules(package: Path = PACKAGE) -> dict[str, Path]:
 def room(module: str) -> str:
     """Return the room of a module."""
     first = module.partition(".")[0]
-    if first in ("", "_moved"):
+    if not first:
         return NAMES
     if first == "__main__":
         return "cli"

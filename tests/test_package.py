@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import modelaug
+from modelaug import _old_names
 
 EXTRAS = [
     "torch",
@@ -101,13 +102,22 @@ except ModuleNotFoundError as error:
         ("preparation", "scale_intensities", "scale_percentiles"),
     ],
 )
-def test_old_names_work_with_a_warning(module: str, old: str, new: str) -> None:
+def test_old_names_are_the_new_objects(module: str, old: str, new: str) -> None:
     place = importlib.import_module(f"modelaug.{module}")
-    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
-        found = getattr(place, old)
-    assert found is getattr(place, new)
+    assert getattr(place, old) is getattr(place, new)
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = place.nothing
+
+
+def test_modules_by_their_old_paths_are_the_modules() -> None:
+    for old, new in _old_names.PATHS.items():
+        module = importlib.import_module(f"modelaug.{new}")
+        assert getattr(modelaug, old) is module
+        assert importlib.import_module(f"modelaug.{old}") is module
+    code = "import modelaug.scans, modelaug.data.scans as now; from modelaug import maps; from modelaug import weights"
+    found = "modelaug.scans is now, now.__spec__.name, maps.__name__, weights.__name__"
+    expected = "True modelaug.data.scans modelaug.transforms.diffeomorphic modelaug.synthesis.weights"
+    assert _python(f"{code}; print({found})").strip() == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from modelaug import _moved, io, locality
+from modelaug import _old_names, io, locality
 from modelaug._core import build_config
 from modelaug.data import Cohort, LandmarkObject
 from modelaug.datasets import phantoms
@@ -90,14 +90,12 @@ _ON_DEMAND = (
     "registration",
 )
 
-_moved.keep_old_paths()
+_old_names.keep_old_paths()
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ON_DEMAND:
-        return importlib.import_module(f"modelaug.{name}")
     if name == "Augmenter":
         return importlib.import_module("modelaug.estimator").Augmenter
-    if name in _moved.PATHS:
-        return importlib.import_module(f"modelaug.{_moved.PATHS[name]}")
+    if name in _ON_DEMAND or name in _old_names.PATHS:
+        return importlib.import_module(f"modelaug.{name}")
     raise AttributeError(f"module 'modelaug' has no attribute {name!r}")

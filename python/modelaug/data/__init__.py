@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelaug._renamed import old_names
+from modelaug._old_names import names_elsewhere
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.data.geometry import Geometry
 from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_percentiles, take_slice
@@ -22,4 +22,4 @@ __all__ = [
     "take_slice",
 ]
 
-__getattr__ = old_names(__name__, scale_intensities="scale_percentiles")
+__getattr__ = names_elsewhere(__name__, scale_intensities="scale_percentiles")

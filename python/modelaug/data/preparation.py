@@ -15,7 +15,7 @@ import numpy as np
 
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, Positive
-from modelaug._renamed import old_names
+from modelaug._old_names import names_elsewhere
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import Turn
 from modelaug.data.resampling import resample
@@ -267,4 +267,4 @@ def reorient(scan: Scan, turn: Turn) -> Scan:
     )
 
 
-__getattr__ = old_names(__name__, scale_intensities="scale_percentiles")
+__getattr__ = names_elsewhere(__name__, scale_intensities="scale_percentiles")

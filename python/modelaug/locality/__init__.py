@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from modelaug._old_names import names_elsewhere
 from modelaug.locality.correlation import NearestCorrelation, nearest_correlation
 from modelaug.locality.distances import (
     contour_distances,
@@ -59,20 +59,15 @@ __all__ = [
     "thresholds",
 ]
 
-_ON_DEMAND = {
+__getattr__ = names_elsewhere(
+    __name__,
     # They need scipy.sparse, which takes long to import.
-    "EigenimageReport": "eigen",
-    "LocalizedOperator": "operator",
-    "localized_eigenimages": "eigen",
-    # Until version 0.2 these were public.
-    "MergedLevels": "merging",
-    "check_distances": "distances",
-    "check_thresholds": "tapers",
-    "principal_angles": "merging",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ON_DEMAND:
-        return getattr(importlib.import_module(f"modelaug.locality.{_ON_DEMAND[name]}"), name)
-    raise AttributeError(f"module 'modelaug.locality' has no attribute {name!r}")
+    EigenimageReport="eigen.EigenimageReport",
+    LocalizedOperator="operator.LocalizedOperator",
+    localized_eigenimages="eigen.localized_eigenimages",
+    # Public in version 0.1.
+    MergedLevels="merging.MergedLevels",
+    check_distances="distances.check_distances",
+    check_thresholds="tapers.check_thresholds",
+    principal_angles="merging.principal_angles",
+)

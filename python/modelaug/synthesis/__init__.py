@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelaug._renamed import old_names
+from modelaug._old_names import names_elsewhere
 from modelaug.synthesis.acquisition import AcquisitionOptions
 from modelaug.synthesis.batching import BatchedSource
 from modelaug.synthesis.geometry import PairGeometry
@@ -26,4 +26,4 @@ __all__ = [
     "stack_pairs",
 ]
 
-__getattr__ = old_names(__name__, Geometry="PairGeometry")
+__getattr__ = names_elsewhere(__name__, Geometry="PairGeometry")

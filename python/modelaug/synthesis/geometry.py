@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
+from modelaug._old_names import names_elsewhere
 from modelaug._random import Stream, generator
-from modelaug._renamed import old_names
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.alignment import inverse_pose, pose_matrix
 from modelaug.models.appearance import AppearanceModel
@@ -314,4 +314,4 @@ def _combine(model: GaussianModel, coefficients: Array) -> Array:
     return np.asarray(model.mean + np.einsum("pk,k->p", model.basis, coefficients))
 
 
-__getattr__ = old_names(__name__, Geometry="PairGeometry")
+__getattr__ = names_elsewhere(__name__, Geometry="PairGeometry")
