@@ -127,7 +127,7 @@ def test_subjects_are_brought_to_one_orientation(
     with caplog.at_level(logging.INFO, logger="modelaug"):
         mixed = Cohort.load(folder(tmp_path / "mixed", odd, grid, ending))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "stored anew as 'p0' is: 'p2' (" in line
+    assert "turned to the orientation of 'p0': 'p2' (" in line
     np.testing.assert_array_equal(mixed.images, plain.images)
     np.testing.assert_array_equal(mixed.labels, plain.labels)
     np.testing.assert_allclose(mixed.landmarks, plain.landmarks, atol=1e-4)

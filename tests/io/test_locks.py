@@ -154,7 +154,7 @@ def test_a_folder_that_is_lost(tmp_path: Path, way: str) -> None:
             (folder / LOCK).write_text("of another run")
 
     def work() -> None:
-        with hold_folder(folder, told=lambda: "2 of 3 are in it") as hold:
+        with hold_folder(folder, contents=lambda: "2 of 3 are in it") as hold:
             hold.check()
             lose()
             with pytest.raises(FolderLostError, match="2 of 3 are in it"):
@@ -180,7 +180,7 @@ def test_success_in_a_lost_folder_is_none(tmp_path: Path) -> None:
 
 def test_a_folder_within_a_lost_one(tmp_path: Path) -> None:
     def work() -> None:
-        with hold_folder(tmp_path / "a", told=lambda: "1 of 9"), hold_folder(tmp_path / "a" / "b"):
+        with hold_folder(tmp_path / "a", contents=lambda: "1 of 9"), hold_folder(tmp_path / "a" / "b"):
             shutil.rmtree(tmp_path / "a")
 
     with pytest.raises(FolderLostError, match=r"/a was removed .*; 1 of 9"):

@@ -112,7 +112,7 @@ def register_folder(
         there = sum(row.name in results and all(path.exists() for path in row.job.outputs) for row in rows)
         return f"{there} of {len(rows)} pairs are in it"
 
-    with hold_folder(folder, told=told):
+    with hold_folder(folder, contents=told):
         written = {RESULTS, SOURCE, *(path.name for row in rows for path in row.job.outputs)}
         remove_leftovers(folder, written.__contains__)
         claim_folder(folder, source)

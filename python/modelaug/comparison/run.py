@@ -150,7 +150,7 @@ def compare(
     def state() -> str:
         return f"{sum(task.result.exists() for task in tasks)} of {len(tasks)} methods and folds are in it"
 
-    with hold_folder(folder, told=state):
+    with hold_folder(folder, contents=state):
         remove_leftovers(folder, _FILES.__contains__)
         _claim(folder, cohort, options, weights)
         pretrained = weights is None and options.network.pretrain_steps > 0

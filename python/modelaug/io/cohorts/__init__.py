@@ -1,1 +1,1 @@
-"""Cohorts out of files and folders, and as such."""
+"""Cohorts as single files and as folders of images, labels and landmarks."""

@@ -1,4 +1,4 @@
-"""Cohorts as one ``.npz`` file, or out of a folder of images and landmarks."""
+"""Reading of cohorts from ``.npz`` files or folders of images and landmarks, and writing to ``.npz``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def read_cohort(path: str | Path) -> Cohort:
     """Read a cohort; see `modelaug.Cohort.load`."""
     if Path(path).is_dir() or Path(path).suffix.lower() == ".toml":
         try:
-            return _read_folder(path)
+            description = describe(path)
+            return cohort_from_scans(read_described(description), objects=description.objects)
         except (TypeError, ValueError) as error:
             if str(path) in str(error):
                 raise
@@ -49,13 +50,8 @@ def read_cohort(path: str | Path) -> Cohort:
         return Cohort(**_read_arrays(archive))
 
 
-def _read_folder(path: str | Path) -> Cohort:
-    description = describe(path)
-    return cohort_from_scans(read_described(description), objects=description.objects)
-
-
 def _read_arrays(archive: Archive) -> dict[str, Any]:
-    """Return the arguments of a cohort; nothing is unpacked that is larger than the images let expect."""
+    """Return the arguments of a cohort; no array is unpacked that is too large for the images."""
     archive.require("images", "landmarks")
     images, landmarks = (archive.headers[name].shape for name in ("images", "landmarks"))
     if images[:1] != landmarks[:1]:
@@ -79,6 +75,6 @@ def _read_arrays(archive: Archive) -> dict[str, Any]:
 
 
 def parse_preparation(text: str, path: str | Path) -> dict[str, Any]:
-    """Return the ``preparation`` that a file holds as JSON, or raise ModelFileError."""
+    """Parse the ``preparation`` that a file holds as JSON, or raise ModelFileError."""
     with refusing(path, "has a preparation that cannot be read", "write a JSON object"):
         return dict(parse_json(text))

@@ -1,4 +1,4 @@
-"""``cohort.toml``: where the files of a cohort are, and what is to be made of them; docs/files.md is the reference."""
+"""``cohort.toml``: paths of a cohort's files, and the preparation of its images; docs/files.md is the reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelaug._checked import differences
 from modelaug.data.cohort import LandmarkObject
 from modelaug.data.preparation import PreparationOptions
 from modelaug.io.files.archives import write_atomically
-from modelaug.io.files.reading import ModelFileError, read_toml
+from modelaug.io.files.reading import ModelFileError, read_toml, refuse_if
 
 DESCRIPTION_NAME: Final = "cohort.toml"
 
@@ -22,7 +22,7 @@ _UNFINISHED: Final = "unfinished"
 _PATTERNS: Final = ("images", "labels", "landmarks")
 _OBJECT_KEYS: Final = ("name", "kind", "landmarks")
 _MOST_LANDMARKS: Final = 10**6
-"""More than any cohort has; a range is written out, so that it may not be longer."""
+"""More than any cohort has; bounds the memory of a range."""
 
 _shown: Final = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 100
@@ -30,26 +30,26 @@ _shown.maxstring = _shown.maxother = _shown.maxlong = 100
 
 @dataclass(frozen=True)
 class CohortDescription:
-    """What a ``cohort.toml`` says.
+    """The content of a ``cohort.toml``.
 
     Parameters
     ----------
     folder
-        Where it lies, to which its paths are relative.
+        Folder of the file, to which paths are relative.
     images, labels, landmarks
         Paths with ``{name}`` in place of the subject's name. Without ``images`` files are matched by their names.
     subjects
-        Their names; None: all that there are.
+        Names of the subjects; None means all.
     voxel_size
-        Millimetres per voxel along each array axis, whatever the images' files say.
+        Millimetres per voxel along each array axis, in place of those in the images' files.
     relabel
-        Labels that become others.
+        New values of labels, by the old ones.
     objects
         Groups of the landmarks.
     preparation
-        What is done to each image.
+        Steps that prepare each image.
     history
-        A JSON file with what had been done to each subject's image before it was written.
+        A JSON file with the steps by which each subject's image had been prepared before it was written.
     """
 
     folder: Path
@@ -92,13 +92,13 @@ def read_description(path: str | Path) -> CohortDescription:
     Raises
     ------
     ModelFileError
-        If the file is missing, is no TOML, has an unknown key, or a value that does not fit; or if whoever wrote the
-        folder did not get to its end.
+        If the file is missing, is no TOML, has an unknown key or an invalid value, or if the folder was not written to
+        its end.
     """
     path = Path(path)
     values = read_toml(path)
-    if values.pop(_UNFINISHED, False):
-        raise ModelFileError(f"{path} is of a folder that was not written to its end; write it again, or remove it")
+    unfinished = bool(values.pop(_UNFINISHED, False))
+    refuse_if(unfinished, f"{path} is of a folder that was not written to its end; write it again, or remove it")
     known = [each.name for each in fields(CohortDescription) if each.name != "folder"]
     readers: Mapping[str, Callable[[Any], Any]] = {
         "subjects": _strings,
@@ -109,7 +109,7 @@ def read_description(path: str | Path) -> CohortDescription:
     }
     try:
         _refuse_unknown("", values, known)
-        arguments = {key: readers.get(key, _as_it_is)(value) for key, value in values.items()}
+        arguments = {key: readers[key](value) if key in readers else value for key, value in values.items()}
         return CohortDescription(path.parent, **arguments)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ModelFileError(f"{path}: {error}") from error
@@ -121,10 +121,6 @@ def _refuse_unknown(where: str, values: Iterable[str], known: Iterable[str]) -> 
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             remedy = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
             raise ValueError(f"{where}{key!r} is no known key; {remedy}")
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _strings(value: Any) -> tuple[str, ...] | None:
@@ -176,7 +172,7 @@ def _objects(value: Any) -> tuple[LandmarkObject, ...]:
 
 
 def _indices(value: Any) -> tuple[int, ...]:
-    """Return the landmarks that a list of numbers or a range such as ``"0:32"``, without its end, names."""
+    """Return the landmarks of a list of numbers, or of a range such as ``"0:32"`` without its end."""
     if isinstance(value, list):
         return tuple(value)
     try:
@@ -198,7 +194,7 @@ def _preparation(value: Any) -> PreparationOptions:
 
 
 def write_description(description: CohortDescription, *, finished: bool = True) -> Path:
-    """Write what `read_description` reads into its folder, or refuses until it is written again as finished."""
+    """Write a ``cohort.toml`` into its folder; `read_description` refuses one that is not finished."""
     data = encode_description(description, finished=finished)
     path = description.folder / DESCRIPTION_NAME
     write_atomically(path, data)
@@ -206,7 +202,7 @@ def write_description(description: CohortDescription, *, finished: bool = True) 
 
 
 def encode_description(description: CohortDescription, *, finished: bool) -> bytes:
-    """Return what `write_description` writes; what is done to the images only if there is something."""
+    """Return the bytes of a ``cohort.toml``; values that are defaults are left out."""
     import tomli_w
 
     values: dict[str, Any] = {} if finished else {_UNFINISHED: True}
@@ -214,12 +210,12 @@ def encode_description(description: CohortDescription, *, finished: bool) -> byt
     values["relabel"] = {str(old): new for old, new in description.relabel.items()}
     values["preparation"] = differences(description.preparation)
     values["objects"] = [
-        {"name": each.name, "kind": each.kind, "landmarks": _shortest(each.indices)}
+        {"name": each.name, "kind": each.kind, "landmarks": _encode_indices(each.indices)}
         for each in description.objects or ()
     ]
     return tomli_w.dumps({key: value for key, value in values.items() if value not in (None, {}, [])}).encode()
 
 
-def _shortest(indices: tuple[int, ...]) -> str | tuple[int, ...]:
+def _encode_indices(indices: tuple[int, ...]) -> str | tuple[int, ...]:
     first, end = indices[0], indices[0] + len(indices)
     return f"{first}:{end}" if indices == tuple(range(first, end)) else indices

@@ -1,4 +1,4 @@
-"""A cohort as a folder of files that other programs read."""
+"""Writing of cohorts as folders of files that other programs read."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def write_cohort_folder(folder: str | Path, cohort: Cohort, *, images: str = ".n
     Parameters
     ----------
     folder
-        Made if need be; must be empty, or have been left unfinished by the same.
+        Created if missing; must be empty, or left unfinished by the same call.
     cohort
-        Whose subjects' names can be names of files.
+        A cohort whose subjects' names are valid names of files.
     images
-        ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``: float32, nothing is lost; ``".png"``: only where all
-        intensities are integers from 0 to 255, and labels, too.
+        ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``: float32, exact; ``".png"``: only where all intensities
+        and labels are integers from 0 to 255.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def write_cohort_folder(folder: str | Path, cohort: Cohort, *, images: str = ".n
     ValueError
         If the folder is not empty, the format not known, or the cohort does not suit it.
     OSError
-        If a file cannot be written, which is named; BlockingIOError if somebody else writes into the folder, and
+        If a file cannot be written, with its name; BlockingIOError if another run writes into the folder, and
         FolderLostError if it is removed meanwhile.
     """
     root = Path(folder)
@@ -69,7 +69,7 @@ def write_cohort_folder(folder: str | Path, cohort: Cohort, *, images: str = ".n
     )
     _check_place(root, description)
     with hold_folder(root):
-        _check_place(root, description)  # nobody has come before
+        _check_place(root, description)  # again, now that no other run can write
         remove_leftovers(root, {DESCRIPTION_NAME, _HISTORY}.__contains__)
         for each in _PARTS:
             remove_leftovers(root / each, lambda _: True)
@@ -93,7 +93,7 @@ def _write_subjects(root: Path, cohort: Cohort, images: str) -> None:
 
 
 def _check_place(root: Path, description: CohortDescription) -> None:
-    """Raise ValueError unless a folder is empty, or what a run that was killed left of the same."""
+    """Raise ValueError unless a folder is empty, or was left unfinished by a killed run of the same call."""
     if not root.exists():
         return
     there = {each.name for each in root.iterdir()} - {LOCK} if root.is_dir() else {""}
@@ -105,7 +105,7 @@ def _check_place(root: Path, description: CohortDescription) -> None:
 
 
 def _check(cohort: Cohort, images: str) -> None:
-    """Raise ValueError if `write_cohort_folder` cannot write this; before anything is written."""
+    """Raise ValueError if a cohort cannot be written in a format."""
     if images not in FOLDER_FORMATS:
         raise ValueError(f"images is {images!r}; pass one of {', '.join(FOLDER_FORMATS)}")
     for name in cohort.names:

@@ -1,4 +1,4 @@
-"""Which files belong to which subject: by their names, or by patterns. Nothing is left out without a word."""
+"""Assignment of files to subjects, by names or by patterns. No file is left out silently."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from modelaug.io.files.paths import stem, suffix
-from modelaug.io.files.reading import ModelFileError
+from modelaug.io.files.reading import ModelFileError, refuse_if
 from modelaug.io.formats.dicom import dicom_files
 from modelaug.io.formats.dicom_planes import is_dicom
 from modelaug.io.images import IMAGE_SUFFIXES
@@ -21,7 +21,7 @@ from modelaug.io.landmarks import LANDMARK_SUFFIXES, holds_landmarks
 
 _LOG: Final = logging.getLogger("modelaug.io")
 
-# As 3D Slicer, ITK-SNAP, nnU-Net, MONAI Label and BIDS call segmentations; also twice: anna_Segmentation.seg.nrrd.
+# Names of segmentations in 3D Slicer, ITK-SNAP, nnU-Net, MONAI Label and BIDS; also two: anna_Segmentation.seg.nrrd.
 _LABELS: Final = re.compile(
     r"(?P<name>.+)[ ._-](labels?|label[ ._-]?maps?|d?seg|segmentations?|gt|ground[ ._-]?truth|masks?|annotations?)",
     re.I,
@@ -34,9 +34,9 @@ _PLACE: Final = "{name}"
 _FOLDERS: Final = {"images": ("images", "imagesTr"), "labels": ("labels", "labelsTr"), "landmarks": ("landmarks",)}
 _PARTNERS: Final = (*_FOLDERS["labels"], *_FOLDERS["landmarks"])
 _FINISHED: Final = "final"
-"""Folder within that of the labels, of MONAI Label: those that a person has approved."""
+"""MONAI Label's folder, within the folder of labels, of those that a person has approved."""
 _CHANNELS: Final = "imagesTr"
-"""Folder of nnU-Net, in which the images of NAME are called NAME_0000, NAME_0001, ..."""
+"""nnU-Net's folder, in which the images of NAME are called NAME_0000, NAME_0001, ..."""
 _FIRST_CHANNEL: Final = "0000"
 _CHANNEL: Final = re.compile(r"(?P<name>.+)_(?P<number>\d{4})")
 
@@ -44,30 +44,29 @@ _UNREAD: Final = (
     *(".hdr", ".img", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".vti", ".par", ".rec", ".ima"),
     *(".dicom", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".heic", ".tga", ".ppm", ".pgm", ".mat", ".h5", ".hdf5"),
 )
-"""Endings of images beside those that are read."""
+"""Endings of images in formats that are not read."""
 _NOTES: Final = (".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".log", ".json", ".toml", ".py", ".ipynb", ".html", "")
-"""Endings of what is plainly no data: mentioned only if it is called like a subject, or lies among data."""
+"""Endings of notes, which are mentioned only if they are named like a subject, or lie among data."""
 _KNOWN_NOTES: Final = re.compile(
     r"readme|licen[cs]e|copying|copyright|notice|authors|contributors|contributing|citation|changes|changelog|history|"
     r"version|makefile|dataset|dataset_description",
     re.I,
 )
-_LOOKED_AT: Final = 4096
-"""Bytes of a file that tell text from other things."""
+_PROBED: Final = 4096
+"""Bytes of a file that tell whether it is text."""
 _HEADERS: Final = (".mhd", ".nhdr", ".hdr")
 _VALUES: Final = (".raw", ".zraw", ".img", ".gz")
 _JUNK: Final = ("thumbs.db", "desktop.ini")
-_TOLD: Final = 5
+_MOST_LISTED: Final = 5
 
 
-@dataclass(frozen=True)
-class SubjectFiles:
+class SubjectFiles(NamedTuple):
     """The files of one subject.
 
     Attributes
     ----------
     name
-        Of the subject.
+        The subject's name.
     image, labels, landmarks
         Its files; the latter two may be missing.
     """
@@ -80,18 +79,18 @@ class SubjectFiles:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a folder holds: files, or folders of DICOM, with their names, and what is none of these.
+    """The content of a folder: data files, or folders of DICOM, with their names, and all other files.
 
     Attributes
     ----------
     place
-        Where the images are.
+        The folder of the images.
     own
         Whether labels, or landmarks, have a folder of their own.
     images, labels, landmarks
-        By their own names, which of labels and landmarks may follow the subject's.
+        Names and paths; names of labels and landmarks may go on after the subject's.
     strangers
-        All else that is not hidden.
+        All other files that are not hidden.
     """
 
     place: Path
@@ -103,15 +102,15 @@ class _Found:
 
 
 def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[SubjectFiles]:
-    """Return the files of the subjects in a folder, in the order of their names or in that of `subjects`.
+    """Return the files of the subjects in a folder, by their names, or for `subjects` in their order.
 
     ``NAME.nii.gz`` or another image is that of subject NAME, as is a folder NAME with DICOM files. ``NAME_labels``,
-    ``NAME_seg``, ``NAME_mask`` or another word for them with the ending of an image are its labels, ``NAME.csv`` or
-    ``NAME_landmarks.csv`` or another file of landmarks its landmarks; as ``.npy``, only the latter. Where there are
-    folders ``images``, ``labels`` or ``landmarks``, these are looked for there, also as plain ``NAME``.
+    ``NAME_seg``, ``NAME_mask`` or another word for labels with the ending of an image are its labels, ``NAME.csv`` or
+    ``NAME_landmarks.csv`` or another file of landmarks its landmarks; as ``.npy``, only the latter. Folders ``images``,
+    ``labels`` or ``landmarks`` hold these files where they exist, also as plain ``NAME``.
 
-    Unless `subjects` are given, nothing is left out without being named: data in an error, other files in one line of
-    the log ``modelaug.io``.
+    Without `subjects`, every file that is left out is named: data in an error, other files in one line of the log
+    ``modelaug.io``.
 
     Raises
     ------
@@ -128,7 +127,9 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
             "say where they are in a cohort.toml"
         )
     of_images = _by_name(found.images, "images")
-    names = sorted(of_images) if subjects is None else _known(subjects, of_images, found.place)
+    unknown = next((name for name in subjects or () if name not in of_images), None)
+    refuse_if(unknown is not None, f"subject {unknown!r} has no image in {found.place}; check the list of subjects")
+    names = sorted(of_images) if subjects is None else list(subjects)
     partners: dict[str, dict[str, Path]] = {}
     homeless: list[tuple[str, Path]] = []
     for kind, words, files in (("labels", _LABELS, found.labels), ("landmarks", _LANDMARKS, found.landmarks)):
@@ -148,7 +149,7 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
     if subjects is None:
         _check_homeless(homeless, found)
         others = {*found.strangers, *(path for _, path in homeless)}
-        _tell_of(folder, sorted(path for path in others if not _is_quiet(path, names, found)))
+        _warn_of(folder, sorted(path for path in others if not _is_quiet(path, names, found)))
     return [
         SubjectFiles(name, of_images[name], partners["labels"].get(name), partners["landmarks"].get(name))
         for name in names
@@ -156,7 +157,7 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
 
 
 def _look_into(folder: Path) -> _Found:
-    """Return what lies in a folder, and in its folders of images, labels and landmarks."""
+    """List and sort the files in a folder, and in its folders of images, labels and landmarks."""
     places = {
         kind: next((folder / name for name in names if (folder / name).is_dir()), None)
         for kind, names in _FOLDERS.items()
@@ -180,7 +181,7 @@ def _look_into(folder: Path) -> _Found:
 
 
 def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
-    """Sort what lies where the images are."""
+    """Sort the files in the folder of the images into images, labels, landmarks and others."""
     pictures = []
     for path in paths:
         if (called := _called(path, IMAGE_SUFFIXES)) is not None:
@@ -190,7 +191,7 @@ def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
         else:
             found.strangers.append(path)
     every = {called for called, _ in pictures}
-    labelled = {called for called, _ in found.labels}  # in their own folder, where a name may end in any word
+    labelled = {called for called, _ in found.labels}  # in a folder of their own, whose names may end in any word
     for called, path in pictures:
         before = _stripped(_LABELS, called)
         beside = not every.isdisjoint(before)
@@ -209,7 +210,7 @@ def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
 
 
 def _strip_channels(found: _Found) -> None:
-    """Leave out the numbers of nnU-Net's channels after names; other numbers of four digits are parts of names."""
+    """Remove the numbers of nnU-Net's channels from names; other numbers of four digits are parts of names."""
     partners = {name for called, _ in found.labels for name in (called, *_stripped(_LABELS, called))}
     partners |= {name for called, _ in found.landmarks for name in (called, *_stripped(_LANDMARKS, called))}
     numbers: dict[str, set[str]] = {}
@@ -229,14 +230,14 @@ def _strip_channels(found: _Found) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what lies in a folder, hidden files and those of the system left out; nothing where there is no folder."""
+    """List a folder without hidden and system files; empty where there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _JUNK)
 
 
 def _called(path: Path, suffixes: Container[str]) -> str | None:
-    """Return the name of a file with one of the suffixes or, if DICOM is among them, of such files or their folder."""
+    """Return the name of a file with one of the suffixes, or of DICOM files or their folder; None for other files."""
     dicom = ".dcm" in suffixes
     if path.is_dir():
         return path.name if dicom and dicom_files(path) else None
@@ -244,7 +245,7 @@ def _called(path: Path, suffixes: Container[str]) -> str | None:
 
 
 def _stripped(words: re.Pattern[str], called: str) -> list[str]:
-    """Return a name without the word it ends in, and without the one before."""
+    """Return a name without its last word, without the last two, and so on, as far as they match."""
     names = []
     while match := words.fullmatch(called):
         called = match["name"]
@@ -253,13 +254,13 @@ def _stripped(words: re.Pattern[str], called: str) -> list[str]:
 
 
 def _subject(words: re.Pattern[str], called: str, images: Container[str]) -> str:
-    """Return the name of the subject whose labels or landmarks are called so."""
+    """Return the name of the subject whose labels or landmarks have this name."""
     names = (called, *_stripped(words, called))
     return next((name for name in names if name in images), names[-1])
 
 
 def _check_misplaced(strangers: Iterable[Path], names: Sequence[str]) -> None:
-    """Refuse data of a subject that lie where they are not read."""
+    """Refuse data of a subject in a folder or format where they are not read."""
     for path in strangers:
         if path.is_dir() or suffix(path) not in _READ:
             continue
@@ -273,7 +274,7 @@ def _check_misplaced(strangers: Iterable[Path], names: Sequence[str]) -> None:
 
 
 def _check_homeless(homeless: Iterable[tuple[str, Path]], found: _Found) -> None:
-    """Refuse data that belong to no subject."""
+    """Refuse data without a subject."""
     remedy = "remove it, or list the subjects to use in a cohort.toml"
     for name, path in homeless:
         if suffix(path) != ".csv" or holds_landmarks(path):  # a table may be of anything
@@ -285,7 +286,7 @@ def _check_homeless(homeless: Iterable[tuple[str, Path]], found: _Found) -> None
     read = {stem(path) for _, path in found.images}
     for path in found.strangers:
         beside = found.own["images"] and path.parent == found.place.parent
-        if _is_data(path) and not beside and stem(path) not in read:  # as the values of a header in another file
+        if _is_data(path) and not beside and stem(path) not in read:  # unlike the voxels of a header in another file
             raise ModelFileError(f"{path} is of a format that is not read; save it as .nii.gz, .nrrd or .png, {remedy}")
 
 
@@ -295,7 +296,7 @@ def _is_data(path: Path) -> bool:
 
 
 def _is_quiet(path: Path, names: Sequence[str], found: _Found) -> bool:
-    """Return whether a file need not be mentioned: notes, and the values that belong to a header."""
+    """Return whether a file need not be mentioned: notes, and the voxels that belong to a header."""
     if path.is_dir():
         return False
     headers = (stem(each) for _, each in (*found.images, *found.labels) if suffix(each) in _HEADERS)
@@ -310,28 +311,29 @@ def _is_quiet(path: Path, names: Sequence[str], found: _Found) -> bool:
 
 
 def _is_called_like(called: str, names: Iterable[str]) -> bool:
-    """Return whether something is called like a subject, whatever word may follow."""
+    """Return whether a name is a subject's, possibly with another word after it."""
     return any(called.startswith(name) and called[len(name) : len(name) + 1] in ("", *" ._-") for name in names)
 
 
 def _is_text(path: Path) -> bool:
-    """Return whether this is a file that can be opened and begins with plain text."""
+    """Return whether a path is a readable file that begins with plain text."""
     if not path.is_file():
         return False
     try:
         with open(path, "rb") as file:
-            head = file.read(_LOOKED_AT)
-        # A character that goes on beyond the beginning is left out.
+            head = file.read(_PROBED)
+        # An incremental decoder allows a character that is cut off at the end.
         return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head)
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def _tell_of(folder: Path, paths: Sequence[Path]) -> None:
+def _warn_of(folder: Path, paths: Sequence[Path]) -> None:
+    """Log the files that are not read."""
     if paths:
-        more = f" and {len(paths) - _TOLD} more" if len(paths) > _TOLD else ""
-        told = ", ".join(os.path.relpath(path, folder) for path in paths[:_TOLD])
-        _LOG.warning("%s: not read: %s%s", folder, told, more)
+        more = f" and {len(paths) - _MOST_LISTED} more" if len(paths) > _MOST_LISTED else ""
+        listed = ", ".join(os.path.relpath(path, folder) for path in paths[:_MOST_LISTED])
+        _LOG.warning("%s: not read: %s%s", folder, listed, more)
 
 
 def _by_name(found: Sequence[tuple[str, Path]], kind: str) -> dict[str, Path]:
@@ -346,59 +348,40 @@ def _by_name(found: Sequence[tuple[str, Path]], kind: str) -> dict[str, Path]:
     return by_name
 
 
-def _known(subjects: Sequence[str], images: Container[str], folder: Path) -> list[str]:
-    missing = [name for name in subjects if name not in images]
-    if missing:
-        raise ModelFileError(f"subject {missing[0]!r} has no image in {folder}; check the list of subjects")
-    return list(subjects)
-
-
 def match_patterns(
-    folder: Path,
-    images: str,
-    *,
-    labels: str | None = None,
-    landmarks: str | None = None,
-    subjects: Sequence[str] | None = None,
+    folder: Path, patterns: Mapping[str, str | None], subjects: Sequence[str] | None = None
 ) -> list[SubjectFiles]:
-    """Return the files of subjects whose paths follow patterns, in the order of their names or in that of `subjects`.
+    """Return the files of subjects whose paths follow patterns, by their names, or for `subjects` in their order.
 
     Parameters
     ----------
     folder
-        To which the patterns are relative.
-    images, labels, landmarks
-        Paths with ``{name}`` in place of the subject's name, which has no slash.
+        The folder to which the patterns are relative.
+    patterns
+        Paths with ``{name}`` in place of the subject's name, which has no slash, of ``image``, ``labels`` and
+        ``landmarks``; the latter two may be None.
     subjects
-        Names; by default those of all images that there are. A file that more than one pattern takes is of the one
-        that leaves the shortest name.
+        Names; by default those of all images. A file that matches several patterns belongs to the one in which its name
+        is shortest.
 
     Raises
     ------
     ModelFileError
         If there is no image, or a subject lacks a file; if, without `subjects`, a file belongs to no image.
     """
-    patterns = {"image": images, "labels": labels, "landmarks": landmarks}
-    if subjects is None:
-        subjects = _names_of(folder, {kind: pattern for kind, pattern in patterns.items() if pattern is not None})
+    used = {kind: pattern for kind, pattern in patterns.items() if pattern is not None}
     matched = []
-    for name in subjects:
-        paths = {}
-        for kind, pattern in patterns.items():
-            path = None if pattern is None else folder / pattern.replace(_PLACE, name)
-            if path is not None and not os.path.exists(path):  # also of names that are too long for one
-                raise ModelFileError(
-                    f"subject {name!r} has no {kind}: {path} does not exist; add it, or list the subjects to use"
-                )
-            paths[kind] = path
-        image = paths["image"]
-        assert image is not None
-        matched.append(SubjectFiles(name, image, paths["labels"], paths["landmarks"]))
+    for name in _names_of(folder, used) if subjects is None else subjects:
+        paths = {kind: folder / pattern.replace(_PLACE, name) for kind, pattern in used.items()}
+        for kind, path in paths.items():
+            missing = f"subject {name!r} has no {kind}: {path} does not exist; add it, or list the subjects to use"
+            refuse_if(not os.path.exists(path), missing)  # Path.exists raises for names that are too long
+        matched.append(SubjectFiles(name, **paths))
     return matched
 
 
 def _names_of(folder: Path, patterns: Mapping[str, str]) -> list[str]:
-    """Return the names of all images that patterns find, and see that nothing else is left over."""
+    """Return the names of all images that match the patterns; refuse labels and landmarks without an image."""
     shortest: dict[Path, tuple[int, str, str]] = {}
     for kind in ("labels", "landmarks", "image"):
         for name, path in _expand(folder, patterns[kind]).items() if kind in patterns else ():
@@ -406,8 +389,7 @@ def _names_of(folder: Path, patterns: Mapping[str, str]) -> list[str]:
                 shortest.get(path, (len(name) + 1, "", "")), (len(name), kind, name), key=lambda e: e[0]
             )
     names = sorted(name for _, kind, name in shortest.values() if kind == "image")
-    if not names:
-        raise ModelFileError(f"no file in {folder} is like images = {patterns['image']!r}; check the pattern")
+    refuse_if(not names, f"no file in {folder} is like images = {patterns['image']!r}; check the pattern")
     for path, (_, kind, name) in sorted(shortest.items()):
         if name not in names and (suffix(path) != ".csv" or holds_landmarks(path)):
             raise ModelFileError(
@@ -417,12 +399,12 @@ def _names_of(folder: Path, patterns: Mapping[str, str]) -> list[str]:
     start, _, rest = patterns["image"].partition(_PLACE)
     if "/" in rest:
         folders = _expand(folder, start + _PLACE + rest.partition("/")[0])
-        _tell_of(folder, sorted(path for name, path in folders.items() if name not in names and path.is_dir()))
+        _warn_of(folder, sorted(path for name, path in folders.items() if name not in names and path.is_dir()))
     return names
 
 
 def _expand(folder: Path, pattern: str) -> dict[str, Path]:
-    """Return what there is that is like a pattern, by what is in place of the name."""
+    """Return the paths that match a pattern, by the name in them."""
     root = "" if os.path.isabs(pattern) else os.path.join(str(folder), "")
     parts = pattern.split(_PLACE)
     first, *rest = (re.escape(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Landmarks of several subjects in one order, by their names."""
+"""Correspondence of landmarks between subjects by their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelaug.data.scans import Scan
-from modelaug.io.files.reading import ModelFileError
+from modelaug.io.files.reading import ModelFileError, refuse_if
 from modelaug.io.landmarks import numbered
 
 Named = tuple[Path | None, Scan, tuple[str, ...] | None]
@@ -14,17 +14,16 @@ Named = tuple[Path | None, Scan, tuple[str, ...] | None]
 
 
 def in_one_order(read: Sequence[Named]) -> list[Scan]:
-    """Return scans with their landmarks in the first one's order, by names where files have them.
+    """Reorder the landmarks of scans as in the first one, by names where files have them.
 
-    Names that differ in blanks or case only are the same where these tell none apart. Files in which the same names
-    stand in the same order need not name each landmark once. Where no file has names, or only numbers in their order,
+    Names that differ only in blanks or case are the same unless that makes two of a file equal. Files with the same
+    names in the same order may name a landmark twice. Where no file has names, or only numbers in their order,
     landmarks correspond by their order.
 
     Raises
     ------
     ModelFileError
-        If only some of the files have names, they are not the same ones, or one is given twice; with the names of both
-        subjects.
+        If only some of the files have names, the names differ, or one is given twice; with the names of both subjects.
     """
     marked = [(path, scan, names) for path, scan, names in read if path is not None]
     if not marked:
@@ -32,7 +31,7 @@ def in_one_order(read: Sequence[Named]) -> list[Scan]:
     bare = next((path for path, _, names in marked if names is None), None)
     if bare is not None:
         for path, _, names in marked:
-            if names is not None and names != numbered(len(names)):  # as written where there were none
+            if names is not None and names != numbered(len(names)):  # numbers are written where there were no names
                 raise ModelFileError(
                     f"{path} has names of landmarks, such as {names[0]!r}, but {bare} has none; name them in all "
                     "files, or in none"
@@ -53,25 +52,24 @@ def in_one_order(read: Sequence[Named]) -> list[Scan]:
 
 
 def _keys(named: Sequence[tuple[Path | None, str, tuple[str, ...]]]) -> list[tuple[str, ...]]:
-    """Return for each file what tells its landmarks apart, the same for all."""
+    """Return the landmarks' keys in each file, the same set for all files: names, exact or normalized."""
     exact = [names for _, _, names in named]
     if all(each == exact[0] for each in exact):
         return exact
-    for keys in (exact, [tuple(map(_tidy, names)) for names in exact]):
+    for keys in (exact, [tuple(map(_normalized, names)) for names in exact]):
         if all(len(set(each)) == len(each) and set(each) == set(keys[0]) for each in keys):
             return keys
     for path, _, names in named:
         twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ModelFileError(f"{path} has the landmark {twice!r} twice; give each a name of its own")
+        refuse_if(twice is not None, f"{path} has the landmark {twice!r} twice; give each a name of its own")
     _, first, _ = named[0]
-    tidy = [set(map(_tidy, names)) for _, _, names in named]
+    tidy = [set(map(_normalized, names)) for _, _, names in named]
     k = next((k for k, each in enumerate(tidy) if each != tidy[0]), None)
     if k is None:
         k = next(k for k, (_, _, names) in enumerate(named) if set(names) != set(named[0][2]))
     path, subject, names = named[k]
     stranger = min(
-        (name for name in {*names, *named[0][2]} if (_tidy(name) in tidy[k]) != (_tidy(name) in tidy[0])),
+        (name for name in {*names, *named[0][2]} if (_normalized(name) in tidy[k]) != (_normalized(name) in tidy[0])),
         default=min({*names} ^ {*named[0][2]}),
     )
     raise ModelFileError(
@@ -80,6 +78,6 @@ def _keys(named: Sequence[tuple[Path | None, str, tuple[str, ...]]]) -> list[tup
     )
 
 
-def _tidy(name: str) -> str:
-    """Return a name without the blanks and the case that people write differently."""
+def _normalized(name: str) -> str:
+    """Normalize the blanks and the case of a name."""
     return " ".join(name.split()).casefold()

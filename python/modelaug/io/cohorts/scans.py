@@ -1,4 +1,4 @@
-"""Scans, and cohorts, out of folders."""
+"""Reading of the scans of several subjects from folders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from modelaug.io.landmarks import PHYSICAL_SUFFIXES, read_landmark_file
 
 _LOG: Final = logging.getLogger("modelaug.io")
 _ARRAYS: Final = (".npy", ".npz")
-"""Formats in which axes may be channels or planes."""
+"""Formats in which an axis may be of channels or of planes."""
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -41,16 +41,16 @@ def read_scans(path: str | Path) -> list[Scan]:
     Parameters
     ----------
     path
-        A folder, or a ``cohort.toml``, or a folder with one; docs/files.md says what may be in it. Without one, the
-        files that belong together are known by their names: ``NAME.nii.gz``, ``NAME_labels.nii.gz`` and ``NAME.csv``,
-        or the same names in folders ``images``, ``labels`` and ``landmarks``.
+        A folder, or a ``cohort.toml``, or a folder with one; docs/files.md describes it. Without one, files belong
+        together by their names: ``NAME.nii.gz``, ``NAME_labels.nii.gz`` and ``NAME.csv``, or the same names in folders
+        ``images``, ``labels`` and ``landmarks``.
 
     Returns
     -------
     list of Scan
-        Prepared as the ``cohort.toml`` says; what was done is in their ``steps``. Where files say how their axes run,
-        all are stored as the first is. Volumes of a single plane are planes. Landmarks that have the same names for all
-        subjects are in the order of the first one's. What is assumed or changed is said in the log ``modelaug.io``.
+        Prepared as in the ``cohort.toml``; the steps are in their ``steps``. Where files give an orientation, all scans
+        are in that of the first. Volumes of a single plane are planes. Landmarks that have the same names for all
+        subjects are in the order of the first one's. The log ``modelaug.io`` lists all assumptions and changes.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def read_scans(path: str | Path) -> list[Scan]:
 
 
 def describe(path: str | Path) -> CohortDescription:
-    """Return the description of a folder, which may be there or not, or that of a ``cohort.toml``."""
+    """Return the description of a folder, with or without a ``cohort.toml``, or of a ``cohort.toml`` itself."""
     path = Path(path)
     if not path.is_dir():
         return read_description(path)
@@ -74,20 +74,20 @@ def describe(path: str | Path) -> CohortDescription:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """What the files of a subject hold.
+    """A subject's scan as its files have it.
 
     Attributes
     ----------
     files
-        These.
+        The subject's files.
     scan
-        Before its preparation; of a volume of a single plane, this volume.
+        The scan before its preparation; a single plane may be a volume.
     placed
-        Whether the format of the image keeps where its voxels lie.
+        Whether the format of the image keeps its geometry.
     oriented
-        Whether the image's file says how its axes run in space.
+        Whether the image's file gives the orientation of its axes.
     names
-        Of the landmarks, None if there are none.
+        Names of the landmarks, None if there are none.
     """
 
     files: SubjectFiles
@@ -98,28 +98,23 @@ class _Read:
 
 
 def read_described(description: CohortDescription) -> list[Scan]:
-    """Read the scans that a description names, and prepare them as it says."""
+    """Read the scans of a description, and prepare them."""
     if description.images is None:
         files = match_folder(description.folder, description.subjects)
     else:
-        files = match_patterns(
-            description.folder,
-            description.images,
-            labels=description.labels,
-            landmarks=description.landmarks,
-            subjects=description.subjects,
-        )
+        patterns = {"image": description.images, "labels": description.labels, "landmarks": description.landmarks}
+        files = match_patterns(description.folder, patterns, description.subjects)
     history = _history(description)
     read = [_read_subject(each, description, history.get(each.name, ())) for each in files]
     check_segments([(each.name, each.labels) for each in files if each.labels is not None])
-    _tell_of_sizes(description, read)
+    _warn_of_sizes(description, read)
     flat = _flat(_in_one_orientation(description.folder, read))
     ordered = in_one_order([(each.files.landmarks, each.scan, each.names) for each in flat])
     return [prepare(scan, description.preparation) for scan in ordered]
 
 
 def _history(description: CohortDescription) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """Return what had been done to the subjects' images before, as the description's file has it."""
+    """Read the steps by which the subjects' images had been prepared before, by name."""
     if description.history is None:
         return {}
     path = description.folder / description.history
@@ -130,17 +125,17 @@ def _history(description: CohortDescription) -> Mapping[str, Sequence[Mapping[st
 
 
 def is_history(steps: Any) -> bool:
-    """Return whether this may be the steps of a scan."""
+    """Return whether a value from JSON may be the steps of a scan."""
     return isinstance(steps, list) and all(isinstance(step, dict) for step in steps)
 
 
 def _read_subject(files: SubjectFiles, description: CohortDescription, steps: Sequence[Mapping[str, Any]]) -> _Read:
-    """Return a subject's scan before its preparation."""
+    """Read a subject's scan without preparing it."""
     name, done = files.name, list(steps)
-    array, told = read_voxels(files.image)
-    labels, labels_told = (None, None) if files.labels is None else _read_label_map(files.labels)
+    array, stored = read_voxels(files.image)
+    labels, labels_stored = (None, None) if files.labels is None else _read_label_map(files.labels)
     sizes = description.voxel_size
-    placed = told or Geometry(np.ones(_axes_in_space(files, array, labels, sizes)))
+    placed = stored or Geometry(np.ones(_axes_in_space(files, array, labels, sizes)))
     d = len(placed.spacing)
     if d not in (2, 3) or array.ndim not in (d, d + 1):
         raise ValueError(
@@ -149,48 +144,48 @@ def _read_subject(files: SubjectFiles, description: CohortDescription, steps: Se
         )
     grid = array.shape[-d:]
     if labels is not None and files.labels is not None:
-        labels, step = _fitted(files, grid, told, labels, labels_told)
+        labels, step = _fitted(files, grid, stored, labels, labels_stored)
         done += [step] if step else []
     points, called = None, None
     if files.landmarks is not None:
-        # By the geometry of the file, in which they were set, whatever the size of a voxel is corrected to.
+        # In the geometry of the file, in which they were set, before its voxel size is corrected.
         points, called = read_landmark_file(files.landmarks, geometry=placed)
     if sizes is not None:
         placed = _resized(name, placed, sizes, grid)
-        if told is not None and not np.allclose(placed.spacing, told.spacing, rtol=1e-4):
-            done.append({"step": "voxel_size", "from": told.spacing.tolist(), "to": placed.spacing.tolist()})
+        if stored is not None and not np.allclose(placed.spacing, stored.spacing, rtol=1e-4):
+            done.append({"step": "voxel_size", "from": stored.spacing.tolist(), "to": placed.spacing.tolist()})
     if labels is not None and description.relabel:
         labels = _relabelled(labels, description.relabel)
         done.append({"step": "relabel", "values": {str(old): new for old, new in description.relabel.items()}})
     if d == 3 and 1 in grid and points is not None and points.shape[1] == 2:
         points = np.insert(points, grid.index(1), 0.0, axis=1)
     scan = Scan(name, array, geometry=placed, labels=labels, landmarks=points, steps=done)
-    says_place = told is not None and suffix(files.image) not in TIFF_SUFFIXES
-    return _Read(files, scan, says_place, says_place and _says_orientation(files.image), called)
+    has_place = stored is not None and suffix(files.image) not in TIFF_SUFFIXES
+    return _Read(files, scan, has_place, has_place and _has_orientation(files.image), called)
 
 
-def _says_orientation(path: Path) -> bool:
-    """Return whether an image's file, of a format that can, says how its axes run in space."""
+def _has_orientation(path: Path) -> bool:
+    """Return whether an image's file, in a format with geometry, gives the orientation of its axes."""
     return read_header(path).oriented if suffix(path) in ITK_READ_SUFFIXES else is_oriented(path)
 
 
 def _read_label_map(path: Path) -> tuple[Labels, Geometry | None]:
-    labels, told = read_labels(path)
-    if told is not None and labels.ndim != len(told.spacing):
+    labels, stored = read_labels(path)
+    if stored is not None and labels.ndim != len(stored.spacing):
         raise ModelFileError(
             f"{path} holds {len(labels)} channels or overlapping segments, not labels; save one label map"
         )
-    return labels, told
+    return labels, stored
 
 
 def _fitted(
-    files: SubjectFiles, grid: tuple[int, ...], image: Geometry | None, labels: Labels, told: Geometry | None
+    files: SubjectFiles, grid: tuple[int, ...], image: Geometry | None, labels: Labels, stored: Geometry | None
 ) -> tuple[Labels, dict[str, Any] | None]:
-    """Return a label map on its image's grid, and what was done for that."""
+    """Bring a label map onto its image's grid, and return the step that did it."""
     assert files.labels is not None
     step = None
-    if image is not None and told is not None:
-        labels, step = on_grid(files.name, files.labels, grid, image, labels, told)
+    if image is not None and stored is not None:
+        labels, step = on_grid(files.name, files.labels, grid, image, labels, stored)
     labels = _with_axes_of(labels, grid)
     if labels.shape != grid:
         raise ValueError(
@@ -201,7 +196,7 @@ def _fitted(
 
 
 def _with_axes_of(labels: Labels, grid: tuple[int, ...]) -> Labels:
-    """Return labels of a single plane with or without their third axis, as the image has it."""
+    """Add or remove the third axis of a single plane of labels as its image has it."""
     if labels.ndim == 3 and len(grid) == 2 and 1 in labels.shape:
         return np.squeeze(labels, axis=labels.shape.index(1))
     if labels.ndim == 2 and len(grid) == 3 and 1 in grid:
@@ -215,10 +210,9 @@ def _axes_in_space(
     labels: npt.NDArray[Any] | None,
     sizes: Sequence[float] | None,
 ) -> int:
-    """Return how many axes of an image that does not say it are axes in space; the first of three may be of channels.
+    """Return the number of spatial axes of an image without geometry; the first of three may be of channels.
 
-    Pictures are planes. An array is a volume if it has four axes, if labels are one on its grid, or if there are three
-    sizes of its voxels.
+    Pictures are planes. An array is a volume if it has four axes, labels on its grid, or three sizes of voxels.
     """
     if suffix(files.image) not in _ARRAYS:
         return 2
@@ -237,8 +231,8 @@ def _resized(name: str, geometry: Geometry, voxel_size: Sequence[float], grid: S
     return Geometry(spacing, geometry.origin, geometry.direction)
 
 
-def _tell_of_sizes(description: CohortDescription, read: Sequence[_Read]) -> None:
-    """Say once what is assumed where files do not say where their voxels lie, or how large they are."""
+def _warn_of_sizes(description: CohortDescription, read: Sequence[_Read]) -> None:
+    """Log once what is assumed where files have no geometry, or no sizes of voxels."""
     unplaced = [each for each in read if not each.placed]
     unsized = [each for each in unplaced if description.voxel_size is None and (each.scan.geometry.spacing == 1).all()]
     in_mm = [each for each in unplaced if each.files.landmarks and suffix(each.files.landmarks) in PHYSICAL_SUFFIXES]
@@ -256,13 +250,13 @@ def _tell_of_sizes(description: CohortDescription, read: Sequence[_Read]) -> Non
 
 
 def _who_do_not(which: Sequence[_Read]) -> tuple[str, str]:
-    """Return the first part of a sentence about files, and its pronoun."""
+    """Return the beginning of a sentence about files, and its pronoun."""
     first = which[0].files.image
     return (f"{first} does not", "its") if len(which) == 1 else (f"{first} and {len(which) - 1} more do not", "their")
 
 
 def _in_one_orientation(folder: Path, read: Sequence[_Read]) -> list[_Read]:
-    """Return scans stored as the first one of which it is known how its axes run; say of which others it was not so."""
+    """Turn scans to the orientation of the first one whose file gives it, and log changes and exceptions."""
     first = next((each for each in read if each.oriented), None)
     if first is None:
         return list(read)
@@ -282,7 +276,7 @@ def _in_one_orientation(folder: Path, read: Sequence[_Read]) -> list[_Read]:
         elif turn is not None and not turn.identity:
             scan = reorient(scan, turn if len(scan.grid) == 3 else turn.of_plane())
             changed.append(f"{scan.name!r} ({turn.told()})")
-        elif turn is None and len(scan.grid) == 3:  # of which nothing is known: as the others
+        elif turn is None and len(scan.grid) == 3:  # its orientation is unknown: that of the others is assumed
             placed = Geometry(scan.geometry.spacing, direction=other.direction)
             scan = Scan(
                 scan.name, scan.image, geometry=placed, labels=scan.labels, landmarks=scan.landmarks, steps=scan.steps
@@ -293,26 +287,26 @@ def _in_one_orientation(folder: Path, read: Sequence[_Read]) -> list[_Read]:
             "%s: taken as stored, since the files do not say how they are oriented: %s", folder, ", ".join(unknown)
         )
     if changed:
-        _LOG.warning("%s: stored anew as %r is: %s", folder, first.scan.name, ", ".join(changed))
+        _LOG.warning("%s: turned to the orientation of %r: %s", folder, first.scan.name, ", ".join(changed))
     if askew:
         _LOG.warning("%s: taken as stored, though askew to %r: %s", folder, first.scan.name, ", ".join(askew))
     return result
 
 
 def _is_cut_alike(scan: Scan, turn: Turn, other: Scan) -> bool:
-    """Return whether a plane, once it is turned, lies across the same axis as another one, if both are planes."""
+    """Return whether a plane, after its turn, is cut across the same axis as another, if both are planes."""
     grid, wanted = _space(scan)[1], _space(other)[1]
     return 1 not in grid or 1 not in wanted or turn.axes.index(grid.index(1)) == wanted.index(1)
 
 
 def _turn(scan: Scan, other: Geometry) -> Turn:
-    """Return how a scan is to be stored to lie as another one, as a turn in space."""
+    """Return the turn in space that brings a scan to another geometry's orientation."""
     geometry, grid = _space(scan)
     return turn_onto(geometry, other, grid)
 
 
 def _space(scan: Scan) -> tuple[Geometry, tuple[int, ...]]:
-    """Return where a scan lies in space, and its grid; a plane as a volume of this plane, among x and y."""
+    """Return a scan's geometry and grid in space; a plane becomes a volume of this plane, in x and y."""
     geometry = scan.geometry
     if len(scan.grid) == 3:
         return geometry, scan.grid
@@ -322,7 +316,7 @@ def _space(scan: Scan) -> tuple[Geometry, tuple[int, ...]]:
 
 
 def _flat(read: Sequence[_Read]) -> list[_Read]:
-    """Return scans whose volumes of a single plane are planes, with coordinates of their own."""
+    """Convert volumes of a single plane to planes, with coordinates of their own."""
     result = []
     first: tuple[int, _Read] | None = None
     for each in read:
@@ -340,7 +334,7 @@ def _flat(read: Sequence[_Read]) -> list[_Read]:
 
 
 def _plane_of(scan: Scan, k: int) -> Scan:
-    """Return the only plane of a volume, across axis k."""
+    """Return the single plane of a volume, across axis k, as a scan."""
     points = scan.landmarks
     if points is not None:
         away = np.abs(points[:, k])

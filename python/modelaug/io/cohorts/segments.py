@@ -1,4 +1,4 @@
-"""Label maps beside their images: brought onto the image's grid, and segments that go by a name."""
+"""Label maps on the grids of their images, and named segments of 3D Slicer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry, voxels_apart
 from modelaug.data.orientation import turn_onto
-from modelaug.io.files.reading import ModelFileError, reading
+from modelaug.io.files.reading import reading, refuse_if
 from modelaug.io.formats.nrrd import read_nrrd_notes
 
 _SEGMENT: Final = re.compile(r"Segment(\d+)_(Name|LabelValue)")
 _SAME: Final = 0.05
-"""Voxels by which grids may differ that are the same, but for rounding in their headers."""
+"""Voxels by which equal grids may differ, from rounding in their headers."""
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -25,27 +25,27 @@ Labels = npt.NDArray[np.integer[Any]]
 def on_grid(
     name: str, path: Path, grid: tuple[int, ...], image: Geometry, labels: Labels, geometry: Geometry
 ) -> tuple[Labels, dict[str, Any] | None]:
-    """Return a label map on its image's grid, and what was done; nothing is interpolated.
+    """Bring a label map onto its image's grid, and return the step that did it; nothing is interpolated.
 
-    One that is stored with axes in another order or sense is turned, a ``.seg.nrrd`` that covers a part of the image's
-    voxels filled up with 0.
+    A label map with axes in another order or direction is turned; a ``.seg.nrrd`` that covers a part of the image is
+    padded with 0.
 
     Parameters
     ----------
     name, path
-        Of the subject, and the label map's file.
+        Name of the subject, and file of the label map.
     grid, image
-        Shape of the image's grid, and where it lies.
+        Shape and geometry of the image.
     labels, geometry
-        The label map, and where it lies.
+        The label map and its geometry.
 
     Raises
     ------
     ValueError
-        If it lies elsewhere, by more than half a voxel.
+        If the label map lies more than half a voxel away from its place on the grid.
     """
     if len(image.spacing) != len(geometry.spacing):
-        return labels, None  # their shapes are compared later
+        return labels, None  # the caller compares the shapes
     stored, placed, shape = labels, geometry, labels.shape
     turn = turn_onto(geometry, image, shape)
     if turn.clear and not turn.identity:
@@ -67,7 +67,7 @@ def on_grid(
             return whole, {"step": "labels", "start": begin.tolist(), "shape": list(labels.shape)}
         raise ValueError(f"labels of {name!r}, {path}, reach beyond the image; save them on the image's grid")
     if stored.shape != grid:
-        return stored, None  # which is said later
+        return stored, None  # the caller compares the shapes
     raise ValueError(
         f"labels of {name!r}, {path}, lie up to {voxels_apart(grid, image, placed):.3g} voxels from where its image "
         "lies; save them with the image's spacing, origin and directions"
@@ -75,7 +75,7 @@ def on_grid(
 
 
 def _is_slicers(path: Path) -> bool:
-    """Return whether a label map is a segmentation of 3D Slicer, which may cover the segments only."""
+    """Return whether a label map is a segmentation of 3D Slicer, which may cover only a part of the image."""
     return path.name.lower().endswith(".seg.nrrd")
 
 
@@ -85,7 +85,7 @@ def check_segments(files: Sequence[tuple[str, Path]]) -> None:
     Parameters
     ----------
     files
-        Subjects' names and their label maps, of which those that end in ``.seg.nrrd`` are looked at.
+        Subjects' names and label maps; only those in ``.seg.nrrd`` are checked.
 
     Raises
     ------
@@ -97,15 +97,12 @@ def check_segments(files: Sequence[tuple[str, Path]]) -> None:
         if _is_slicers(path):
             for called, value in _segments(path).items():
                 other, before = known.setdefault(called, (value, path))
-                if other != value:
-                    raise ModelFileError(
-                        f"{path} calls segment {called!r} {value} but {before} calls it {other}; export all with the "
-                        "same numbers"
-                    )
+                differing = f"{path} calls segment {called!r} {value} but {before} calls it {other}"
+                refuse_if(other != value, f"{differing}; export all with the same numbers")
 
 
 def _segments(path: Path) -> Mapping[str, int]:
-    """Return the numbers of the segments that a file of 3D Slicer names."""
+    """Return the label values of the segments that a file of 3D Slicer names."""
     found: dict[str, dict[str, str]] = {}
     for note, value in read_nrrd_notes(path).items():
         if match := _SEGMENT.fullmatch(note):

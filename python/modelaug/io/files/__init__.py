@@ -1,1 +1,1 @@
-"""Files as such: what is in a folder, locks, reading with checks, writing under a temporary name."""
+"""Files in general: locks of folders, reading with checks, writing under a temporary name, provenance."""

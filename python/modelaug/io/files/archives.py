@@ -1,4 +1,4 @@
-"""``.npz`` archives, written whole or not at all, read without ever unpickling."""
+"""Atomic writing of files and of ``.npz`` archives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelaug.io.files.writing import TEMPORARY, writing
 
 Content = bytes | bytearray | memoryview
 
-_ASKING: Final = threading.Lock()  # the mask can only be read by setting it, which two threads must not do at once
+_MASK_LOCK: Final = threading.Lock()  # reading the mask sets it, which two threads must not do at once
 
 
 def write_atomically(path: str | Path, content: Content | Callable[[IO[bytes]], object]) -> None:
@@ -54,7 +54,7 @@ def write_atomically(path: str | Path, content: Content | Callable[[IO[bytes]], 
 
 
 def _umask() -> int:
-    with _ASKING:
+    with _MASK_LOCK:
         mask = os.umask(0)
         os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Arrays as numpy stores them: what their headers promise is looked at before anything is allocated or unpacked."""
+"""Arrays in ``.npz`` and ``.npy``; their headers are checked before memory is allocated or anything unpacked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from modelaug.io.files.reading import ModelFileError, check_format, parse_json, reading
 
 ArchiveKind = Literal["cohort", "field", "model"]
-"""What an archive of this package is."""
+"""Content of an archive of this package."""
 
 _KINDS: Final = {"cohort": "it is a cohort", "field": "it is a displacement field", "model": "it is a model"}
 
@@ -28,16 +27,15 @@ _READERS: Final = {
 """Readers of headers by their version, and the bytes of the length before them."""
 
 _NUMBERS: Final = "biuf"
-_WIDEST: Final = 8  # bytes of a number; that of long doubles differs from machine to machine
+_WIDEST: Final = 8  # bytes of a number; long doubles differ from machine to machine
 _MEMBERS: Final = 256
-_LONGEST_HEADER: Final = 10_000  # bytes, as numpy has it
+_LONGEST_HEADER: Final = 10_000  # bytes, numpy's limit
 _LONGEST_TEXT: Final = 2**24
 """Characters of a note in JSON or a list of names."""
 
 
-@dataclass(frozen=True)
-class ArrayHeader:
-    """What the header of an array says, which is as large as that."""
+class ArrayHeader(NamedTuple):
+    """Shape and type of a stored array, checked against its number of bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -49,14 +47,14 @@ class ArrayHeader:
 
 
 class Archive:
-    """An open ``.npz`` whose members are arrays as large as they say, none of them unpacked.
+    """An open ``.npz`` whose arrays have checked headers and are not yet unpacked.
 
     Attributes
     ----------
     path
         The file.
     headers
-        What is known of each array, by its name.
+        Shape and type of each array, by its name.
     """
 
     def __init__(self, path: str | Path, archive: zipfile.ZipFile, headers: Mapping[str, ArrayHeader]) -> None:
@@ -65,7 +63,7 @@ class Archive:
 
     @property
     def kind(self) -> ArchiveKind | None:
-        """What the archive is by the names of its arrays; None if it is nothing known."""
+        """The content of the archive by the names of its arrays; None if unknown."""
         if {"images", "landmarks"} <= set(self.headers):
             return "cohort"
         if "displacement" in self.headers:
@@ -93,14 +91,14 @@ class Archive:
         name
             Its name.
         most
-            How many values it may have; nothing larger is unpacked.
+            Number of values that it may have; a larger array is refused before it is unpacked.
         text
             Whether it may hold text.
 
         Raises
         ------
         ModelFileError
-            If there is none, it is too large, holds text that it may not, or is damaged.
+            If there is no such array, it is too large, holds text without `text`, or is damaged.
         """
         self.require(name)
         header = self.headers[name]
@@ -125,12 +123,12 @@ class Archive:
         return check_format(self.path, header, format=format, version=version, otherwise=otherwise)
 
     def read_json(self, name: str) -> Any:
-        """Return what an array that is one string holds as JSON.
+        """Parse the JSON in an array that is one string.
 
         Raises
         ------
         ModelFileError
-            If there is none, it is no string, or no JSON.
+            If there is no such array, it is no string, or no JSON.
         """
         array = self.read(name, most=1, text=True)
         with reading(self.path, ".npz"):
@@ -149,8 +147,8 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
     Raises
     ------
     ModelFileError
-        If there is no such file, it is no ``.npz``, or it holds what is no array of numbers or text, is larger than it
-        says, encrypted, there twice, or more than fits into memory.
+        If there is no such file, it is no ``.npz``, or it holds anything but arrays of numbers or text, one of another
+        size than in its header, encrypted or with the name of another, or more than fits into memory.
     """
     with ExitStack() as stack:
         with reading(path, ".npz"):
@@ -161,12 +159,12 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
 
 
 def read_npy(path: str | Path, remedy: str = "write it again") -> npt.NDArray[Any]:
-    """Return the numbers, or text, that a ``.npy`` holds, of the type that it has; `remedy` is told where it does not.
+    """Read the numbers, or text, in a ``.npy``, in their type; errors end with `remedy`.
 
     Raises
     ------
     ModelFileError
-        If there is no such file, or it holds anything else, or another number of bytes than its header promises.
+        If there is no such file, or it holds anything else, or another number of bytes than its header declares.
     """
     with reading(path, ".npy", remedy), open(path, "rb") as file:
         _read_header(file, os.fstat(file.fileno()).st_size)
@@ -201,7 +199,7 @@ def _headers(archive: zipfile.ZipFile) -> dict[str, ArrayHeader]:
 
 
 def _read_header(file: IO[bytes], size: int) -> ArrayHeader:
-    """Read the header of an array that takes so many bytes with it, or raise nearly anything."""
+    """Read the header of a stored array of `size` bytes in all, or raise nearly any exception."""
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise ValueError(f"its version {version} is not known")
@@ -223,7 +221,7 @@ def _read_header(file: IO[bytes], size: int) -> ArrayHeader:
 
 
 def _memory() -> int:
-    """Return the bytes of memory that this machine has, 2^40 if it does not say."""
+    """Return the bytes of memory of this machine, 2^40 if unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):

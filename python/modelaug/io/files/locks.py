@@ -1,7 +1,7 @@
-"""One run at a time in a folder: who is at work there, and whether the folder still is.
+"""Locks of folders: one run at a time works in a folder, and notices if the folder is removed.
 
-A run holds a lock of the operating system on a file in its folder, in which it notes who it is. However a process ends,
-its lock ends with it, so what a dead run left is taken over and a living run is never disturbed.
+A run holds a lock of the operating system on a file in its folder, with a note of its process. However a process ends,
+its lock ends with it, so the folder of a dead run can be continued and a living run is never disturbed.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _LOG: Final = logging.getLogger(__name__)
 _UNSUPPORTED: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _BUSY: Final = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _OPEN: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_BEYOND: Final = 2**30  # the byte that Windows locks; others may read all before it
+_BEYOND: Final = 2**30  # the byte that Windows locks; other processes can read all before it
 _LONGEST: Final = 4096  # bytes of a note
 _SHOWN: Final = 200  # characters of a command
 _PAUSE: Final = 0.2  # seconds
 
 _held: Final[dict[tuple[int, str], Hold]] = {}
-"""What this process holds, by thread and file."""
+"""Locks of this process, by thread and file."""
 
 
 class Hold:
-    """A run's lock on a folder, of `hold_folder`."""
+    """A run's lock on a folder, see `hold_folder`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self._path = folder, folder / name
-        self._told: Callable[[], str] = _nothing
+        self._contents: Callable[[], str] = _nothing
         self._handle = _acquire(folder, self._path)
 
     @property
     def lost(self) -> bool:
-        """Whether the folder was removed or moved since."""
+        """Whether the folder was removed or moved since the lock was acquired."""
         return not _is_at(self._path, self._handle)
 
     def check(self) -> None:
@@ -62,15 +62,15 @@ class Hold:
             raise self.error()
 
     def error(self) -> FolderLostError:
-        """Return the error that says what is there."""
-        error = FolderLostError(f"{self.folder} was removed or moved while it was written to; {self._told()}")
+        """Return the error for a lost folder."""
+        error = FolderLostError(f"{self.folder} was removed or moved while it was written to; {self._contents()}")
         error.folder = self.folder
         return error
 
     @contextmanager
-    def telling(self, told: Callable[[], str]) -> Iterator[None]:
-        """Let whatever a lost folder leads to, success included, end with that error."""
-        before, self._told = self._told, told
+    def reporting(self, contents: Callable[[], str]) -> Iterator[None]:
+        """Raise FolderLostError at the end if the folder is lost, in place of success or any other error."""
+        before, self._contents = self._contents, contents
         try:
             yield
             self.check()
@@ -79,10 +79,10 @@ class Hold:
                 raise self.error() from error
             raise
         finally:
-            self._told = before
+            self._contents = before
 
     def release(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         if sys.platform == "win32":
             os.close(self._handle)  # an open file cannot be removed
         if sys.platform == "win32" or not self.lost:
@@ -109,7 +109,7 @@ def make_parent(path: str | Path) -> None:
     for folder in (parent, *parent.parents):
         if folder in held:
             key, hold = held[folder]
-            # Another thread may have let go of it just now, which is no loss.
+            # Another thread may have released it just now, which is no loss.
             if hold.lost and _held.get(key) is hold:
                 raise hold.error()
     while parent not in held and not parent.is_dir():
@@ -129,7 +129,7 @@ def hold_folder(
     *,
     name: str = LOCK,
     rivals: Callable[[], Iterable[str]] = tuple,
-    told: Callable[[], str] = _nothing,
+    contents: Callable[[], str] = _nothing,
     patience: float = 0.0,
 ) -> Iterator[Hold]:
     """Let no other run work in a folder meanwhile; within, the same thread may hold it again.
@@ -137,13 +137,13 @@ def hold_folder(
     Parameters
     ----------
     folder
-        Made if need be; removed at the end if it was and is empty.
+        Created if missing; then removed at the end if it is empty.
     name
-        Of the file that is locked. Runs whose files are different ones hold the folder by different names.
+        Name of the lock's file. Runs with different names may share the folder.
     rivals
-        Returns names of other locks in the folder, whose runs must not be alive.
-    told
-        Returns what is there of all that was to be written, for the message if the folder is lost.
+        Returns names of other locks in the folder, whose runs must have ended.
+    contents
+        Returns how much of the output is complete, for the message if the folder is lost.
     patience
         Seconds to wait for another run to end.
 
@@ -154,17 +154,17 @@ def hold_folder(
     Raises
     ------
     BlockingIOError
-        If another run holds the folder; the message says which.
+        If another run holds the folder; the message names it.
     ValueError
         If the lock's file is a link.
     FolderLostError
-        At the end, if the folder was removed or moved meanwhile, instead of whatever that led to.
+        At the end, if the folder was removed or moved meanwhile, in place of any other error.
     """
     place = Path(folder)
     key = (threading.get_ident(), os.path.abspath(place / name))
     hold = _held.get(key)
     if hold is not None:
-        with hold.telling(told):
+        with hold.reporting(contents):
             yield hold
         return
     if place.exists() and not place.is_dir():
@@ -178,7 +178,7 @@ def hold_folder(
         try:
             for rival in rivals():
                 Hold(place, rival).release()
-            with hold.telling(told):
+            with hold.reporting(contents):
                 yield hold
         finally:
             del _held[key]
@@ -201,9 +201,9 @@ def _wait(folder: Path, name: str, patience: float) -> Hold:
 
 
 def _acquire(folder: Path, path: Path) -> int:
-    """Return the handle of a lock's file that is locked and says who we are."""
+    """Open and lock a lock's file, note this process in it, and return its handle."""
     while True:
-        if path.is_symlink():  # to something of the user's, which would be overwritten
+        if path.is_symlink():  # to a file of the user's, which would be overwritten
             raise ValueError(f"{path} is a link, not the file of a run; remove it")
         with writing(path):
             handle = os.open(path, _OPEN, 0o666)
@@ -218,11 +218,11 @@ def _acquire(folder: Path, path: Path) -> int:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # of a run that has just ended, and removed it
+        os.close(handle)  # the file of a run that has just ended and removed it
 
 
 def _sign(path: Path, handle: int) -> None:
-    """Note in a lock's file who we are."""
+    """Write a note of this process into a lock's file."""
     try:
         with writing(path):
             os.ftruncate(handle, 0)
@@ -233,7 +233,7 @@ def _sign(path: Path, handle: int) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Lock an open file; return whether nobody else has."""
+    """Lock an open file; return False if another process has locked it."""
     try:
         if sys.platform == "win32":
             os.lseek(handle, _BEYOND, os.SEEK_SET)
@@ -272,11 +272,11 @@ def _note() -> bytes:
 
 
 def _holder(handle: int) -> str:
-    """Return who holds a lock, as far as its file says."""
+    """Return which process holds a lock, by the note in its file."""
     try:
         os.lseek(handle, 0, os.SEEK_SET)
         note: dict[str, Any] = json.loads(os.read(handle, _LONGEST))
-        told = f"process {note['pid']} on {note['host']} since {note['since']} ({note['command']})"
+        process = f"process {note['pid']} on {note['host']} since {note['since']} ({note['command']})"
     except (OSError, ValueError, KeyError, TypeError):  # it has only just begun
         return "another run"
-    return " ".join(told.split())
+    return " ".join(process.split())

@@ -1,4 +1,4 @@
-"""What the results in a folder come from, noted so that no later run mixes in others."""
+"""Provenance of the results in a folder, noted so that no later run adds results of another source."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug.io.files.archives import write_atomically
-from modelaug.io.files.reading import ModelFileError, legible, read_own_json, reading
+from modelaug.io.files.reading import legible, read_own_json, reading, refuse_if
 
 SOURCE: Final = "source.json"
-"""Name of the note in a folder."""
+"""Name of the file with a folder's provenance."""
 
 _FORMAT: Final = "modelaug provenance"
 _VERSION: Final = 1
@@ -39,12 +39,12 @@ def array_digest(*arrays: npt.NDArray[Any]) -> str:
 
 
 def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` in the form in which they come back from a JSON file.
+    """Convert a mapping to the form in which it comes back from a JSON file.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no mapping, or hold what JSON cannot.
+        If it is no mapping, or holds values that JSON cannot.
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"{name} is {values!r}; pass a mapping")
@@ -62,7 +62,7 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
 
 
 def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ValueError if what is in a folder comes from something else than what is to be added, both as in JSON."""
+    """Raise ValueError if the results in a folder have another provenance than new ones, both as in JSON."""
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             old, new = (
@@ -74,28 +74,27 @@ def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]
 
 
 def claim_folder(folder: str | Path, source: Mapping[str, Any]) -> None:
-    """Note in ``source.json`` what the results in a folder come from, or check that it is what is noted there.
+    """Note the source of a folder's results in ``source.json``, or check that the noted one is the same.
 
     Parameters
     ----------
     folder
-        Made if need be.
+        Created if missing.
     source
-        What identifies the source; must be JSON.
+        Values that identify the source; must be JSON.
 
     Raises
     ------
     TypeError, ValueError
-        If `source` is no JSON, or the folder holds results of another one.
+        If `source` is no JSON, or the folder holds results of another source.
     ModelFileError
-        If its note cannot be read.
+        If ``source.json`` cannot be read.
     """
     path = Path(folder) / SOURCE
     now = as_json("source", source)
     if path.exists():
         before = read_own_json(path, format=_FORMAT, version=_VERSION).get("source") or {}
-        if not isinstance(before, dict):
-            raise ModelFileError(f"{path} names no source but {before!r}; remove it")
+        refuse_if(not isinstance(before, dict), f"{path} names no source but {before!r}; remove it")
         refuse_other(Path(folder), before, now)
     else:
         write_json(path, {"format": _FORMAT, "version": _VERSION, "source": now})

@@ -1,4 +1,4 @@
-"""Reading a user's file: what it must be, and what the failure of a parser means. Decided here, for all readers."""
+"""Rules of all readers for a user's files: what can be opened, and how failures of parsers become errors."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pathlib import Path
 from typing import Any, Final
 
 _LONGEST_TEXT: Final = 2**28
-"""Bytes of a table, a description or a note; more is no such file."""
+"""Bytes that a table, a description or a note may have."""
 
 _DEEPEST: Final = 64
-"""Levels of lists and tables within each other."""
+"""Levels of nested lists and tables."""
 
 _LONGEST_TOML: Final = 2**20
-"""Bytes of a description or a recipe, which people write; its reader is slow."""
+"""Bytes that a description or a recipe, written by people, may have; its parser is slow."""
 
 _DEEP_KEY: Final = re.compile(r"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){64}")
-"""A key within a key within a key, for which the reader needs the square of its length."""
+"""A dotted key of 64 parts or more, whose parsing takes time quadratic in its length."""
 
 
 _LONGEST_MESSAGE: Final = 1000
-"""Characters; of what is longer, the middle is left out, since files decide what is told of them."""
+"""Characters of a message; longer ones, which quote a file, lose their middle."""
 
 
 class ModelFileError(Exception):
-    """A file cannot be read as what it should be: missing, truncated, of another kind or version, or hostile.
+    """A file cannot be read: it is missing, truncated, of another kind or version, or hostile.
 
-    Its message is one line of some length at most, whatever of the file is in it.
+    Its message is one line of limited length, whatever it quotes from the file.
     """
 
     def __init__(self, message: str) -> None:
@@ -39,15 +39,15 @@ class ModelFileError(Exception):
 
 
 def legible(message: str) -> str:
-    """Return a message in one line of some length at most, whatever of a file is in it."""
-    # Blanks for whatever ends a line or is none of print, such as the escapes of terminals.
+    """Shorten a message to one printable line, whatever it quotes from a file."""
+    # Blanks for ends of lines and for characters that are not printable, such as escapes of terminals.
     text = "".join(each if each.isprintable() else " " for each in message)
     half = _LONGEST_MESSAGE // 2
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]} ... {text[-half:]}"
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, in one line that is never empty."""
+    """Return the message of an exception in one line that is never empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -58,7 +58,7 @@ def refuse_if(wrong: bool, message: str) -> None:
 
 
 def check_file(path: str | Path) -> Path:
-    """Return the path of a file that may be opened, without opening it.
+    """Return the path of a regular file, without opening it.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def check_file(path: str | Path) -> Path:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
         raise ModelFileError(f"{path} does not exist; check the path") from None
-    except (OSError, ValueError) as error:  # ValueError: of a null character
+    except (OSError, ValueError) as error:  # ValueError: a null character
         reason = getattr(error, "strerror", None) or error
         raise ModelFileError(f"{path} cannot be read ({reason}); check the path") from error
     if not stat.S_ISREG(mode):
@@ -80,22 +80,22 @@ def check_file(path: str | Path) -> Path:
 
 @contextmanager
 def refusing(path: str | Path, what: str, remedy: str) -> Iterator[None]:
-    """Let whatever is raised about a file's content become one kind of error, in one line.
+    """Turn any exception about a file's content into a ModelFileError of one line.
 
     Parameters
     ----------
     path
         The file.
     what
-        What is wrong with it: "is no valid manifest".
+        The fault: "is no valid manifest".
     remedy
         What the user can do.
 
     Raises
     ------
     ModelFileError
-        If anything is raised inside: damage makes parsers raise nearly everything, such as RecursionError,
-        OverflowError or tokenize.TokenError. A missing optional dependency is none of the file's.
+        If anything but ImportError is raised inside: damage makes parsers raise nearly everything, such as
+        RecursionError, OverflowError or tokenize.TokenError.
     """
     try:
         yield
@@ -104,21 +104,21 @@ def refusing(path: str | Path, what: str, remedy: str) -> Iterator[None]:
     except MemoryError as error:
         raise ModelFileError(f"{path} {what} (it does not fit into memory)") from error
     except Exception as error:
-        # That of a dictionary is the key alone.
+        # The message of a dictionary's KeyError is the key alone.
         reason = f"it lacks {one_line(error)}" if type(error) is KeyError else one_line(error)
         raise ModelFileError(f"{path} {what} ({reason}); {remedy}") from error
 
 
 @contextmanager
 def reading(path: str | Path, what: str, remedy: str = "write it again") -> Iterator[Path]:
-    """Check that a file may be opened, and refuse it if anything is raised about its content, see `refusing`.
+    """Check that a file can be opened, and turn exceptions about its content into ModelFileError, see `refusing`.
 
     Parameters
     ----------
     path
         The file.
     what
-        As what it is read: "TOML", "a picture".
+        The format in which it is read: "TOML", "a picture".
     remedy
         What the user can do.
 
@@ -133,29 +133,29 @@ def reading(path: str | Path, what: str, remedy: str = "write it again") -> Iter
 
 
 def read_bytes(path: str | Path, what: str = "a file", *, most: int | None = None) -> bytes:
-    """Return a file's bytes, at most so many.
+    """Read a file's bytes.
 
     Raises
     ------
     ModelFileError
-        If there is no such file, it cannot be read, or it has more.
+        If there is no such file, it cannot be read, or it has more than `most` bytes.
     """
     with reading(path, what, "check the path") as place:
         size = place.stat().st_size
-        if most is not None and size > most:
-            raise ModelFileError(f"{path} has {size} bytes, too many to be {what}; pass another file")
+        long = most is not None and size > most
+        refuse_if(long, f"{path} has {size} bytes, too many to be {what}; pass another file")
         return place.read_bytes()
 
 
 def read_text(path: str | Path, what: str = "text") -> str:
-    """Return a file's text in UTF-8, without a byte order mark; errors as of `read_bytes`."""
+    """Read a text in UTF-8, without its byte order mark; errors as in `read_bytes`."""
     data = read_bytes(path, what, most=_LONGEST_TEXT)
     with reading(path, what, "save it in UTF-8"):
         return data.decode("utf-8-sig")
 
 
 def read_json(path: str | Path, remedy: str = "correct it") -> Any:
-    """Return what a JSON file holds.
+    """Read a JSON file.
 
     Raises
     ------
@@ -168,12 +168,12 @@ def read_json(path: str | Path, remedy: str = "correct it") -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Return what a text holds as JSON, which no reader of it can stumble over.
+    """Parse a text as JSON, and limit its nesting, so that code which walks through it recursively is safe.
 
     Raises
     ------
     ValueError
-        If it is no JSON, or holds lists within lists within lists, and so on, which only damage or malice makes.
+        If it is no JSON, or nested too deep.
     """
     try:
         value = json.loads(text)
@@ -189,7 +189,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_toml(path: str | Path, remedy: str = "correct it") -> dict[str, Any]:
-    """Return what a TOML file holds; errors as of `read_json`."""
+    """Read a TOML file; errors as in `read_json`."""
     data = read_bytes(path, "TOML", most=_LONGEST_TOML)
     if sys.version_info >= (3, 11):
         import tomllib as parser
@@ -203,33 +203,33 @@ def read_toml(path: str | Path, remedy: str = "correct it") -> dict[str, Any]:
 
 
 def read_own_json(path: str | Path, *, format: str, version: int, otherwise: str = "") -> dict[str, Any]:
-    """Return what a JSON file of this package holds; arguments and errors as of `read_json` and `check_format`."""
+    """Read a JSON file of this package; arguments and errors as in `read_json` and `check_format`."""
     return check_format(path, read_json(path, "check the path"), format=format, version=version, otherwise=otherwise)
 
 
 def check_format(path: str | Path, values: Any, *, format: str, version: int, otherwise: str = "") -> dict[str, Any]:
-    """Return `values` if they are those of a file of this package, of a format and version.
+    """Check that JSON values are those of a file of this package, of a format and version, and return them.
 
     Parameters
     ----------
     path
         The file.
     values
-        What it holds as JSON.
+        Its values.
     format, version
-        What ``format`` and ``version`` must be in it.
+        The required values of ``format`` and ``version``.
     otherwise
-        What is wrong with a file of another format, and the remedy, if something better than the format can be told.
+        Fault and remedy of a file of another format, in place of the default.
 
     Raises
     ------
     ModelFileError
-        If they are no object, or say something else.
+        If the values are no object, or of another format or version.
     """
     if not isinstance(values, dict) or values.get("format") != format:
         raise ModelFileError(f"{path} {otherwise or f'is not of the format {format!r}; pass another folder'}")
     found = values.get("version")
-    if type(found) is not int or found != version:
-        remedy = "write it again" if isinstance(found, int) and found < version else "update modelaug"
-        raise ModelFileError(f"{path} has format version {found!r}, not {version}; {remedy}")
+    remedy = "write it again" if isinstance(found, int) and found < version else "update modelaug"
+    wrong = type(found) is not int or found != version
+    refuse_if(wrong, f"{path} has format version {found!r}, not {version}; {remedy}")
     return values

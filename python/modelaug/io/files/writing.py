@@ -1,4 +1,4 @@
-"""Writing a user's file: what an error means, and what a process leaves that is killed meanwhile."""
+"""Errors of writing, and temporary files that killed processes leave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from modelaug.io.files.reading import one_line
 
 TEMPORARY: Final = ".tmp"
-"""Ending of files that are being written; they begin with a dot, their later name and another dot."""
+"""Ending of files that are being written; their names begin with a dot, the later name and another dot."""
 
 
 class FolderLostError(OSError):
@@ -22,19 +22,19 @@ class FolderLostError(OSError):
 
 @contextmanager
 def writing(path: str | Path, *, all: bool = True) -> Iterator[None]:
-    """Let an OSError name the file that is being written, in one line; by themselves those of full disks name none.
+    """Make any OSError name the file that is being written, in one line; errors of full disks name none.
 
     Parameters
     ----------
     path
         The file.
     all
-        Whether also errors that name a file do, such as a temporary one, or only those that name none.
+        Whether errors that already name a file, such as a temporary one, are changed, too.
 
     Raises
     ------
     OSError
-        Of the same kind and number.
+        An error of the same class and number.
     """
     try:
         yield
@@ -43,22 +43,22 @@ def writing(path: str | Path, *, all: bool = True) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None and not all:
             raise
-        # numpy tells of a full disk by an error without number.
+        # numpy reports a full disk by an error without number.
         reason = error.strerror or f"{one_line(error)}; the disk may be full"
-        told = type(error)(f"{path} cannot be written ({reason})")
-        told.errno = error.errno
-        raise told from error
+        named = type(error)(f"{path} cannot be written ({reason})")
+        named.errno = error.errno
+        raise named from error
 
 
 def remove_leftovers(folder: str | Path, of: Callable[[str], bool]) -> None:
-    """Remove temporary files, and folders, that a killed process left of the files `of` holds for; see `hold_folder`.
+    """Remove temporary files and folders of a killed process; see `hold_folder`.
 
     Parameters
     ----------
     folder
-        Where they lie.
+        The folder.
     of
-        Whether what is named so is written by none but the caller.
+        Returns whether only the caller writes a file of this name, whose temporary files can be removed.
     """
     for path in list(Path(folder).glob(f".*{TEMPORARY}")):
         name = path.name[1 : -len(TEMPORARY)].rpartition(".")[0]

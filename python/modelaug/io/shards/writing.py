@@ -328,7 +328,7 @@ class Ledger:
         plan = self._plan
         with self._holding:
             self._hold = self._holding.enter_context(
-                hold_folder(plan.folder, name=plan.lock, rivals=plan.rivals, told=self._contents)
+                hold_folder(plan.folder, name=plan.lock, rivals=plan.rivals, contents=self._contents)
             )
             finished, self._bits = _finished(plan)
             found = [shard for shard in finished if _is_planned(plan, shard) and is_whole(plan.folder, shard)]
