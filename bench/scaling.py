@@ -121,7 +121,7 @@ def fit_times(cohorts: Sequence[Cohort], repeats: int, **options: Any) -> list[f
 
 def with_texture(model: AppearanceModel, texture: GaussianModel | None = None, **options: Any) -> AppearanceModel:
     """Return a model with other texture options, and other modes if they are given."""
-    changed = {**model.options, "texture": {**model.options["texture"], **options}}
+    changed = replace(model.options, texture=replace(model.options.texture, **options))
     if texture is None:
         return replace(model, options=changed)
     coefficients = np.zeros((len(model.texture_coefficients), len(texture.variances)))

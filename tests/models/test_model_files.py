@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from modelaug import AppearanceModel, ModelFileError
+from modelaug import AppearanceModel, ModelFileError, ShapeOptions
 from tests.examples import one_line, parts_of, plane, plane_model
 
 
@@ -67,6 +67,9 @@ def test_options_are_objects_that_are_read_by_name_as_well(tmp_path: Path) -> No
     assert options["shape"]["levels"] == options.shape.levels
     with pytest.raises(KeyError, match="pose"):
         options["pose"]
+    # As options were once kept, and may have been replaced.
+    changed = replace(plane_model(), options={**options, "shape": {"levels": 2}})  # type: ignore[arg-type]
+    assert changed.options == replace(options, shape=ShapeOptions(levels=2))
     # An option that a file does not name has its default.
     del header["options"]["spline"]["max_steps"]
     members["header.npy"] = _npy(json.dumps(header))

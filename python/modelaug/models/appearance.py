@@ -7,7 +7,7 @@ data augmentation. MICCAI 2017, section 2.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,6 +172,11 @@ class AppearanceModel:
     objects: tuple[LandmarkObject, ...]
     options: ModelOptions
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        options: Any = self.options
+        if isinstance(options, Mapping):  # as which they were kept once
+            object.__setattr__(self, "options", ModelOptions.from_json(options))
 
     @property
     def channels(self) -> int:
