@@ -113,12 +113,12 @@ def read_flo(path: str | Path) -> Field:
     Returns
     -------
     ndarray, (2, h, w), float32
-        Displacement in pixels, components in array-axis order; NaN where the file says that it is unknown.
+        Displacement in pixels, components in array-axis order; NaN where it is unknown.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, is no ``.flo``, or is not as long as its header says.
+        If the file is missing, is no ``.flo``, or has another length than its header declares.
     """
     with reading(path, ".flo", "copy it again") as place, open(place, "rb") as file:
         head, size = file.read(12), place.stat().st_size
@@ -219,7 +219,7 @@ def write_field(
     geometry: Geometry | None = None,
     moving: Geometry | None = None,
 ) -> None:
-    """Write a field to a file, atomically; its ending says in which format.
+    """Write a field to a file, atomically, in the format that its ending names.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def read_image(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry | No
 def read_in_space(path: str | Path, *, labels: bool | None = False) -> tuple[npt.NDArray[np.float32], Geometry | None]:
     """Read an image as `read_image` does, but a slice of DICOM as the volume of one plane, which keeps its place.
 
-    With ``labels=None`` the file may also say that it is a label map.
+    With ``labels=None`` the file may also be a label map.
     """
     array, geometry = read_voxels(path, labels=labels)
     try:
@@ -68,7 +68,7 @@ def read_in_space(path: str | Path, *, labels: bool | None = False) -> tuple[npt
 
 
 def read_placed(path: str | Path) -> tuple[npt.NDArray[np.float32], Geometry]:
-    """Read an image as `read_in_space` does, of a format that says where its voxels lie."""
+    """Read an image as `read_in_space` does, and its geometry, which its format must have."""
     image, geometry = read_in_space(path)
     if geometry is None:
         raise ValueError(f"{path} does not say where its voxels lie; pass an image in {', '.join(ITK_SUFFIXES)}")
@@ -107,7 +107,7 @@ def read_labels(path: str | Path) -> tuple[npt.NDArray[np.integer[Any]], Geometr
 
 
 def read_voxels(path: str | Path, *, labels: bool | None = False) -> tuple[npt.NDArray[Any], Geometry | None]:
-    """Read an image of any type as it is; `labels` says that numbers are wanted of pictures, not colours."""
+    """Read an image in its own type; with `labels`, palettes give indices, not colours."""
     ending = suffix(path)
     if _may_be_dicom(path):
         return read_dicom(path, labels=bool(labels))
@@ -129,7 +129,7 @@ def write_image(
     geometry: Geometry | None = None,
     window: tuple[float, float] | None = None,
 ) -> None:
-    """Write an image, under a temporary name until it is complete; the ending says in which format.
+    """Write an image, under a temporary name until it is complete, in the format that its ending names.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def write_landmarks(
     names: Sequence[str] | None = None,
     geometry: Geometry | None = None,
 ) -> None:
-    """Write landmarks, under a temporary name until they are complete; the ending says in which format.
+    """Write landmarks, under a temporary name until they are complete, in the format that the ending names.
 
     Parameters
     ----------

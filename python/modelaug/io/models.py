@@ -1,4 +1,4 @@
-"""Model files: one ``.npz`` with the arrays and a JSON header."""
+"""Files of appearance models: one ``.npz`` with the arrays and a JSON header."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def write_model(path: str | Path, model: AppearanceModel) -> None:
 
 
 def read_model(path: str | Path) -> AppearanceModel:
-    """Read a model that `write_model` wrote, bit for bit; errors as of `AppearanceModel.load`."""
+    """Read a model that `write_model` wrote, bit for bit; errors as in `AppearanceModel.load`."""
     invalid = "is no valid appearance model"
-    # What overflows is refused, without a warning beside.
+    # Overflow is refused as an error, so numpy need not warn.
     with open_archive(path) as archive, refusing(path, invalid, "fit the model again"), np.errstate(all="ignore"):
         header = archive.read_header(format=_FORMAT, version=_VERSION, wanted="an appearance model")
         grid = _checks.grid_shape("grid", header["grid"])
@@ -85,7 +85,7 @@ def read_model(path: str | Path) -> AppearanceModel:
 
 
 def _read_arrays(archive: Archive, grid: tuple[int, ...], landmarks: int) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a model, none of which is unpacked if it is larger than the others let expect."""
+    """Return the arrays of a model; an array too large for the others is refused before it is unpacked."""
     needed = (*(f"{part}_{name}" for part in _PARTS for name in ("mean", "modes", "variances")), *_ARRAYS, "crossings")
     archive.require(*needed)
     archive.know("header", "labels", *needed)
@@ -103,10 +103,10 @@ def _read_arrays(archive: Archive, grid: tuple[int, ...], landmarks: int) -> dic
 
 
 def _counts(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the crossings of a model: an array that may be empty, as it is in space."""
+    """Return the crossings of a model as int64; the array may be empty, as in 3D."""
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise TypeError(f"crossings is an array of {array.dtype} with {array.ndim} axes")
     counts = array.astype(np.int64)
-    if (counts < 0).any():  # as numbers beyond 63 bits are, too
+    if (counts < 0).any():  # numbers beyond 63 bits are negative, too
         raise ValueError(f"crossings is {array.tolist()}, not all of them counts")
     return counts

@@ -93,9 +93,9 @@ class Hold:
 
 
 def make_parent(path: str | Path) -> None:
-    """Make the folder that a file is to lie in, but none that this process holds and that was removed or moved.
+    """Create the folder of a file, unless it lies in a folder that this process holds and that was removed or moved.
 
-    Else it would be there anew, with a part of what belongs into it.
+    Such a folder would exist again, with only a part of its files.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def hold_folder(
     contents: Callable[[], str] = _nothing,
     patience: float = 0.0,
 ) -> Iterator[Hold]:
-    """Let no other run work in a folder meanwhile; within, the same thread may hold it again.
+    """Lock a folder against other runs; within, the same thread may lock it again.
 
     Parameters
     ----------

@@ -24,18 +24,18 @@ _CACHED: Final = 2
 class ShardedPairs:
     """A source of the pairs in a folder of ``.npz`` shards, each of which is read when it is needed.
 
-    There are only so many: index i, from 0 on, is that of pair ``i % (len(self) - held_out)``, counted from the first
-    in the folder, so training goes through them again and again in order. The last `held_out` of them are kept for
+    Index i, from 0 on, is pair ``i % (len(self) - held_out)``, counted from the first in the folder, so training
+    repeats them in order. The last `held_out` of them are kept for
     validation and have the indices from ``2**40 - held_out`` to ``2**40 - 1``, which `learning.train` validates on.
 
     Parameters
     ----------
     folder
-        As of `write_shards`, complete.
+        A complete folder of `write_shards`.
     held_out
         Number of pairs kept for validation, at least ``validation_pairs`` of the training.
     verify
-        Check the hashes of all shards first; else only their lengths.
+        Whether to check the hashes of all shards first, not only their lengths.
 
     Raises
     ------
@@ -60,11 +60,11 @@ class ShardedPairs:
             raise ModelFileError(f"{folder} lacks some of its {self._count} pairs; write or copy the rest first")
 
     def __len__(self) -> int:
-        """Return the number of pairs, with those held out."""
+        """Return the number of all pairs, with those held out."""
         return self._count
 
     def draw(self, index: int) -> Pair:
-        """Return a pair; its ``info`` is that of the source it was written from, as in JSON.
+        """Return a pair; its ``info`` is that of its source, as in JSON.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class ShardedPairs:
         return Pair(**{name: array[k].copy() for name, array in arrays.items()}, info=cast("PairInfo", dict(infos[k])))
 
     def _position(self, index: int) -> int:
-        """Return where among all pairs an index points to."""
+        """Return the position of an index' pair among all pairs."""
         index = _checks.integer("index", index, minimum=0, maximum=HELD_OUT - 1)
         if index >= HELD_OUT - self.held_out:
             return self._count - (HELD_OUT - index)
@@ -93,7 +93,7 @@ class ShardedPairs:
 def _read_shard(
     path: Path, digest: str, first: int, count: int
 ) -> tuple[dict[str, npt.NDArray[Any]], list[dict[str, Any]]]:
-    """Return the arrays and infos of a shard, checked to be those of its pairs; `digest` is for the cache only."""
+    """Read and check the arrays and infos of a shard; `digest` only distinguishes entries of the cache."""
     with open_archive(path) as archive, refusing(path, "is no valid shard", "write the pairs again"):
         archive.require("index", "info", *_REQUIRED)
         archive.know("index", "info", *_REQUIRED, *_LABELS)
@@ -107,7 +107,7 @@ def _read_shard(
 
 
 def _check(arrays: Mapping[str, ArrayHeader], count: int) -> None:
-    """Raise ValueError unless arrays will be those of so many pairs, as this machine computes with them."""
+    """Raise ValueError unless arrays have the shapes and native types of `count` pairs."""
     grid = arrays["weight"].shape[1:]
     d, points = len(grid), arrays["landmarks_fixed"].shape[1:2]
     channels = arrays["fixed"].shape[1:2]

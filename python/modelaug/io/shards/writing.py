@@ -118,7 +118,7 @@ def write_shards(
     BlockingIOError
         If another run is writing some of these shards; the message says which.
     FolderLostError
-        If the folder, or shards in it, were removed meanwhile; the message says how many pairs there are.
+        If the folder, or shards in it, were removed meanwhile; the message gives the number of pairs left.
     """
     plan = plan_shards(source, count, out, shard_size, first, format, part, intensities, identity)
     workers = _checks.thread_count(threads)
@@ -176,7 +176,7 @@ class ShardPlan:
 
     @property
     def files(self) -> FileFormat:
-        """How shards are written."""
+        """The format of the shards' files."""
         return file_format(self.format, self.intensities)
 
     @property
@@ -203,7 +203,7 @@ class ShardPlan:
         return self.folder / manifest_name(self.part)
 
     def indices(self, number: int) -> range:
-        """Return which pairs are in a shard."""
+        """Return the indices of the pairs in a shard."""
         start = number * self.shard_size
         return range(self.first + start, self.first + min(start + self.shard_size, self.count))
 
