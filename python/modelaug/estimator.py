@@ -24,8 +24,6 @@ from modelaug.models.appearance import AppearanceModel, ShapeOptions, TextureOpt
 from modelaug.synthesis import Pair, PairOptions, PairSynthesizer
 from modelaug.transforms.splines import SplineOptions
 
-__all__ = ["Augmenter"]
-
 _KINDS: Final[dict[str, type[Any]]] = {
     "shape": ShapeOptions,
     "texture": TextureOptions,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from modelaug import _checks
 from modelaug.data.cohort import Cohort
-from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
+from modelaug.synthesis.batching import BatchedSource, pair_layout
+from modelaug.synthesis.pairs import Layout
 
 __all__ = ["CohortSource"]
 

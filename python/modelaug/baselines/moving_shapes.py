@@ -18,8 +18,8 @@ from modelaug.baselines.motion import Motion
 from modelaug.baselines.outlines import Outline, draw_outline
 from modelaug.baselines.patterns import PatternLibrary
 from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionOptions
-from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
-from modelaug.synthesis.pairs import Pair, PairInfo
+from modelaug.synthesis.batching import BatchedSource, pair_layout
+from modelaug.synthesis.pairs import Layout, Pair, PairInfo
 from modelaug.transforms.affine import Box, compose_affine, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.transforms.warping import pull_nearest
 

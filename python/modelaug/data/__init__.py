@@ -5,7 +5,8 @@ from __future__ import annotations
 from modelaug._old_names import names_elsewhere
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.data.geometry import Geometry
-from modelaug.data.preparation import PreparationOptions, crop, prepare, resample, scale_percentiles, take_slice
+from modelaug.data.preparation import PreparationOptions, crop, prepare, scale_percentiles, take_slice
+from modelaug.data.resampling import resample
 from modelaug.data.scans import Scan, cohort_from_scans
 
 __all__ = [

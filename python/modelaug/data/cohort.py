@@ -14,8 +14,6 @@ import numpy.typing as npt
 from modelaug import _checks, _storage
 from modelaug._checked import Checked
 
-__all__ = ["Cohort", "LandmarkObject", "subject_names"]
-
 ObjectKind = Literal["closed", "open", "points"]
 
 

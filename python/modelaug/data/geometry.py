@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["Geometry", "in_plane", "is_single_plane", "voxels_apart"]
-
 
 @dataclass(frozen=True, eq=False)
 class Geometry:

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from modelaug.data.geometry import Geometry
 
-__all__ = ["Turn", "turn_onto"]
-
 _CLEAR: Final = 30.0
 """Degrees by which axes may differ from others and still be the same ones; patients never lie quite alike."""
 

@@ -21,17 +21,6 @@ from modelaug.data.orientation import Turn
 from modelaug.data.resampling import resample
 from modelaug.data.scans import Scan
 
-__all__ = [
-    "PreparationOptions",
-    "crop",
-    "prepare",
-    "reorient",
-    "resample",
-    "scale_percentiles",
-    "slice_at_fraction",
-    "take_slice",
-]
-
 Center = Literal["image", "labels", "landmarks"]
 
 

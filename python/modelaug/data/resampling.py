@@ -20,16 +20,6 @@ from modelaug.data.geometry import Geometry
 from modelaug.data.scans import Scan
 from modelaug.transforms.fields import check_field
 
-__all__ = [
-    "first_voxel",
-    "resample",
-    "resize_cohort",
-    "resize_field",
-    "resize_image",
-    "resize_points",
-    "smoothed",
-]
-
 
 def resize_image(image: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArray[np.float32]:
     """Return images on another grid of the same extent.

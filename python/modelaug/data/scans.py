@@ -15,8 +15,6 @@ from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import turn_onto
 
-__all__ = ["Scan", "check_common_grid", "cohort_from_scans"]
-
 
 @dataclass(frozen=True, eq=False)
 class Scan:

@@ -12,10 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-
-__all__ = ["NearestCorrelation", "nearest_correlation"]
-
-Array = npt.NDArray[np.float64]
+from modelaug._arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

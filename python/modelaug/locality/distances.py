@@ -13,23 +13,12 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug.data.cohort import LandmarkObject
 from modelaug.transforms.polylines import Polyline
 
-__all__ = [
-    "check_distances",
-    "contour_distances",
-    "euclidean_distances",
-    "expand_distances",
-    "mesh_distances",
-    "multi_object_distances",
-    "thresholds",
-]
-
 _CROSSING = 0.2  # price of changing the object, as a fraction of the longest object
 _ROUNDING = 1e-9  # relative asymmetry that is taken for rounding
-
-Array = npt.NDArray[np.float64]
 
 
 def euclidean_distances(points: npt.ArrayLike) -> Array:

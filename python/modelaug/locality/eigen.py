@@ -16,19 +16,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array, Real
 from modelaug._random import generator
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.locality.merging import RESCALES, Rescale, merge_levels
 from modelaug.locality.operator import LocalizedOperator, images_on_grid, mask_on_grid
 from modelaug.locality.tapers import TAPERS, Taper, check_thresholds
-
-__all__ = ["EigenimageLevel", "EigenimageReport", "Eigenpairs", "leading_eigenpairs", "localized_eigenimages"]
 
 _BLOCK = 32  # vectors multiplied at a time: more make a product cheaper and a Krylov space of given size poorer
 _GROWTH = 1.15  # of the Krylov space between two looks at its eigenvalues
@@ -36,9 +34,6 @@ _RESTARTS = 20
 _ROUNDS = 5  # of orthonormalization, at most
 _COLUMNS = 1 << 12  # columns of a basis that are rotated at a time
 _MODES = 1000
-
-Array = npt.NDArray[np.float64]
-Real = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-
-__all__ = ["GaussianModel"]
+from modelaug._arrays import Real
 
 _BLOCK = 1 << 16  # columns of the samples that are worked on at a time in float64
 _ORTHONORMAL = 1e-3
 _NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding errors
-
-Real = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

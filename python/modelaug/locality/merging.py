@@ -9,23 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._arrays import Array, Real
 from modelaug.locality.gaussian import GaussianModel
-
-__all__ = ["RESCALES", "MergedLevels", "Rescale", "merge_bases", "merge_levels", "model_of_modes", "principal_angles"]
 
 Rescale = Literal["total", "tail", "none"]
 RESCALES: tuple[Rescale, ...] = get_args(Rescale)
 _ORTHONORMAL = 1e-4  # largest deviation of P^T P from the identity that a caller's basis may have
-
-Array = npt.NDArray[np.float64]
-Real = npt.NDArray[np.floating[Any]]
 
 
 def merge_bases(p1: npt.ArrayLike, p2: npt.ArrayLike) -> Real:

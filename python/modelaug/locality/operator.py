@@ -12,13 +12,11 @@ import scipy.fft
 from scipy.sparse.linalg import LinearOperator
 
 from modelaug import _checks
+from modelaug._arrays import Real
 from modelaug.locality.tapers import Taper, taper_weights
-
-__all__ = ["LocalizedOperator", "images_on_grid", "mask_on_grid"]
 
 _SMALL = 1 << 17  # multiplications
 
-Real = npt.NDArray[np.floating[Any]]
 Convolution = Callable[[Real, int], Real]
 
 

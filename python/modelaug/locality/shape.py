@@ -15,26 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug.locality.correlation import nearest_correlation
 from modelaug.locality.distances import check_distances
 from modelaug.locality.gaussian import GaussianModel, modes_to_cover
 from modelaug.locality.merging import RESCALES, Rescale, merge_levels, model_of_modes
 from modelaug.locality.tapers import TAPERS, Taper, check_thresholds, taper_weights
 
-__all__ = [
-    "LevelReport",
-    "LocalityReport",
-    "LocalizedFit",
-    "Spread",
-    "fit_localized",
-    "kernel_mixture_model",
-    "localized_model",
-]
-
 _INDEFINITE = -1e-10  # a smaller eigenvalue, relative to the largest, is no rounding error
 _NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding errors
-
-Array = npt.NDArray[np.float64]
 
 
 class Spread(NamedTuple):

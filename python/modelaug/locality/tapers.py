@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from modelaug import _checks
 
-__all__ = ["TAPERS", "Taper", "check_thresholds", "effective_range", "taper_weights"]
-
 Taper = Literal["hard", "wendland", "gaussian"]
 TAPERS: tuple[Taper, ...] = get_args(Taper)
 

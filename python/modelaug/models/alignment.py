@@ -14,14 +14,11 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-
-__all__ = ["Alignment", "Transform", "apply_pose", "inverse_pose", "pose_matrix", "pose_parameter_count", "procrustes"]
+from modelaug._arrays import Array
 
 Transform = Literal["similarity", "rigid", "translation", "none"]
 _MAX_ITERATIONS = 100
 _CONVERGED = 1e-12
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

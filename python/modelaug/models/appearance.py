@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core, _storage, locality
+from modelaug._arrays import Array
 from modelaug._checked import Checked, Count, Limits, NonNegative
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.locality.gaussian import GaussianModel
@@ -27,9 +28,6 @@ from modelaug.models.normalization import Progress, borders, normalize
 from modelaug.transforms.splines import SplineOptions
 from modelaug.transforms.warping import pull
 
-__all__ = ["AppearanceModel", "ModelOptions", "ShapeOptions", "TextureOptions"]
-
-Array = npt.NDArray[np.float64]
 Levels = Annotated[int, Limits(1, 12)]
 Coverage = Annotated[float, Limits(above=0.0, maximum=1.0)]
 

@@ -10,12 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
+from modelaug._arrays import Array, Indices
 from modelaug.data.cohort import LandmarkObject
-
-__all__ = ["contour_pairs", "count_crossings"]
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 
 def contour_pairs(objects: Sequence[LandmarkObject], d: int) -> list[tuple[LandmarkObject, LandmarkObject]]:

@@ -16,8 +16,6 @@ from modelaug.transforms.diffeomorphic import fit_map
 from modelaug.transforms.splines import SplineOptions
 from modelaug.transforms.warping import warp
 
-__all__ = ["Normalized", "borders", "normalize"]
-
 Progress = Callable[[int, int], None]
 
 

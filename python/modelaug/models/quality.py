@@ -6,20 +6,17 @@ al.: Evaluation of 3D correspondence methods for model building. IPMI 2003.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._arrays import Real
 from modelaug.locality.gaussian import GaussianModel
 
 __all__ = ["compactness", "generalization", "specificity"]
 
 _BLOCK = 1 << 20  # entries of the vectors that are drawn at a time
-
-Real = npt.NDArray[np.floating[Any]]
 
 
 def generalization(model: GaussianModel, shapes: npt.ArrayLike, *, limit: float | None = None) -> float:

@@ -23,26 +23,14 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _core
+from modelaug._arrays import Array, Image
 from modelaug.transforms.lattices import MultiscaleLattice
 
 if TYPE_CHECKING:
     from modelaug.locality.gaussian import GaussianModel
     from modelaug.models.appearance import AppearanceModel
-
-__all__ = [
-    "BasisEngine",
-    "FieldsEngine",
-    "PatchworkEngine",
-    "TextureEngine",
-    "in_blocks",
-    "texture_engine",
-]
-
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 
 
 class TextureEngine(Protocol):

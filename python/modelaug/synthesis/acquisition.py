@@ -8,12 +8,9 @@ from typing import Annotated, Final
 import numpy as np
 import numpy.typing as npt
 
+from modelaug._arrays import Image
 from modelaug._checked import Checked, Limits
 from modelaug.transforms.lattices import MultiscaleLattice
-
-__all__ = ["UNIT_RANGE", "Acquisition", "AcquisitionOptions"]
-
-Image = npt.NDArray[np.float32]
 
 UNIT_RANGE: Final[Image] = np.array([[0.0, 1.0]], dtype=np.float32)
 """Of the intensities of images from 0 to 1 in all channels."""

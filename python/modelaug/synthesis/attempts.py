@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
-__all__ = ["attempts"]
-
 Drawn = TypeVar("Drawn")
 
 _SMALLEST: Final = 1e-3  # factor after which draws shrink to nothing

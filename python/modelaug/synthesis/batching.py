@@ -13,8 +13,6 @@ import numpy as np
 from modelaug import _checks
 from modelaug.synthesis.pairs import Layout, Pair, PairInfo, stack_infos
 
-__all__ = ["BatchedSource", "Layout", "pair_layout"]
-
 
 class BatchedSource(ABC):
     """An `InPlaceSource` to derive from: it knows the layout of its pairs and fills arrays with them.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
+from modelaug._arrays import Array, Field
 from modelaug._old_names import names_elsewhere
 from modelaug._random import Stream, generator
 from modelaug.locality.gaussian import GaussianModel
@@ -23,11 +24,6 @@ from modelaug.synthesis.pairs import PairInfo
 from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
 from modelaug.transforms.splines import SplineOptions
-
-__all__ = ["ACCURACY", "GeometrySource", "PairGeometry", "PairOfMaps"]
-
-Array = npt.NDArray[np.float64]
-Field = npt.NDArray[np.float32]
 
 ACCURACY: Final = 0.01
 """Largest residual of a correspondence, in voxels."""

@@ -9,8 +9,6 @@ from modelaug._checked import Checked, Count, NonNegative, Positive, Share
 from modelaug.synthesis.acquisition import AcquisitionOptions
 from modelaug.synthesis.residual import ResidualOptions
 
-__all__ = ["PairOptions"]
-
 
 @dataclass(frozen=True)
 class PairOptions(Checked):

@@ -9,20 +9,6 @@ from typing import Any, Final, Protocol, TypedDict, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "HELD_OUT",
-    "BatchSource",
-    "InPlaceSource",
-    "Layout",
-    "Pair",
-    "PairInfo",
-    "PairSource",
-    "check_source",
-    "draw_pairs",
-    "stack_infos",
-    "stack_pairs",
-]
-
 Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 HELD_OUT: Final = 2**40

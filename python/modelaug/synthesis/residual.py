@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from modelaug._arrays import Array
 from modelaug._checked import Checked, NonNegative, Positive
 from modelaug.transforms.lattices import Lattice
-
-__all__ = ["ResidualLattice", "ResidualOptions"]
-
-Array = npt.NDArray[np.float64]
 
 _INJECTIVE = 0.4
 """Largest control displacement, in cells, at which a cubic B-spline lattice cannot fold: 0.4888 in the plane, 0.4033 in

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Image
 from modelaug._random import Stream, generator
 from modelaug.models.appearance import AppearanceModel
 from modelaug.models.texture import texture_engine
 from modelaug.synthesis.acquisition import Acquisition
-from modelaug.synthesis.batching import BatchedSource, Layout, pair_layout
+from modelaug.synthesis.batching import BatchedSource, pair_layout
 from modelaug.synthesis.geometry import GeometrySource, PairGeometry
 from modelaug.synthesis.options import PairOptions
-from modelaug.synthesis.pairs import Pair, PairInfo
+from modelaug.synthesis.pairs import Layout, Pair, PairInfo
 from modelaug.synthesis.weights import landmark_spacing, weight_map
 from modelaug.transforms.warping import pull, pull_nearest
-
-__all__ = ["PairSynthesizer"]
-
-Image = npt.NDArray[np.float32]
 
 
 def mean_weight(model: AppearanceModel, options: PairOptions) -> Image:

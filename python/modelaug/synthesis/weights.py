@@ -9,13 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from modelaug._arrays import Array, Mask
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.transforms.polylines import Polyline, inside_polygon
-
-__all__ = ["SubjectWeights", "landmark_spacing", "weight_map"]
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 def landmark_spacing(landmarks: Array, spacing: Array) -> float:

@@ -6,24 +6,10 @@ import functools
 import math
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
-__all__ = [
-    "Box",
-    "compose_affine",
-    "inverse",
-    "join",
-    "length_factor",
-    "on_box",
-    "random_direction",
-    "random_rotation",
-    "rotation_matrix",
-    "side",
-]
+from modelaug._arrays import Array, Image
 
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 Box = tuple[slice, ...]
 
 
@@ -90,9 +76,7 @@ def length_factor(affine: Array) -> float:
 
 def on_box(rows: Array, box: Box, out: Image | None = None) -> Image:
     """Return ``rows @ (*x, 1)`` for the voxels x of a box: (k, *box) of rows (k, d + 1), written to `out` if given."""
-    first, *others = (
-        slopes[:, None] * np.arange(part.start, part.stop) for slopes, part in zip(rows.T[:-1], box, strict=True)
-    )
+    first, *others = (a[:, None] * np.arange(part.start, part.stop) for a, part in zip(rows.T[:-1], box, strict=True))
     first += rows[:, -1:]
     for other in others:
         # Large terms that cancel are added in double precision.

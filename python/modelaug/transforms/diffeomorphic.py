@@ -1,8 +1,8 @@
-"""One-to-one maps that move landmarks, and the correspondence of two images rendered by them.
+"""Diffeomorphic maps that move landmarks, and the correspondence of two images rendered by them.
 
 A single spline that moves landmarks far, or closely spaced ones apart, folds: several points go to the same place.
-Small displacements do not, and a chain of maps without folds has none. So landmarks are moved in as few steps as that
-takes.
+Small displacements do not, and a composition of diffeomorphic maps is diffeomorphic. So landmarks are moved in as few
+steps as that takes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _core
+from modelaug._arrays import Array, Field
 from modelaug.transforms.splines import SplineOptions
 
-__all__ = ["LandmarkMap", "correspond", "fit_map"]
-
-Array = npt.NDArray[np.float64]
-
-_LEAST = 0.2  # Jacobian determinant that every step exceeds; the chain's is the product
+_LEAST = 0.2  # Jacobian determinant that every step exceeds; the composition's is the product
 _TOLERANCE = 3e-4  # voxels, of Newton's method
 _ITERATIONS = 10  # of Newton's method, in each of the stretches it may need
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkMap:
-    """A map of space, chi(x) = A f_K(... f_1(x)) + b with f_k(x) = x + r_k(x), each r_k a cubic B-spline.
+    """The composition chi(x) = A f_K(... f_1(x)) + b of maps f_k(x) = x + r_k(x), each r_k a cubic B-spline.
 
     Beyond the grid the outermost control points of a spline continue, so that the map is twice continuously
     differentiable everywhere.
@@ -56,31 +53,25 @@ class LandmarkMap:
         """Return the determinant (p,) of the Jacobian at points (p, d)."""
         return _core.evaluate_composition(list(self.steps), self.affine, self.grid, _points(points), threads)[1]
 
-    def displacement(self, *, threads: int = 1) -> npt.NDArray[np.float32]:
+    def displacement(self, *, threads: int = 1) -> Field:
         """Return chi(x) - x at all voxels, (d, *grid), float32."""
         return _core.evaluate_composition_on_grid(list(self.steps), self.affine, self.grid, threads)
 
     def solve(self, targets: Array, starts: Array, *, threads: int = 1) -> tuple[Array, Array]:
-        """Return the points (p, d) that go to `targets` (p, d), sought from `starts`, and what they miss them by (p,).
+        """Solve chi(y) = target for points y (p, d) from `starts` (p, d); return them and the residuals (p,) in voxels.
 
-        Newton's method; where it does not converge, along the path of a target that moves in small steps. Without folds
-        there is exactly one such point.
+        Newton's method; where it does not converge, the target moves from the value at the start in small steps. A
+        diffeomorphic map has exactly one solution.
         """
+        values, guesses = _points(targets), _points(starts)
         return _core.solve_composition(
-            list(self.steps),
-            self.affine,
-            self.grid,
-            _points(targets),
-            _points(starts),
-            _TOLERANCE,
-            _ITERATIONS,
-            threads,
+            list(self.steps), self.affine, self.grid, values, guesses, _TOLERANCE, _ITERATIONS, threads
         )
 
     def is_one_to_one(self) -> bool:
-        """Return whether no step folds anywhere, by a bound that holds for all points.
+        """Return whether the map is diffeomorphic: no step folds anywhere, by a bound that holds for all points.
 
-        A step whose determinant is hardly positive somewhere may be taken for folded.
+        A step whose Jacobian determinant is hardly positive somewhere may count as folded.
         """
         return all(_core.is_diffeomorphic(step, self.grid, 0.0) for step in self.steps)
 
@@ -99,10 +90,10 @@ def fit_map(
     before: tuple[Array, ...] = (),
     folds: bool = False,
 ) -> LandmarkMap:
-    """Return a map whose steps move `sites` to `targets`, or as near as steps without folds get.
+    """Fit a diffeomorphic map that moves `sites` to `targets`, or as near as its steps get without folds.
 
-    The first step is a spline from the sites to the targets. If it folds, it is cut down to half the way, and so on, to
-    a 64th; further steps go from where the landmarks are then, until none is farther than ``options.max_residual`` from
+    The first step is a spline from the sites to the targets. If it folds, it goes half the way, a quarter, and so on to
+    a 64th; further steps go from the landmarks' new positions, until none is farther than ``options.max_residual`` from
     its target, or they come no nearer.
 
     Parameters
@@ -114,38 +105,25 @@ def fit_map(
     grid
         Shape of the domain.
     affine : ndarray, (d, d + 1), optional
-        The affine map behind the steps; the identity by default.
+        Affine map applied after the steps; the identity by default.
     before
-        Displacements (d, *nodes) that come before the steps; `sites` are where they end.
+        Control points (d, *nodes) of displacements applied before the steps; `sites` are positions after them.
     folds
         Whether to take the first spline as it is, even if it folds.
     """
+    positions, goals, levels = _points(sites), _points(targets), options.levels(grid)
     steps, residuals = _core.fit_steps(
-        _points(sites),
-        _points(targets),
-        grid,
-        options.tolerance,
-        options.levels(grid),
-        _LEAST,
-        options.max_steps,
-        options.max_residual,
-        folds,
+        positions, goals, grid, options.tolerance, levels, _LEAST, options.max_steps, options.max_residual, folds
     )
     affine = np.eye(len(grid), len(grid) + 1) if affine is None else affine
     return LandmarkMap((*before, *steps), affine, grid, residuals)
 
 
-def correspond(
-    fixed: npt.NDArray[np.float32],
-    moving: LandmarkMap,
-    *,
-    threads: int = 1,
-    out: npt.NDArray[np.float32] | None = None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the correspondence of two images rendered by two maps into one frame.
+def correspond(fixed: Field, moving: LandmarkMap, *, threads: int = 1, out: Field | None = None) -> tuple[Field, Field]:
+    """Return the flow between two images that two maps render from one reference space, and its residual.
 
-    Every voxel x of the fixed image shows what lies at ``x + fixed(x)`` in the frame; its partner y in the moving image
-    is where ``moving(y) = x + fixed(x)``. Newton's method on the splines themselves solves for it.
+    Every voxel x of the fixed image shows the point ``x + fixed(x)`` of the reference space; its partner y in the
+    moving image solves ``moving(y) = x + fixed(x)``, by Newton's method on the splines themselves.
 
     Parameters
     ----------
@@ -156,14 +134,14 @@ def correspond(
     threads
         Threads to use.
     out : ndarray, (d, *grid), float32, optional
-        Where the flow is written to; a new array by default.
+        Array for the flow; a new one by default.
 
     Returns
     -------
     flow : ndarray, (d, *grid), float32
-        y - x, in voxels; smooth beyond the frame of the moving image as well.
+        y - x, in voxels; smooth beyond the grid of the moving image as well.
     residual : ndarray, (*grid), float32
-        An upper bound of |moving(x + flow(x)) - (x + fixed(x))|, in voxels, up to rounding: measured, or what the
-        curvature of the splines lets a step of Newton's method leave.
+        An upper bound of |moving(x + flow(x)) - (x + fixed(x))|, in voxels, up to rounding: measured, or
+        bounded by the curvature of the splines after a step of Newton's method.
     """
     return _core.correspond(fixed, list(moving.steps), moving.affine, _TOLERANCE, _ITERATIONS, threads, out)

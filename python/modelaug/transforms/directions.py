@@ -1,4 +1,4 @@
-"""Directions all around: unit vectors spread evenly over the sphere."""
+"""Directions spread evenly over the sphere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 def sphere_directions(count: int) -> npt.NDArray[np.float64]:
     """Return unit vectors (count, 3) spread evenly over the sphere: a spherical Fibonacci lattice, read-only.
 
-    They lie along a spiral from pole to pole, each turned by the golden angle against the one before.
+    They follow a spiral from pole to pole, turning by the golden angle from each to the next.
     """
     steps = np.arange(count) + 0.5
     height, turn = 1 - 2 * steps / count, steps * math.pi * (3 - math.sqrt(5))

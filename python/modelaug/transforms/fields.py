@@ -13,22 +13,18 @@ import numpy.typing as npt
 
 from modelaug import _checks, _core
 
-__all__ = ["check_field", "compose", "invert", "jacobian_determinant"]
-
 
 def check_field(name: str, field: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return `field` as a float32 array (d, *grid) with d = 2 or 3, or raise one line that says what is wrong."""
+    """Return a displacement field as a checked float32 array (d, *grid) with d = 2 or 3."""
     array = _checks.finite(name, field, ndim=(3, 4), dtype=np.float32)
     if array.shape[0] != array.ndim - 1:
         d = array.ndim - 1
-        raise ValueError(
-            f"{name} has shape {array.shape}; pass (d, *grid): {d} components first for a grid of {d} axes"
-        )
+        raise ValueError(f"{name} has shape {array.shape}; pass (d, *grid): {d} components, then a grid of {d} axes")
     return array
 
 
 def compose(u: npt.ArrayLike, v: npt.ArrayLike, *, threads: int | None = None) -> npt.NDArray[np.float32]:
-    """Return w(x) = v(x) + u(x + v(x)): to warp by u and then by v is to warp once by w.
+    """Compose displacement fields: w(x) = v(x) + u(x + v(x)), so that warping once by w is warping by u, then by v.
 
     Parameters
     ----------
@@ -86,21 +82,21 @@ def invert(
     return_residual: bool = False,
     threads: int | None = None,
 ) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the displacement v with v(x) = -u(x + v(x)), so that x -> x + v(x) undoes x -> x + u(x).
+    """Invert a displacement field: return v with v(x) = -u(x + v(x)), so that x -> x + v(x) undoes x -> x + u(x).
 
-    Every voxel is solved on its own by damped Newton steps. A field that folds has no inverse where it does; the
-    residual tells.
+    Every voxel is solved on its own by a damped Newton method. Where a field folds it has no inverse; the residual is
+    large there.
 
     Parameters
     ----------
     u : array_like, (d, *grid)
         Displacement in voxels.
     tolerance
-        Residual in voxels at which a voxel is done.
+        Residual in voxels at which the iteration of a voxel stops.
     max_iterations
-        Largest number of Newton steps for a voxel.
+        Largest number of Newton steps per voxel.
     return_residual
-        Whether to return also what each voxel reached.
+        Whether to return also the residual of each voxel.
     threads
         Threads to use; None means all cores.
 
@@ -130,7 +126,7 @@ def invert(
 
 
 def jacobian_determinant(u: npt.ArrayLike, *, threads: int | None = None) -> npt.NDArray[np.float32]:
-    """Return det(I + grad u) at every voxel; where it is not positive, the map x -> x + u(x) folds.
+    """Return the Jacobian determinant det(I + grad u) at every voxel; where it is not positive, x -> x + u(x) folds.
 
     Derivatives are central differences inside, one-sided at the border and 0 along an axis with a single voxel.
 

@@ -1,4 +1,4 @@
-"""Polylines and polygons: arc length, points at equal arcs, the nearest point, area, and the pixels inside."""
+"""Polylines and polygons: arc length, resampling to equal arcs, nearest points, area, and pixels inside."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from modelaug._arrays import Array
 
 _BLOCK: Final = 1 << 14  # distances at a time, so that they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
 class Polyline:
-    """A polyline in any number of dimensions, and positions on it as arc length from its first vertex.
+    """A polyline in any number of dimensions; positions on it are arc lengths from its first vertex.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Polyline:
 
     @cached_property
     def vertices(self) -> Array:
-        """Return the ends of all segments in order, (s + 1, d): the first again at the end where the line is closed."""
+        """Return the ends of all segments in order, (s + 1, d); a closed line ends with its first vertex again."""
         return np.concatenate([self.points, self.points[:1]]) if self.closed else self.points
 
     @cached_property
@@ -47,21 +47,21 @@ class Polyline:
 
     @property
     def length(self) -> float:
-        """Return the arc length of the whole."""
+        """Return the arc length of the whole line."""
         return float(self.stops[-1])
 
     def at(self, positions: npt.ArrayLike) -> Array:
-        """Return the points (..., d) at arc lengths; beyond its end a closed line goes on, an open one stops."""
+        """Return the points (..., d) at arc lengths (...); a closed line is periodic, an open one stops at its ends."""
         wanted = np.asarray(positions, dtype=np.float64)
         if self.closed and self.length > 0:
             wanted = np.mod(wanted, self.length)
         return np.stack([np.interp(wanted, self.stops, coordinate) for coordinate in self.vertices.T], axis=-1)
 
     def equal_arcs(self, count: int, start: float = 0.0, end: float | None = None) -> Array:
-        """Return `count` points (count, d) at equal arc length from `start` to `end`, which is left out.
+        """Return `count` points (count, d) at equal arcs from `start` to `end`, without the end itself.
 
-        The end is by default that of the line. On a closed line they go on over the first vertex if `end` is not beyond
-        `start`, and round once where both are equal.
+        The end is by default that of the line. On a closed line the points pass the first vertex if `end` is not beyond
+        `start`, and go round once where both are equal.
         """
         whole = (self.length if end is None else end) - start
         if self.closed and self.length > 0:
@@ -69,7 +69,7 @@ class Polyline:
         return self.at(start + whole * np.arange(count) / count)
 
     def subdivided(self, largest: float) -> Array:
-        """Return points on the line (p, d), all vertices among them, that along no axis are farther apart."""
+        """Return points on the line (p, d), with all vertices, whose steps along any axis are at most `largest`."""
         along = np.diff(self.vertices, axis=0)
         counts = 1 + (np.abs(along).max(axis=1) / largest).astype(np.intp)
         segment = np.repeat(np.arange(len(along)), counts)
@@ -77,9 +77,9 @@ class Polyline:
         return np.concatenate([self.vertices[segment] + share[:, None] * along[segment], self.vertices[-1:]])
 
     def nearest(self, points: npt.ArrayLike) -> tuple[Array, Array]:
-        """Return the positions (...) on the line that are nearest to points (..., d), and the distances to them."""
+        """Return the positions (...) of the nearest points on the line to points (..., d), and their distances."""
         if len(self.steps) == 0:
-            return Polyline(self.points, closed=True).nearest(points)  # a segment without length
+            return Polyline(self.points, closed=True).nearest(points)  # a segment of length 0
         wanted = np.asarray(points, dtype=np.float64)
         flat = wanted.reshape(-1, wanted.shape[-1])
         rows = max(1, _BLOCK // len(self.steps))
@@ -90,7 +90,7 @@ class Polyline:
     def _nearest(self, points: Array) -> tuple[Array, Array]:
         starts, along = self.vertices[:-1], np.diff(self.vertices, axis=0)
         squares = (along**2).sum(axis=1)
-        # A segment without length is its start: the share is 0 / 1.
+        # The nearest point of a segment of length 0 is its start: the share is 0 / 1.
         directions = along / np.where(squares > 0, squares, 1)[:, None]
         # Coordinate by coordinate, each a matrix (p, s): NumPy is slow along a last axis of 2 or 3.
         offsets = [points[:, k, None] - starts[:, k] for k in range(points.shape[1])]
@@ -116,8 +116,8 @@ def polygon_area(polygon: Array) -> float:
 def inside_polygon(polygon: Array, grid: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Return which pixels of a grid (rows, columns) have their centre inside a polygon (p, 2), by the even-odd rule.
 
-    Along a row, each edge that crosses it turns outside into inside, or back, from there on. Of centres on the outline
-    those at the polygon's top and left are inside, so that polygons side by side share none.
+    Along a row, every edge that crosses it switches between outside and inside. Centres on the outline are inside at
+    the polygon's top and left only, so that adjacent polygons share none.
     """
     start, end = polygon, np.roll(polygon, -1, axis=0)
     rows = np.arange(grid[0])[:, None]

@@ -17,8 +17,6 @@ import numpy.typing as npt
 from modelaug import _checks, _core
 from modelaug._checked import Checked, Limits, NonNegative, Positive
 
-__all__ = ["BSpline", "SplineOptions", "fit_bspline"]
-
 
 @dataclass(frozen=True, eq=False)
 class BSpline:
@@ -31,9 +29,9 @@ class BSpline:
     grid : tuple of int
         Shape of the domain in voxels.
     residuals : ndarray, (m,), float64
-        Euclidean length of value minus spline at each site of the fit.
+        Euclidean norm of value minus spline at each site of the fit.
     levels : int
-        Lattices that were needed; 0 if the affine part alone meets the tolerance.
+        Number of lattices in the fit; 0 if the affine part alone meets the tolerance.
     converged : bool
         Whether no residual exceeds the tolerance.
     """
@@ -75,9 +73,8 @@ class BSpline:
         _checks.choice("outside", outside, ("error", "clamp", "extrapolate"))
         checked = _checks.finite("points", points, ndim=2, dtype=np.float64)
         _check_sites("points", checked, self.grid, inside=outside == "error")
-        return _core.bspline_at(
-            self.coefficients, self.grid, checked, outside == "extrapolate", _checks.thread_count(threads)
-        )
+        count = _checks.thread_count(threads)
+        return _core.bspline_at(self.coefficients, self.grid, checked, outside == "extrapolate", count)
 
     def on_grid(self, *, threads: int | None = None) -> npt.NDArray[np.float32]:
         """Evaluate the spline at all voxels: (k, *grid), float32."""
@@ -98,7 +95,7 @@ def fit_bspline(
     """Approximate scattered values by cubic B-splines on lattices of doubling density (Lee et al. 1997).
 
     An affine map is fitted first by least squares; B-spline lattices with 1, 2, 4, ... cells per axis then approximate
-    what is left, each refined exactly into the next, until no residual is longer than `tolerance`.
+    the residuals, each refined exactly into the next, until no residual is longer than `tolerance`.
 
     Parameters
     ----------
@@ -111,7 +108,7 @@ def fit_bspline(
     tolerance
         Largest allowed residual, in the unit of `values`.
     max_levels
-        Largest number of lattices. Sites that coincide but ask for different values never converge and stop here, or
+        Largest number of lattices. Sites that coincide but have different values never converge and stop here, or
         earlier where the next lattice would exceed 2^26 control points (after 13 levels in 2D, 9 in 3D).
     weights : array_like, (m,), optional
         Positive confidences of the sites; equal by default.
@@ -149,41 +146,31 @@ def fit_bspline(
     if w is not None and w.shape != (len(x),):
         raise ValueError(f"weights has shape {w.shape}; pass one weight per site, ({len(x)},)")
     if w is not None and w.min() <= 0:
-        raise ValueError(
-            f"weights[{int(np.argmin(w))}] is {w.min():g}; pass positive weights and drop sites without any"
-        )
+        raise ValueError(f"weights[{int(np.argmin(w))}] is {w.min():g}; pass positive weights, drop sites without any")
+    largest = _checks.number("tolerance", tolerance, minimum=0.0)
+    most = _checks.integer("max_levels", max_levels, minimum=1, maximum=_checks.LARGEST_INT)
     count = _checks.thread_count(threads)
-    coefficients, residuals, levels, converged = _core.fit_bspline(
-        x,
-        z,
-        w,
-        shape,
-        _checks.number("tolerance", tolerance, minimum=0.0),
-        _checks.integer("max_levels", max_levels, minimum=1, maximum=_checks.LARGEST_INT),
-        bool(affine),
-        count,
-    )
+    coefficients, residuals, levels, converged = _core.fit_bspline(x, z, w, shape, largest, most, bool(affine), count)
     return BSpline(coefficients, shape, residuals, levels, converged)
 
 
 @dataclass(frozen=True)
 class SplineOptions(Checked):
-    """How landmarks become dense maps, see `fit_bspline` and `maps.fit_map`.
+    """Options of the dense maps fitted to landmarks, see `fit_bspline` and `maps.fit_map`.
 
     Parameters
     ----------
     tolerance
-        Residual at the landmarks at which no finer lattice is added, in voxels.
+        Residual at the landmarks, in voxels, at which no finer lattice is added.
     max_levels
         Largest number of lattices.
     finest
-        Smallest cell of a lattice along the grid's longest axis, in voxels: a map must not do between voxels what no
-        voxel shows. Every axis has as many cells, so they are smaller along shorter ones.
+        Smallest cell of a lattice along the grid's longest axis, in voxels: no map varies between voxels unseen. Every
+        axis has as many cells, so they are smaller along shorter ones.
     max_steps
-        Largest number of steps, one spline each, in which landmarks are moved where a single one folds or does not get
-        near enough.
+        Largest number of steps, one spline each, that move the landmarks where a single one folds or misses them.
     max_residual
-        Largest distance at which the steps may miss a landmark, in voxels.
+        Largest distance in voxels by which the steps may miss a landmark.
     """
 
     tolerance: NonNegative = 0.05

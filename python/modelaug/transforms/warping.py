@@ -1,4 +1,4 @@
-"""Images, labels and points through a displacement field."""
+"""Warping of images, labels and points by a displacement field."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._arrays import Field, Image
 from modelaug.transforms.fields import check_field
-
-__all__ = ["pull", "pull_nearest", "warp", "warp_points"]
 
 
 def warp(
@@ -23,7 +22,7 @@ def warp(
     threads: int | None = None,
     out: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
-    """Pull images through a displacement field: ``out(x) = image(x + displacement(x))``.
+    """Warp images by a pull displacement field: ``out(x) = image(x + displacement(x))``.
 
     Parameters
     ----------
@@ -44,8 +43,8 @@ def warp(
     threads
         Threads to use; None means all cores.
     out : ndarray, optional
-        Contiguous array of the result's shape and type that it is written to, and that is returned; a new one by
-        default. It must not overlap the others.
+        Contiguous array of the result's shape and type to write to and return; a new one by default. It must not
+        overlap the others.
 
     Returns
     -------
@@ -87,9 +86,7 @@ def warp(
     images = images.reshape((1,) * (2 - leading) + images.shape)
     shape = (*images.shape[2 - leading : 2], *fields.shape[2:])
     if len(fields) not in (1, len(images)):
-        raise ValueError(
-            f"displacement holds {len(fields)} fields for {len(images)} images; pass one each, or one for all"
-        )
+        raise ValueError(f"displacement holds {len(fields)} fields for {len(images)} images; pass as many, or one")
     if kept_type:
         if images.itemsize > 8:
             raise TypeError(f"image has dtype {images.dtype}; convert it to a type of at most 8 bytes")
@@ -97,16 +94,13 @@ def warp(
         with np.errstate(invalid="ignore"):
             filler = np.array([fill]).astype(images.dtype)
         if constant and filler[0] != fill:
-            raise ValueError(
-                f"fill is {fill:g}, which {images.dtype} cannot hold; pass another value, or convert image"
-            )
-        target = _target(out, shape, dtype, images, fields)
-        shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
+            raise ValueError(f"fill is {fill:g}, which {images.dtype} cannot hold; pass another value or convert image")
+    target = _target(out, shape, dtype, images, fields)
+    shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
+    if kept_type:
         filled = int(filler.view(raw)[0])
         _core.warp_nearest(images.view(raw), fields, constant, filled, count, shaped.view(raw))
     else:
-        target = _target(out, shape, dtype, images, fields)
-        shaped = target.reshape(*images.shape[:2], *fields.shape[2:])
         _core.warp(images, fields, order == 3, constant, fill, count, shaped)
     return target
 
@@ -114,7 +108,7 @@ def warp(
 def _target(
     out: npt.NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any], *others: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """Return the caller's array for a result, or a new one."""
+    """Return the checked array of the caller for a result, or a new one."""
     if out is None:
         return np.empty(shape, dtype)
     _checks.output("out", out, shape, dtype)
@@ -123,26 +117,19 @@ def _target(
     return out
 
 
-def pull(
-    image: npt.NDArray[np.float32],
-    displacement: npt.NDArray[np.float32],
-    out: npt.NDArray[np.float32],
-    fill: float | None = None,
-) -> None:
-    """Pull an image (*grid) linearly through a field (d, *grid) into `out`; beyond it lies its border, or `fill`.
+def pull(image: Image, displacement: Field, out: Image, fill: float | None = None) -> None:
+    """Warp an image (*grid) linearly by a field (d, *grid) into `out`; outside it continues its border, or is `fill`.
 
-    What `warp` does, but on one thread, for contiguous arrays of float32 that are known to be finite.
+    As `warp`, but on one thread and unchecked, for contiguous finite arrays of float32.
     """
     constant = fill is not None
     _core.warp(image[None, None], displacement[None], False, constant, fill or 0.0, 1, out[None, None])
 
 
-def pull_nearest(
-    labels: npt.NDArray[Any], displacement: npt.NDArray[np.float32], out: npt.NDArray[Any], *, edge: bool = False
-) -> None:
-    """Pull a label map (*grid) through a field (d, *grid) into `out`, as `pull` does with images.
+def pull_nearest(labels: npt.NDArray[Any], displacement: Field, out: npt.NDArray[Any], *, edge: bool = False) -> None:
+    """Warp a label map (*grid) by a field (d, *grid) into `out`, by nearest neighbour and unchecked.
 
-    Beyond it lies 0, or its border with `edge`.
+    Outside it is 0, or continues its border with `edge`.
     """
     raw = f"u{labels.itemsize}"
     _core.warp_nearest(labels.view(raw)[None, None], displacement[None], not edge, 0, 1, out.view(raw)[None, None])
@@ -151,7 +138,7 @@ def pull_nearest(
 def warp_points(points: npt.ArrayLike, displacement: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Move points by a displacement field: p + u(p), u linear between voxels and continued beyond the border.
 
-    With the field that pulls a moving image onto a fixed one, points of the fixed image land on the moving image.
+    By the field that pulls a moving image onto a fixed one, points of the fixed image move to those of the moving one.
 
     Parameters
     ----------
