@@ -129,8 +129,8 @@ MUTANTS: Final = (
     Mutant(
         "landmarks of .fcsv stay in RAS",
         "io/landmarks.py",
-        "_RAS_TO_LPS: Final = np.array([-1.0, -1.0, 1.0])",
-        "_RAS_TO_LPS: Final = np.array([1.0, 1.0, 1.0])",
+        'return points * LPS_TO_RAS if _FCSV_SYSTEMS[system] == "RAS" else points, names',
+        "return points, names",
         ("io/test_landmarks.py",),
     ),
     Mutant(

@@ -20,6 +20,7 @@ from modelaug.io.files.archives import write_atomically, write_npy
 from modelaug.io.files.arrays import read_npy
 from modelaug.io.files.paths import suffix
 from modelaug.io.files.reading import ModelFileError, parse_json, read_text, reading, refuse_if
+from modelaug.io.formats.nifti import LPS_TO_RAS
 from modelaug.io.tables import Table, looks_numeric, read_lines, read_rows, rows_of, to_numbers, write_rows
 
 PHYSICAL_SUFFIXES: Final = (".mrk.json", ".fcsv")
@@ -35,7 +36,6 @@ _SCHEMA: Final = (
 _FCSV_COLUMNS: Final = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _STATE: Final = "positionStatus"
 _FCSV_SYSTEMS: Final = {"0": "RAS", "1": "LPS", "RAS": "RAS", "LPS": "LPS"}
-_RAS_TO_LPS: Final = np.array([-1.0, -1.0, 1.0])
 _FLAT: Final = 0.01
 """Millimetres by which the third coordinates of landmarks in a plane may differ."""
 
@@ -321,7 +321,7 @@ def _read_markups(path: str | Path) -> tuple[Points, Names]:
     points = _array(path, positions)
     flat = points.shape[1] != 3
     refuse_if(flat, f"{path} has 2 coordinates per landmark; positions in space are 3 numbers")
-    return points * _RAS_TO_LPS if system == "RAS" else points, names
+    return points * LPS_TO_RAS if system == "RAS" else points, names
 
 
 def _check_set(path: str | Path, names: Names, unset: Sequence[bool]) -> None:
@@ -368,7 +368,7 @@ def _read_fcsv(path: str | Path) -> tuple[Points, Names]:
     if state is not None:
         _check_set(path, names, [len(row) > state and row[state].strip() in _UNSET for row in rows])
     points = _array(path, to_numbers(path, Table(rows, ","), ([row[k] for k in axes] for row in rows)))
-    return points * _RAS_TO_LPS if _FCSV_SYSTEMS[system] == "RAS" else points, names
+    return points * LPS_TO_RAS if _FCSV_SYSTEMS[system] == "RAS" else points, names
 
 
 def _fcsv(positions: Points, names: Sequence[str]) -> str:

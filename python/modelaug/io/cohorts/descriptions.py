@@ -101,8 +101,10 @@ def read_description(path: str | Path) -> CohortDescription:
     refuse_if(unfinished, f"{path} is of a folder that was not written to its end; write it again, or remove it")
     known = [each.name for each in fields(CohortDescription) if each.name != "folder"]
     readers: Mapping[str, Callable[[Any], Any]] = {
-        "subjects": _strings,
-        "voxel_size": _tuple("voxel_size"),
+        "subjects": lambda value: (
+            None if value == "all" else _list("subjects", value, "names, or leave it out for all")
+        ),
+        "voxel_size": lambda value: _list("voxel_size", value, "numbers"),
         "relabel": _relabel,
         "objects": _objects,
         "preparation": _preparation,
@@ -123,21 +125,10 @@ def _refuse_unknown(where: str, values: Iterable[str], known: Iterable[str]) -> 
             raise ValueError(f"{where}{key!r} is no known key; {remedy}")
 
 
-def _strings(value: Any) -> tuple[str, ...] | None:
-    if value == "all":
-        return None
+def _list(name: str, value: Any, items: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise TypeError(f"subjects is {_shown.repr(value)}; write a list of names, or leave it out for all")
+        raise TypeError(f"{name} is {_shown.repr(value)}; write a list of {items}")
     return tuple(value)
-
-
-def _tuple(name: str) -> Callable[[Any], tuple[Any, ...]]:
-    def convert(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise TypeError(f"{name} is {_shown.repr(value)}; write a list of numbers")
-        return tuple(value)
-
-    return convert
 
 
 def _table(name: str, value: Any) -> dict[str, Any]:

@@ -306,16 +306,14 @@ def _bytes(path: str, file: IO[bytes], header: Header, stored: int) -> npt.NDArr
     if expected > stored * (1 if header.encoding == "raw" else _BEST_RATIO):
         raise _too_short(path, stored, expected)
     source = _decoded(file, header.encoding)
-    if header.encoding == "raw":
+    if header.skip:  # not in zlib, which cannot seek
         source.seek(header.skip, io.SEEK_CUR)
-    else:
-        _skip(path, source, header.skip, expected)
     values = np.empty(header.length, dtype=np.uint8)
     view, done = values.data, 0
     while done < len(values):
         count = source.readinto(view[done : done + 2**24])
         if not count:
-            raise _too_short(path, header.skip + done, expected)
+            raise _too_short(path, source.tell() if header.skip else done, expected)
         done += count
     # To the end, where a compressed stream has its checksum.
     rest = 0
@@ -327,16 +325,6 @@ def _bytes(path: str, file: IO[bytes], header: Header, stored: int) -> npt.NDArr
             "again"
         )
     return values
-
-
-def _skip(path: str, source: Any, count: int, expected: int) -> None:
-    """Read `count` bytes and drop them."""
-    left = count
-    while left > 0:
-        chunk = source.read(min(left, 2**20))
-        if not chunk:
-            raise _too_short(path, count - left, expected)
-        left -= len(chunk)
 
 
 def _too_short(path: str, held: int, expected: int) -> ModelFileError:

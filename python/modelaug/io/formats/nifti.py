@@ -32,6 +32,7 @@ DISPLACEMENT: Final = 1006
 VECTOR: Final = 1007
 
 LPS_TO_RAS: Final = np.array([-1.0, -1.0, 1.0])
+"""Signs that turn LPS into RAS, and back."""
 
 _TYPES: Final = {
     **{"256": "i1", "4": "i2", "8": "i4", "1024": "i8", "16": "f4", "64": "f8"},
