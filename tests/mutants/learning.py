@@ -229,8 +229,8 @@ MUTANTS: Final = (
     Mutant(
         "the relative movement comes after the common one",
         "learning/augmentation.py",
-        "_after(move, _affine(options.relative, relative, grid, axes[1]))",
-        "_after(_affine(options.relative, relative, grid, axes[1]), move)",
+        "compose_affine(move, _affine(options.relative, relative, grid, axes[1]))",
+        "compose_affine(_affine(options.relative, relative, grid, axes[1]), move)",
         ("learning/test_augmentation.py::test_ranges_are_kept",),
     ),
     Mutant(

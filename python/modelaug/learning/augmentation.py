@@ -17,6 +17,7 @@ from modelaug._checked import Checked, Limits, Share, WholeNumber
 from modelaug._random import Stream, generator
 from modelaug.learning.intensity import GREY_MEAN
 from modelaug.learning.sampling import sample_at
+from modelaug.transforms.affine import compose_affine
 
 __all__ = ["AffineRanges", "AugmentOptions", "draw_maps", "pull_by_maps", "transform_pairs", "vary_intensity"]
 
@@ -129,7 +130,7 @@ def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: Sequence[in
         axes = rng.standard_normal((2, 3)) if d == 3 else np.zeros((2, 3))
         move = _affine(options.common, common, grid, axes[0])
         move[:, :d] *= mirror
-        first[k], second[k] = move, _after(move, _affine(options.relative, relative, grid, axes[1]))
+        first[k], second[k] = move, compose_affine(move, _affine(options.relative, relative, grid, axes[1]))
     return first, second
 
 
@@ -146,11 +147,6 @@ def _affine(ranges: AffineRanges, numbers: Matrices, grid: Sequence[int], axis: 
         about = axis / np.linalg.norm(axis) if not flat else np.eye(3)[flat[0]] * (len(flat) == 1)
         turn = Rotation.from_rotvec(radians * about).as_matrix()
     return np.column_stack([turn * np.exp(-zoom), shift])
-
-
-def _after(outer: Matrices, inner: Matrices) -> Matrices:
-    """Return the map x -> outer(inner(x))."""
-    return np.column_stack([outer[:, :-1] @ inner[:, :-1], outer[:, :-1] @ inner[:, -1] + outer[:, -1]])
 
 
 def transform_pairs(

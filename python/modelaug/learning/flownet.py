@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from modelaug import _checks
 from modelaug.learning.losses import multiscale_error
-from modelaug.learning.network import SLOPE, RegistrationNetwork, adapted_weight, initialize, uninitialized
+from modelaug.learning.network import SLOPE, RegistrationNetwork, initialize, uninitialized
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["FLOW_UNIT", "SCALE_WEIGHTS", "FlowNetS", "from_flownet", "multiscale_epe", "to_flownet"]
+__all__ = ["CHANNELS", "FLOW_UNIT", "SCALE_WEIGHTS", "FlowNetS", "from_flownet", "multiscale_epe", "to_flownet"]
 
 FLOW_UNIT: Final = 20.0
 """Full-resolution pixels per unit of the network's output, the same at every scale."""
@@ -24,6 +23,10 @@ FLOW_UNIT: Final = 20.0
 SCALE_WEIGHTS: Final = (0.005, 0.01, 0.02, 0.08, 0.32)
 """Published weights of the scales 1/4 to 1/64."""
 
+CHANNELS: Final = (64, 128, 256, 512, 512, 1024)
+"""Published channels of the encoder's six levels."""
+
+_DECODER: Final = (512, 256, 128, 64)
 _SCALES: Final = (4, 8, 16, 32, 64)
 
 
@@ -165,37 +168,22 @@ class FlowNetS(RegistrationNetwork):
         self.width = _checks.number("width", width, above=0.0, maximum=4.0)
         self.batch_norm = bool(batch_norm)
         self.decoder_bias = bias = bool(decoder_bias)
-        c1, c2, c3, c4, c5, c6 = (max(1, round(c * self.width)) for c in (64, 128, 256, 512, 512, 1024))
-        d5, d4, d3, d2 = (max(1, round(c * self.width)) for c in (512, 256, 128, 64))
-
-        self.conv1 = self._convolution(2 * self.image_channels, c1, kernel=7, stride=2)
-        self.conv2 = self._convolution(c1, c2, kernel=5, stride=2)
-        self.conv3 = self._convolution(c2, c3, kernel=5, stride=2)
-        self.conv3_1 = self._convolution(c3, c3)
-        self.conv4 = self._convolution(c3, c4, stride=2)
-        self.conv4_1 = self._convolution(c4, c4)
-        self.conv5 = self._convolution(c4, c5, stride=2)
-        self.conv5_1 = self._convolution(c5, c5)
-        self.conv6 = self._convolution(c5, c6, stride=2)
-        self.conv6_1 = self._convolution(c6, c6)
-
-        # What the decoder sees at a scale: the encoder's features, the upsampled features and the upsampled flow.
-        s5, s4, s3, s2 = c5 + d5 + 2, c4 + d4 + 2, c3 + d3 + 2, c2 + d2 + 2
-        self.deconv5 = _deconvolution(c6, d5, bias=bias)
-        self.deconv4 = _deconvolution(s5, d4, bias=bias)
-        self.deconv3 = _deconvolution(s4, d3, bias=bias)
-        self.deconv2 = _deconvolution(s3, d2, bias=bias)
-
-        self.predict_flow6 = _flow_prediction(c6, bias=bias)
-        self.predict_flow5 = _flow_prediction(s5, bias=bias)
-        self.predict_flow4 = _flow_prediction(s4, bias=bias)
-        self.predict_flow3 = _flow_prediction(s3, bias=bias)
-        self.predict_flow2 = _flow_prediction(s2, bias=bias)
-
-        self.upsampled_flow6_to_5 = _doubling(2, 2, bias=False)
-        self.upsampled_flow5_to_4 = _doubling(2, 2, bias=False)
-        self.upsampled_flow4_to_3 = _doubling(2, 2, bias=False)
-        self.upsampled_flow3_to_2 = _doubling(2, 2, bias=False)
+        # The order of the layers is that in which a seed draws their weights.
+        encoder = [2 * self.image_channels, *self._channels(CHANNELS)]
+        for level, inputs in enumerate(encoder[:-1], start=1):
+            outputs, kernel = encoder[level], {1: 7, 2: 5, 3: 5}.get(level, 3)
+            self.add_module(f"conv{level}", self._convolution(inputs, outputs, kernel=kernel, stride=2))
+            if level > 2:
+                self.add_module(f"conv{level}_1", self._convolution(outputs, outputs))
+        decoder = dict(zip((5, 4, 3, 2), self._channels(_DECODER), strict=True))
+        # The inputs of a level: features of the encoder, upsampled features, and the upsampled flow.
+        joined = {6: encoder[6], **{level: encoder[level] + channels + 2 for level, channels in decoder.items()}}
+        for level, channels in decoder.items():
+            self.add_module(f"deconv{level}", _deconvolution(joined[level + 1], channels, bias=bias))
+        for level, inputs in joined.items():
+            self.add_module(f"predict_flow{level}", _flow_prediction(inputs, bias=bias))
+        for level in decoder:
+            self.add_module(f"upsampled_flow{level + 1}_to_{level}", _doubling(2, 2, bias=False))
 
         self.initialize(seed)
 
@@ -213,15 +201,9 @@ class FlowNetS(RegistrationNetwork):
         normalization = [nn.BatchNorm2d(outputs)] if self.batch_norm else []
         return nn.Sequential(convolution, *normalization, nn.LeakyReLU(SLOPE, inplace=True))
 
-    @property
-    def architecture(self) -> dict[str, int | float | bool]:
-        """Arguments that make a network of the same layers."""
-        return {
-            "image_channels": self.image_channels,
-            "width": self.width,
-            "batch_norm": self.batch_norm,
-            "decoder_bias": self.decoder_bias,
-        }
+    def _channels(self, published: Sequence[int]) -> list[int]:
+        """Return the channels of hidden layers by the network's width."""
+        return [max(1, round(channels * self.width)) for channels in published]
 
     @property
     def learning_rate(self) -> float:  # type: ignore[override]
@@ -237,16 +219,7 @@ class FlowNetS(RegistrationNetwork):
         outputs = self(torch.cat([fixed, moving], dim=1))
         return tuple(from_flownet(each.float()) for each in (outputs if self.training else (outputs,)))
 
-    def adapted(self, image_channels: int) -> Self:
-        """Return the same network for images of another number of channels, see `adapt_channels`."""
-        network = copy.deepcopy(self)
-        convolution: Any = network.conv1[0]
-        weight = adapted_weight(convolution.weight, image_channels, images=2)
-        convolution.weight = nn.Parameter(weight, requires_grad=convolution.weight.requires_grad)
-        convolution.in_channels, network.image_channels = 2 * image_channels, image_channels
-        return network
-
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Predict the displacement from the fixed to the moving image.
 
         Parameters
@@ -261,22 +234,20 @@ class FlowNetS(RegistrationNetwork):
             In training mode (flow2, ..., flow6), where flow k is (b, 2, ~h / 2^k, ~w / 2^k); in evaluation mode flow2.
             In the network's convention, see `from_flownet`.
         """
-        out2 = self.conv2(self.conv1(images))
-        out3 = self.conv3_1(self.conv3(out2))
-        out4 = self.conv4_1(self.conv4(out3))
-        out5 = self.conv5_1(self.conv5(out4))
-        out6 = self.conv6_1(self.conv6(out5))
-
-        flow6 = self.predict_flow6(out6)
-        joined5 = _join(out5, self.deconv5(out6), self.upsampled_flow6_to_5(flow6))
-        flow5 = self.predict_flow5(joined5)
-        joined4 = _join(out4, self.deconv4(joined5), self.upsampled_flow5_to_4(flow5))
-        flow4 = self.predict_flow4(joined4)
-        joined3 = _join(out3, self.deconv3(joined4), self.upsampled_flow4_to_3(flow4))
-        flow3 = self.predict_flow3(joined3)
-        joined2 = _join(out2, self.deconv2(joined3), self.upsampled_flow3_to_2(flow3))
-        flow2: Tensor = self.predict_flow2(joined2)
-        return (flow2, flow3, flow4, flow5, flow6) if self.training else flow2
+        x, features = images, {}
+        for level in range(1, 7):
+            x = getattr(self, f"conv{level}")(x)
+            if level > 2:
+                x = getattr(self, f"conv{level}_1")(x)
+            if level > 1:
+                features[level] = x
+        flows: list[Tensor] = []
+        for level in (6, 5, 4, 3, 2):
+            if flows:
+                upsampled = getattr(self, f"upsampled_flow{level + 1}_to_{level}")(flows[0])
+                x = _join(features[level], getattr(self, f"deconv{level}")(x), upsampled)
+            flows.insert(0, getattr(self, f"predict_flow{level}")(x))
+        return tuple(flows) if self.training else flows[0]
 
 
 def _doubling(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:

@@ -34,8 +34,10 @@ _KEYS: Final = {
     "fixed_landmarks": "landmarks_fixed",
     "moving_landmarks": "landmarks_moving",
 }
-_LABELS: Final = ("labels_fixed", "labels_moving")
-_LANDMARKS: Final = ("landmarks_fixed", "landmarks_moving")
+_LABELS: Final = ("fixed_label", "moving_label")
+_LANDMARKS: Final = ("fixed_landmarks", "moving_landmarks")
+_TENSORS: Final = ("ddf", "weight")
+_CHANNELLESS: Final = ("weight", *_LABELS)
 
 
 def pair_dictionary(pair: Pair) -> dict[str, Tensor]:
@@ -64,9 +66,8 @@ def pair_dictionary(pair: Pair) -> dict[str, Tensor]:
         If `pair` is no `Pair`, or a batch.
     """
     return {
-        key: torch.from_numpy(array.astype(np.int64) if name in _LABELS else array.copy())
-        for (key, name) in _KEYS.items()
-        if (array := _channels_first(pair, name)) is not None
+        key: torch.from_numpy(array.astype(np.int64) if key in _LABELS else array.copy())
+        for key, array in _arrays(pair).items()
     }
 
 
@@ -98,29 +99,24 @@ def torchio_subject(pair: Pair, *, geometry: Geometry | None = None) -> torchio.
     """
     import torchio
 
-    d = _axes(pair)
-    where = Geometry(np.ones(d)) if geometry is None else geometry
-    if not isinstance(where, Geometry):
-        raise TypeError(f"geometry is a {type(where).__name__}; pass a modelaug.io.Geometry or None")
+    arrays, d = _arrays(pair), pair.landmarks_fixed.shape[-1]
+    where = _checks.instance(
+        "geometry", Geometry(np.ones(d)) if geometry is None else geometry, Geometry, "a modelaug.io.Geometry or None"
+    )
     if len(where.spacing) != d:
         raise ValueError(f"geometry has {len(where.spacing)} axes, the pair {d}; pass that of the pair's grid")
     affine = _ras_affine(where)
     members: dict[str, Any] = {}
-    for key, name in _KEYS.items():
-        array = _channels_first(pair, name)
-        if array is None:
-            continue
-        if name in _LANDMARKS:
+    for key, array in arrays.items():
+        if key in _LANDMARKS:
             members[key] = torch.from_numpy(array[:, ::-1].copy())
             continue
-        values = array[::-1] if name == "flow" else array
-        if name in _LABELS:
-            values = _checks.label_range(name, values, np.int32).astype(np.int32)
-        tensor = torch.from_numpy(_to_torchio(values))
-        if name in ("flow", "weight"):
-            members[key] = tensor
-        else:
-            members[key] = (torchio.LabelMap if name in _LABELS else torchio.ScalarImage)(tensor=tensor, affine=affine)
+        values = array[::-1] if key == "ddf" else array
+        if key in _LABELS:
+            values = _checks.label_range(_KEYS[key], values, np.int32).astype(np.int32)
+        members[key] = tensor = torch.from_numpy(_to_torchio(values))
+        if key not in _TENSORS:
+            members[key] = (torchio.LabelMap if key in _LABELS else torchio.ScalarImage)(tensor=tensor, affine=affine)
     return torchio.Subject(**members)
 
 
@@ -146,7 +142,7 @@ def pair_from_subject(subject: torchio.Subject) -> Pair:
     """
     import torchio
 
-    missing = [key for key, name in _KEYS.items() if key not in subject and name not in _LABELS]
+    missing = [key for key in _KEYS if key not in subject and key not in _LABELS]
     if missing:
         raise ValueError(f"subject has no {missing[0]}; pass one made by torchio_subject")
     moved = [type(each).__name__ for each in subject.history if isinstance(each, torchio.SpatialTransform)]
@@ -159,32 +155,22 @@ def pair_from_subject(subject: torchio.Subject) -> Pair:
     for key, name in _KEYS.items():
         if key not in subject:
             continue
-        if name in _LANDMARKS:
+        if key in _LANDMARKS:
             arrays[name] = subject[key].numpy()[:, ::-1].copy()
             continue
-        member = subject[key] if name in ("flow", "weight") else subject[key].data
-        values = _from_torchio(member.numpy(), d)
-        if name in ("fixed", "moving"):
-            arrays[name] = values
-        else:
-            arrays[name] = values[::-1].copy() if name == "flow" else values[0]
+        values = _from_torchio((subject[key] if key in _TENSORS else subject[key].data).numpy(), d)
+        arrays[name] = values[::-1].copy() if key == "ddf" else values[0] if key in _CHANNELLESS else values
     return Pair(**arrays)
 
 
-def _axes(pair: Pair) -> int:
+def _arrays(pair: Pair) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays that a pair has by their keys, images all with a channel."""
     if not isinstance(pair, Pair):
         raise TypeError(f"pair is a {type(pair).__name__}; pass a Pair, as of a source's draw")
-    d = int(pair.landmarks_fixed.shape[-1])
-    if pair.flow.ndim != d + 1:
+    if pair.flow.ndim != pair.landmarks_fixed.shape[-1] + 1:
         raise ValueError(f"pair has a flow of shape {pair.flow.shape}, a batch; pass its pairs one by one")
-    return d
-
-
-def _channels_first(pair: Pair, name: str) -> npt.NDArray[Any] | None:
-    """Return an array of a pair; those without a channel get one."""
-    _axes(pair)
-    array: npt.NDArray[Any] | None = getattr(pair, name)
-    return array[None] if array is not None and name in ("weight", *_LABELS) else array
+    arrays = {key: getattr(pair, name) for key, name in _KEYS.items() if getattr(pair, name) is not None}
+    return {key: array[None] if key in _CHANNELLESS else array for key, array in arrays.items()}
 
 
 def _to_torchio(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

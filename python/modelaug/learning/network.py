@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,6 @@ __all__ = [
     "RegistrationNetwork",
     "SeenImages",
     "adapt_channels",
-    "adapted_weight",
     "architecture_of",
     "initialize",
     "known_network",
@@ -119,9 +120,10 @@ class RegistrationNetwork(nn.Module, ABC):
         """
 
     @property
-    @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """Arguments, as for JSON, that make a network of the same layers."""
+        """Arguments, as for JSON, that make a network of the same layers; by default all of the class but `seed`."""
+        names = inspect.signature(type(self)).parameters
+        return {name: getattr(self, name) for name in names if name != "seed"}
 
     @property
     @abstractmethod
@@ -167,9 +169,18 @@ class RegistrationNetwork(nn.Module, ABC):
                 f"{'the plane' if self.ndim == 2 else 'space'}, or a {len(grid)}D network"
             )
 
-    @abstractmethod
     def adapted(self, image_channels: int) -> Self:
-        """Return the same network for images of another number of channels, see `adapt_channels`."""
+        """Return the same network for images of another number of channels, see `adapt_channels`.
+
+        By default the first convolution is adapted, which takes one image, or both stacked along the channels.
+        """
+        network = copy.deepcopy(self)
+        convolution: Any = next(each for each in network.modules() if isinstance(each, _CONVOLUTIONS))
+        images = convolution.in_channels // self.image_channels
+        weight = _adapted_weight(convolution.weight, image_channels, images)
+        convolution.weight = nn.Parameter(weight, requires_grad=convolution.weight.requires_grad)
+        convolution.in_channels, network.image_channels = images * image_channels, image_channels
+        return network
 
 
 def adapt_channels(network: _Network, image_channels: int) -> _Network:
@@ -238,7 +249,7 @@ def uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
     return module
 
 
-def adapted_weight(weight: Tensor, image_channels: int, *, images: int) -> Tensor:
+def _adapted_weight(weight: Tensor, image_channels: int, images: int) -> Tensor:
     """Return the weight of a first convolution for images of another number of channels, as `adapt_channels` says.
 
     Parameters
@@ -248,16 +259,11 @@ def adapted_weight(weight: Tensor, image_channels: int, *, images: int) -> Tenso
     image_channels
         Of each image.
     images
-        How many images are stacked along the channels.
+        Number of images that are stacked along the channels.
 
     Returns
     -------
     Tensor, (outputs, images * image_channels, *kernel)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the number is no number of channels, or if neither it nor the given one is 1.
     """
     wanted = _checks.integer("image_channels", image_channels, minimum=1, maximum=64)
     given = weight.shape[1] // images

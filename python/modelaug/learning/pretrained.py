@@ -28,7 +28,7 @@ from torch import Tensor
 
 from modelaug import _checks
 from modelaug.io.files.reading import ModelFileError, one_line, reading
-from modelaug.learning.flownet import FLOW_UNIT, FlowNetS
+from modelaug.learning.flownet import CHANNELS, FLOW_UNIT, FlowNetS
 from modelaug.learning.network import adapt_channels
 from modelaug.learning.storage import read_torch
 
@@ -36,7 +36,7 @@ __all__ = ["load_flownet"]
 
 _LOG = logging.getLogger("modelaug.learning")
 
-_ENCODER: Final = {"conv1": 64, "conv2": 128, "conv3": 256, "conv4": 512, "conv5": 512, "conv6": 1024}
+_ENCODER: Final = {f"conv{level}": channels for level, channels in enumerate(CHANNELS, start=1)}
 """Channels of the published encoder, from which a file's width is told."""
 
 _ANCHOR: Final = "predict_flow6.weight"
@@ -217,9 +217,8 @@ def _network_of(tensors: dict[str, Tensor]) -> FlowNetS:
 
 
 def _variant(batch_norm: bool, decoder_bias: bool) -> str:
-    return (
-        f"{'with' if batch_norm else 'without'} batch norm and {'with' if decoder_bias else 'without'} decoder biases"
-    )
+    norm, biases = ("with" if each else "without" for each in (batch_norm, decoder_bias))
+    return f"{norm} batch norm and {biases} decoder biases"
 
 
 def _width(channels: Mapping[str, int]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import leaky_relu, pad
 
 from modelaug import _checks
-from modelaug.learning.network import SLOPE, RegistrationNetwork, adapted_weight, initialize, uninitialized
+from modelaug.learning.network import SLOPE, RegistrationNetwork, initialize, uninitialized
 from modelaug.learning.sampling import compose_fields, integrate, upsample, warp_images, window
 
 if TYPE_CHECKING:
@@ -145,12 +144,6 @@ class PyramidNetwork(RegistrationNetwork):
         return 1 << (self.finest + level)
 
     @property
-    def architecture(self) -> dict[str, Any]:
-        """Arguments that make a network of the same layers."""
-        names = ("ndim", "image_channels", "width", "levels", "finest", "radius", "repeats", "normalization", "update")
-        return {name: getattr(self, name) for name in (*names, "upsampling")}
-
-    @property
     def scales(self) -> tuple[int, ...]:
         """Sides in voxels of the cells of what `displacements` returns, the finest first."""
         cells = tuple(self.cell(level) for level in range(len(self.decoder)))
@@ -179,15 +172,6 @@ class PyramidNetwork(RegistrationNetwork):
                 f"images have shape {tuple(grid)}, too small for {self.levels} levels; pass images of {needed} voxels "
                 f"or more along an axis, or a network with levels={_most_levels(grid)}"
             )
-
-    def adapted(self, image_channels: int) -> Self:
-        """Return the same network for images of another number of channels, see `adapt_channels`."""
-        network = copy.deepcopy(self)
-        convolution: Any = network.encoder[0][0]  # type: ignore[index]
-        weight = adapted_weight(convolution.weight, image_channels, images=1)
-        convolution.weight = nn.Parameter(weight, requires_grad=convolution.weight.requires_grad)
-        convolution.in_channels = network.image_channels = image_channels
-        return network
 
     def displacements(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
         """Predict displacements at all scales, the finest first; see `RegistrationNetwork.displacements`."""

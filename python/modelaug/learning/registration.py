@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,9 +145,7 @@ def _start(
 
 def _check_geometries(geometry: Geometry | None, moving_geometry: Geometry | None, d: int) -> None:
     for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry)):
-        if not (each is None or isinstance(each, Geometry)):
-            raise TypeError(f"{name} is {each!r}; pass a Geometry, or None")
-        if each is not None and len(each.spacing) != d:
+        if each is not None and len(_checks.instance(name, each, Geometry, "a Geometry, or None").spacing) != d:
             raise ValueError(f"{name} has {len(each.spacing)} axes and the images {d}; pass that of the image's grid")
     if moving_geometry is not None and geometry is None:
         raise ValueError("moving_geometry is given without geometry; pass both")
@@ -182,14 +179,10 @@ def _after(first: npt.NDArray[Any], second: Field, threads: int) -> Field:
 def _estimate(network: RegistrationNetwork, fixed: Image, moving: Image, symmetric: bool, threads: int) -> Field:
     """Estimate the displacement (d, *grid) of images (c, *grid), the mean of both ways if `symmetric`."""
     batch = [torch.from_numpy(image[None]) for image in (fixed, moving)]
+    ways: list[Field] = [u[0].cpu().numpy() for u in _infer(network, *batch, both_ways=symmetric)]
     if not symmetric:
-        found: Field = estimate_flow(network, *batch)[0].cpu().numpy()
-        return found
-    with _inference(network) as weight:
-        images = network_input(batch[0].to(weight.device), batch[1].to(weight.device), network)
-        both = network.both_ways(*(image.to(weight.dtype) for image in images))
-        ways = [network.full_resolution(u.float(), fixed.shape[1:])[0] for u in both]
-    there, back = (u.cpu().numpy() for u in ways)
+        return ways[0]
+    there, back = ways
     return np.asarray((there + invert(back, threads=threads)) / 2, np.float32)
 
 
@@ -211,21 +204,22 @@ def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -
     for name, each in (("fixed", fixed), ("moving", moving)):
         if not torch.isfinite(each).all():
             raise ValueError(f"{name} holds values that are not finite; remove or replace them")
-    grid = fixed.shape[2:]
-    with _inference(network) as weight:
-        images = network_input(fixed.to(weight.device), moving.to(weight.device), network)
-        output = network.displacements(*(image.to(weight.dtype) for image in images))[0]
-        return network.full_resolution(output.float(), grid).contiguous()
+    return _infer(network, fixed, moving)[0]
 
 
-@contextmanager
-def _inference(network: RegistrationNetwork) -> Iterator[Tensor]:
-    """Give one of the network's weights, with the network in evaluation mode and without gradients, and restore it."""
+def _infer(
+    network: RegistrationNetwork, fixed: Tensor, moving: Tensor, *, both_ways: bool = False
+) -> tuple[Tensor, ...]:
+    """Return the displacements at all voxels, without gradients, in evaluation mode; the network is left as it was."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         with torch.no_grad():
-            yield next(network.parameters())
+            weight = next(network.parameters())
+            images = network_input(fixed.to(weight.device), moving.to(weight.device), network)
+            images = images[0].to(weight.dtype), images[1].to(weight.dtype)
+            finest = network.both_ways(*images) if both_ways else network.displacements(*images)[:1]
+            return tuple(network.full_resolution(u.float(), fixed.shape[2:]).contiguous() for u in finest)
     finally:
         for module, training in modes:
             module.training = training

@@ -20,7 +20,7 @@ def voxel_grid(grid: Sequence[int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
-def sample_at(images: Tensor, points: Tensor, *, nearest: bool = False) -> Tensor:
+def sample_at(images: Tensor, points: Tensor) -> Tensor:
     """Interpolate images linearly at points; beyond the outermost voxels' centres the border continues.
 
     Parameters
@@ -29,8 +29,6 @@ def sample_at(images: Tensor, points: Tensor, *, nearest: bool = False) -> Tenso
         2D or 3D.
     points : Tensor, (b, d, *out_grid)
         Voxels, components in array-axis order.
-    nearest
-        Take the nearest voxel's value instead.
 
     Returns
     -------
@@ -40,14 +38,11 @@ def sample_at(images: Tensor, points: Tensor, *, nearest: bool = False) -> Tenso
     grid = images.shape[2:]
     # grid_sample wants (x, y[, z]), where -1 and 1 are the outer edges of the first and last voxel.
     scaled = torch.stack([(points[:, k] * 2 + 1) / grid[k] - 1 for k in reversed(range(len(grid)))], dim=-1)
-    mode = "nearest" if nearest else "bilinear"
-    sampled: Tensor = grid_sample(
-        images.to(scaled.dtype), scaled, mode=mode, padding_mode="border", align_corners=False
-    )
+    sampled: Tensor = grid_sample(images.to(scaled.dtype), scaled, padding_mode="border", align_corners=False)
     return sampled
 
 
-def warp_images(images: Tensor, displacement: Tensor, *, nearest: bool = False) -> Tensor:
+def warp_images(images: Tensor, displacement: Tensor) -> Tensor:
     """Pull images through displacements, ``out(x) = image(x + u(x))``, see `sample_at`.
 
     Parameters
@@ -56,15 +51,13 @@ def warp_images(images: Tensor, displacement: Tensor, *, nearest: bool = False) 
         2D or 3D.
     displacement : Tensor, (b, d, *grid)
         In voxels, components in array-axis order.
-    nearest
-        Take the nearest voxel's value.
 
     Returns
     -------
     Tensor, (b, c, *grid)
     """
     field = displacement.float()
-    return sample_at(images, voxel_grid(field.shape[2:], field) + field, nearest=nearest)
+    return sample_at(images, voxel_grid(field.shape[2:], field) + field)
 
 
 def compose_fields(u: Tensor, v: Tensor) -> Tensor:
