@@ -31,16 +31,6 @@ def test_warps_as_the_kernels_do(grid: tuple[int, ...], seed: int) -> None:
 
 
 @given(grid=GRIDS, seed=st.integers(0, 99))
-def test_nearest(grid: tuple[int, ...], seed: int) -> None:
-    labels = np.random.default_rng(seed).integers(0, 9, size=(1, *grid)).astype(np.uint8)
-    u = smooth(grid, 2.0, seed)
-    away = np.abs((u + 0.5) % 1)
-    u[np.minimum(away, 1 - away) < 0.01] += 0.05  # halfway, either voxel is nearest
-    found = warp_images(torch.from_numpy(labels)[None].float(), torch.from_numpy(u)[None], nearest=True)[0].numpy()
-    np.testing.assert_array_equal(found, warp(labels, u, order=0))
-
-
-@given(grid=GRIDS, seed=st.integers(0, 99))
 def test_composes_as_the_kernels_do_and_in_their_order(grid: tuple[int, ...], seed: int) -> None:
     u, v = smooth(grid, 1.0, seed), smooth(grid, 1.5, seed + 1)
     found = compose_fields(torch.from_numpy(u)[None], torch.from_numpy(v)[None])[0].numpy()

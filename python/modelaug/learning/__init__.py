@@ -1,4 +1,4 @@
-"""Learning to register: pairs as training data, FlowNet-S, its loss, its training, and registration of new images.
+"""Networks for registration: training data, networks, losses, training, and registration of new images.
 
 Needs torch, safetensors and tqdm, installed by ``pip install modelaug[train]``.
 """

@@ -1,4 +1,4 @@
-"""The training loop: what it computes, step by step."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LABELS: Final = ("labels1", "labels2")
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """Pairs of the source as they go through the network.
+    """A batch of pairs of the source as the network sees them.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class _Known:
     flow : Tensor, (b, d, *grid)
     weight : Tensor, (b, *grid)
     members : tuple of Tensor, (b, k, *grid), or None
-        Memberships of the structures, if their overlap counts.
+        One-hot maps of the structures, if their overlap counts.
     """
 
     images: tuple[Tensor, Tensor]
@@ -58,7 +58,7 @@ class _Known:
 
 
 class _Training(nn.Module):
-    """What the steps need and change: the network, the average of its weights, and the loss of a step's pairs."""
+    """The state of the training: the network and its moving average, with the loss of a step."""
 
     def __init__(self, source: PairSource, run: Run, real: RealPairs | None, threads: int) -> None:
         super().__init__()
@@ -70,12 +70,12 @@ class _Training(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     @property
     def kept(self) -> RegistrationNetwork:
-        """The network to be validated and kept: with the averaged weights, where they are averaged."""
+        """The network to validate and keep: with averaged weights if there are any."""
         if self.average is None:
             return self.network
         averaged = cast("RegistrationNetwork", self.average.module)
@@ -83,7 +83,7 @@ class _Training(nn.Module):
         return averaged
 
     def batches(self, step: int) -> Generator[dict[str, Tensor], None, None]:
-        """Yield the pairs of the steps that are left after so many, on the device, without what they do not need."""
+        """Yield the batches of the steps after `step`, on the device, with the arrays that the loss needs."""
         names = (*_INPUTS, *_LABELS) if self.options.loss.overlap > 0 else _INPUTS
         device = self.device
         stream = PairStream(
@@ -93,14 +93,13 @@ class _Training(nn.Module):
             stride=self.processes.count * self.options.batch_size,
             batches=self.options.steps - step,
             threads=self.threads,
-            # On the CPU drawing and training take turns, each with all threads: if they shared the cores, those of the
-            # one would stand idle while it waits for the other.
+            # On the CPU drawing and training alternate, each with all threads, so that no core is idle.
             queue=0 if device.type == "cpu" else 2,
             pin_memory=device.type == "cuda",
         )
         for k, batch in enumerate(stream):
             if k == 0:
-                self._look(tuple(batch["flow"].shape[2:]))
+                self._set_grid(tuple(batch["flow"].shape[2:]))
             if not set(names) <= set(batch):
                 raise ValueError("overlap is positive but pairs of source have no labels; pass LossOptions(overlap=0)")
             yield {name: batch[name].to(device, non_blocking=device.type == "cuda") for name in names}
@@ -109,8 +108,8 @@ class _Training(nn.Module):
         """Return the index of the first pair of a step in this process."""
         return (step * self.processes.count + self.processes.rank) * self.options.batch_size
 
-    def _look(self, grid: tuple[int, ...]) -> None:
-        """Note at the first batch what the network is trained on, or refuse it."""
+    def _set_grid(self, grid: tuple[int, ...]) -> None:
+        """Check the grid of the first batch, and note it in the network."""
         self.network.check_grid(grid)
         if self.real is not None and self.real.cohort.grid != grid:
             raise ValueError(
@@ -131,7 +130,7 @@ class _Training(nn.Module):
         fixed, moving = pairs.images
         if self.real is not None:
             images, members = self._real_pairs(step)
-            # One pass for all pairs.
+            # One forward pass for all pairs.
             fixed, moving = (torch.cat(each) for each in zip(pairs.images, images, strict=True))
         outputs = self.network.displacements(fixed, moving)
         count, grid = len(pairs.flow), pairs.flow.shape[2:]
@@ -146,7 +145,7 @@ class _Training(nn.Module):
         return loss, error
 
     def _known_pairs(self, batch: dict[str, Tensor], step: int) -> _Known:
-        """Return the pairs of the source as the network sees them, moved and recoloured if they are to be."""
+        """Return the pairs of the source as the network sees them, augmented if the options say so."""
         image1, image2, flow, weight = (batch[name] for name in _INPUTS)
         members = None
         if self.options.loss.overlap > 0:
@@ -166,13 +165,13 @@ class _Training(nn.Module):
         return _Known(network_input(image1, image2, self.network, change), flow, weight, members)
 
     def _real_pairs(self, step: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return images and memberships of the step's pairs of real subjects, varied as the others are."""
+        """Return images and one-hot maps of the step's pairs of real subjects, with the same augmentation."""
         assert self.real is not None
         count, augment, change = self.options.real.pairs, self.options.augment, None
         first = (step * self.processes.count + self.processes.rank) * count
         indices = range(first, first + count)
         if augment is not None:
-            augment = replace(augment, seed=augment.seed + 1)  # else pair i would move as pair i of the source does
+            augment = replace(augment, seed=augment.seed + 1)  # independent of the source's pair of the same index
             change = partial(vary_intensity, options=augment, indices=indices)
         images, members = self.real.batch(
             indices, augment=augment, residual=self.options.real.residual, device=self.device
@@ -201,7 +200,7 @@ class _Training(nn.Module):
         return loss
 
     def validate(self) -> tuple[float, float]:
-        """Return the end-point error in pixels on the held-out pairs, and that of no displacement at all."""
+        """Return the end-point error in voxels on the held-out pairs, and the error of a displacement of 0."""
         n, size = self.options.validation_pairs, self.options.batch_size
         if not self._held_out:
             indices = range(HELD_OUT - n, HELD_OUT)
@@ -223,7 +222,7 @@ class _Training(nn.Module):
 
 def _moving_average(network: RegistrationNetwork, decay: float) -> AveragedModel:
     def average(before: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
-        # The first steps count less and less, so that short runs do not keep the weights they began with.
+        # The decay grows with the steps, so that short runs forget their initial weights.
         t = int(count)
         return before.lerp(now, 1 - min(decay, (1 + t) / (10 + t)))
 
@@ -236,17 +235,17 @@ def _optimizer(network: RegistrationNetwork, options: TrainOptions) -> torch.opt
     biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
     weights = [p for name, p in network.named_parameters() if not name.endswith("bias")]
     groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": options.weight_decay}, {"params": biases}]
-    # A fused optimizer would unscale the gradients of half precision itself, after they are clipped.
+    # A fused optimizer would unscale the gradients of half precision itself, after the clipping.
     return torch.optim.Adam(groups, fused=options.precision != "16-mixed")
 
 
 def fit(source: PairSource, run: Run, *, real: RealPairs | None, threads: int, progress: bool) -> None:
-    """Train to the end, from the checkpoint in the run's folder if there is one, and finish the network's card.
+    """Train to the last step, from the checkpoint in the run's folder if there is one, and complete the network's card.
 
     Raises
     ------
     SystemExit
-        If the process is asked to end, after the checkpoint is written.
+        After SIGTERM, once the checkpoint is written.
     """
     network, device, before = run.network, run.processes.device(), torch.get_num_threads()
     recorder = Recorder(run, device, progress=progress)
@@ -271,10 +270,10 @@ def _take_steps(training: _Training, run: Run, recorder: Recorder) -> None:
     optimizer = _optimizer(training.network, options)
     scaler = torch.amp.GradScaler(training.device.type, enabled=options.precision == "16-mixed")
     states: dict[str, Any] = {"weights": training, "optimizer": optimizer, "scaler": scaler, "record": recorder}
-    first = _taken_up(checkpoint, run, states) if checkpoint.exists() else 0
+    first = _resume(checkpoint, run, states) if checkpoint.exists() else 0
     recorder.begin(first)
     step_of = training if processes.count == 1 else _distributed(training)
-    with _noting_sigterm() as noted, contextlib.closing(training.batches(first)) as batches:
+    with _sigterm_noted() as noted, contextlib.closing(training.batches(first)) as batches:
         for step, batch in enumerate(batches, start=first + 1):
             for group in optimizer.param_groups:
                 group["lr"] = options.rate(step - 1)
@@ -306,11 +305,11 @@ def _take_steps(training: _Training, run: Run, recorder: Recorder) -> None:
                 raise SystemExit(128 + signal.SIGTERM)
 
 
-def _taken_up(path: Path, run: Run, states: Mapping[str, Any]) -> int:
-    """Put the states of a checkpoint where they belong, and return its number of steps."""
+def _resume(path: Path, run: Run, states: Mapping[str, Any]) -> int:
+    """Load the states of a checkpoint, and return its number of steps."""
     checkpoint = read_checkpoint(path)
     run.check_same(checkpoint["record"])
-    with refusing(path, *UNUSABLE):  # over parts that do not fit torch raises nearly anything
+    with refusing(path, *UNUSABLE):  # torch raises nearly anything for states that do not fit
         for name, each in states.items():
             each.load_state_dict(checkpoint[name])
         return _checks.integer("step", checkpoint["step"], minimum=0, maximum=run.options.steps)
@@ -321,8 +320,8 @@ def _distributed(training: _Training) -> DistributedDataParallel:
 
 
 @contextlib.contextmanager
-def _noting_sigterm() -> Iterator[list[int]]:
-    """Note that the process is asked to end, and go on; in the main thread, the only one that may handle signals."""
+def _sigterm_noted() -> Iterator[list[int]]:
+    """Collect SIGTERM in a list instead of ending; only in the main thread, as others cannot handle signals."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted

@@ -1,4 +1,4 @@
-"""Augmentation of pairs on the device they are trained on: one rule for geometry, and changes of intensity."""
+"""Augmentation of pairs on the device of the training: affine maps and changes of intensity."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from modelaug.transforms.affine import compose_affine
 __all__ = ["AffineRanges", "AugmentOptions", "draw_maps", "pull_by_maps", "transform_pairs", "vary_intensity"]
 
 _SLACK: Final = 1e-3
-"""In pixels: how far beyond the outermost pixels' centres a point still counts as inside, for rounding."""
+"""Tolerance in pixels, for rounding, of the test whether a point is inside the outermost pixels' centres."""
 
 Matrices = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class AffineRanges(Checked):
-    """How far an image is moved at most, each number drawn uniformly from minus to plus its range.
+    """Ranges of a random affine map; each parameter is drawn uniformly from minus to plus its range.
 
     Parameters
     ----------
@@ -56,32 +56,32 @@ def _probabilities(name: str, value: Any) -> tuple[float, ...] | float:
 
 @dataclass(frozen=True)
 class AugmentOptions(Checked):
-    """How pairs are varied before a network sees them, after FlowNet, for grey medical images.
+    """Options of the augmentation of pairs, after FlowNet, for grey medical images.
 
     FlowNet (Dosovitskiy et al., ICCV 2015, sec. 4.3) moves both images alike, and the second a little more: by up to
     20 % of the width, 17 degrees, zooms of 0.9 to 2.0; noise has a standard deviation of up to 0.04, contrast is
     changed by -0.8 to 0.4, gamma lies in 0.7 to 1.5, brightness is N(0, 0.2), all on the scale from 0 to 1; colours are
-    multiplied by 0.5 to 2. The defaults are moderate: a scanner's images are posed and scaled alike already. Where all
-    ranges are 0 nothing is changed at all.
+    multiplied by 0.5 to 2. The defaults are moderate, as a scanner's images have similar poses and scales. Ranges of 0
+    change nothing.
 
     Parameters
     ----------
     common
         Movement of both images.
     relative
-        Movement of the second image relative to the first on top of that, in the frame of what the network sees.
+        Additional movement of the second image, in voxels of the images that the network sees.
     flips
         Probability of a mirror image along each axis, or one for all. 0 by default: anatomy is not symmetric.
     gamma, contrast
         Standard deviation of the log of an image's exponent, and of its contrast about the middle of its range.
     brightness
-        Standard deviation of what is added to an image, as a share of its range.
+        Standard deviation of the offset of an image, as a share of its range.
     shared
         Share of the variance of gamma, contrast and brightness that is common to both images.
     noise
-        Largest standard deviation of white noise, as a share of the range, each image's drawn uniformly from 0 on.
+        Largest standard deviation of white noise, as a share of the range; drawn uniformly from 0 on for each image.
     seed
-        Of all these numbers.
+        Seed of the augmentation.
     """
 
     common: AffineRanges = AffineRanges(translation=0.05, rotation=10.0, zoom=0.1)
@@ -96,27 +96,26 @@ class AugmentOptions(Checked):
 
     @property
     def moves(self) -> bool:
-        """Whether images are moved at all."""
+        """Whether the options move images."""
         return self.common != AffineRanges() or self.relative != AffineRanges() or bool(np.any(self.flips))
 
 
 def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: Sequence[int]) -> tuple[Matrices, Matrices]:
-    """Draw the maps by which pairs are moved.
+    """Draw the affine maps that move pairs.
 
     Parameters
     ----------
     options
-        How far.
+        Ranges of the maps.
     indices
-        Of the pairs; each pair's maps are a pure function of the options, its index and the grid.
+        Of the pairs; a pair's maps are a pure function of the options, its index and the grid.
     grid
         Shape of the images, in the plane or in space.
 
     Returns
     -------
     tuple of ndarray, (b, d, d + 1), float64
-        Pull maps of the first and of the second images, as of `transform_pairs`: ``g2 = g1 r`` with the relative
-        movement r, whose voxels are those that the network sees.
+        Pull maps of the first and second images, as in `transform_pairs`: ``g2 = g1 r`` with the relative movement r.
     """
     d = len(grid)
     flips = np.atleast_1d(np.asarray(options.flips))
@@ -135,14 +134,14 @@ def draw_maps(options: AugmentOptions, indices: Sequence[int], grid: Sequence[in
 
 
 def _affine(ranges: AffineRanges, numbers: Matrices, grid: Sequence[int], axis: Matrices) -> Matrices:
-    """Return the pull map (d, d + 1) that numbers between -1 and 1 stand for, and in space an axis to turn about."""
+    """Return the pull map (d, d + 1) of parameters between -1 and 1 and, in space, an axis of rotation."""
     d = len(grid)
     shift, (angle, zoom) = numbers[:d] * ranges.translation * grid, numbers[d:] * (ranges.rotation, ranges.zoom)
     radians = np.deg2rad(angle)
     if d == 2:
         turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     else:
-        # Nothing turns out of a volume of one plane: there is one axis, or none, to turn about.
+        # A volume of one plane has one axis of rotation, or none.
         flat = [k for k, n in enumerate(grid) if n == 1]
         about = axis / np.linalg.norm(axis) if not flat else np.eye(3)[flat[0]] * (len(flat) == 1)
         turn = Rotation.from_rotvec(radians * about).as_matrix()
@@ -152,13 +151,13 @@ def _affine(ranges: AffineRanges, numbers: Matrices, grid: Sequence[int], axis: 
 def transform_pairs(
     image1: Tensor, image2: Tensor, flow: Tensor, weight: Tensor, map1: npt.ArrayLike, map2: npt.ArrayLike
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    r"""Pull both images of pairs by maps of their own; the flow becomes what it is between the results.
+    r"""Pull both images of pairs by maps of their own; return them with the flow between them.
 
     With pull maps g1 and g2, ``image1'(x) = image1(g1(x))`` and ``image2'(x) = image2(g2(x))``, so
 
     .. math:: w'(x) = g_2^{-1}(g_1(x) + w(g_1(x))) - x .
 
-    Flips, rotations, zooms and translations of either image or both are cases of it. Between voxels images, flow and
+    Flips, rotations, zooms and translations of either image or both are such maps. Between voxels images, flow and
     weight are interpolated linearly; beyond the border images are continued by their outermost voxels.
 
     Parameters
@@ -176,8 +175,8 @@ def transform_pairs(
     Returns
     -------
     tuple of Tensor
-        Images, flow and weight, shaped as given. The weight is pulled by g1 and 0 where a point comes from outside the
-        first image, or its partner from outside the second, or where its partner is no longer in the frame.
+        Images, flow and weight, shaped as given. The weight is pulled by g1, and 0 where a point comes from outside the
+        first image, or its partner from outside the second, or where its partner is outside the transformed image.
 
     Raises
     ------
@@ -193,7 +192,7 @@ def transform_pairs(
             f"{tuple(weight.shape)}; pass (b, c, *grid) twice, (b, d, *grid) and (b, *grid)"
         )
     inverse = np.linalg.inv(second[:, :, :d])
-    # In these terms nothing cancels: w'(x) = (M2^-1 M1 - 1)(x - c) + M2^-1 (t1 - t2) + M2^-1 w(g1(x)).
+    # Without cancellation: w'(x) = (M2^-1 M1 - 1)(x - c) + M2^-1 (t1 - t2) + M2^-1 w(g1(x)).
     shift = inverse @ (first[:, :, d:] - second[:, :, d:])
     drift = np.concatenate([inverse @ first[:, :, :d] - np.eye(d), shift], axis=2)
     x = _about_centre(grid, flow)
@@ -208,13 +207,13 @@ def transform_pairs(
 
 
 def pull_by_maps(values: Tensor, maps: npt.ArrayLike, displacement: Tensor | None = None) -> Tensor:
-    """Pull values, such as images or memberships of structures: ``out(x) = values(g(x + u(x)))``.
+    """Pull images or one-hot maps by affine maps and displacements: ``out(x) = values(g(x + u(x)))``.
 
     Parameters
     ----------
     values : Tensor, (b, c, *grid)
     maps : array_like, (b, d, d + 1)
-        g, as of `transform_pairs`.
+        g, as in `transform_pairs`.
     displacement : Tensor, (b, d, *grid), optional
         u in voxels; 0 by default.
 
@@ -242,13 +241,13 @@ def _checked_maps(name: str, value: npt.ArrayLike, count: int, d: int) -> Matric
 
 
 def _about_centre(grid: Sequence[int], like: Tensor) -> tuple[Tensor, ...]:
-    """Return the coordinates of the voxels about the centre of the grid, one by one, each (*grid)."""
+    """Return the coordinates of the voxels about the centre of the grid, one tensor (*grid) per axis."""
     return torch.meshgrid(*(torch.arange(n, device=like.device) - (n - 1) / 2 for n in grid), indexing="ij")
 
 
 def _apply(maps: Matrices, x: Sequence[Tensor]) -> Tensor:
-    """Return maps (b, d, d + 1) at points whose coordinates are given one by one, (*grid) or (b, *grid)."""
-    # No matrix product: under mixed precision it would be computed in few bits.
+    """Apply maps (b, d, d + 1) to points with one tensor of coordinates per axis, (*grid) or (b, *grid)."""
+    # No matrix product, which mixed precision would compute in few bits.
     d = len(x)
     m = torch.from_numpy(maps).to(x[0].device, x[0].dtype)[(..., *(None,) * d)]
     rows = [sum((m[:, i, k] * x[k] for k in range(1, d)), m[:, i, 0] * x[0]) + m[:, i, d] for i in range(d)]
@@ -256,7 +255,7 @@ def _apply(maps: Matrices, x: Sequence[Tensor]) -> Tensor:
 
 
 def _inside(points: Tensor) -> Tensor:
-    """Return where points (b, d, *grid) about the centre lie within the image: (b, *grid)."""
+    """Return whether points (b, d, *grid) about the centre lie within the image: (b, *grid)."""
     inside = [p.abs() <= (n - 1) / 2 + _SLACK for p, n in zip(points.unbind(1), points.shape[2:], strict=True)]
     return torch.stack(inside).all(0)
 
@@ -279,9 +278,9 @@ def vary_intensity(
         Intensities as `scale_intensity` leaves them; before it, a change of contrast or brightness would have no
         effect.
     options
-        How much.
+        Sizes of the changes.
     indices
-        Of the pairs; what becomes of a pair is a pure function of the options, its index and its images.
+        Of the pairs; the changes are a pure function of the options, the index and the images.
 
     Returns
     -------

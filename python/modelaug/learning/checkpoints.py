@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written whole or not at all, and read without unpickling."""
+"""Checkpoints of a training run, written atomically and read without unpickling."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["COLUMNS", "SUMS", "UNUSABLE", "read_checkpoint", "write_checkpoint"]
 _FORMAT: Final = "modelaug checkpoint"
 _VERSION: Final = 1
 UNUSABLE: Final = ("is no checkpoint of a training run", "remove it to start anew")
-"""What is wrong with a checkpoint, and the remedy."""
+"""The fault of a checkpoint, and the remedy."""
 
 COLUMNS: Final = ("step", "loss", "epe", "learning_rate", "seconds_per_step", "validation_epe")
-"""Of the log."""
+"""Columns of the log."""
 
 SUMS: Final = ("loss", "epe", "steps", "seconds")
-"""What is summed up for the next line of the log."""
+"""Sums since the last line of the log."""
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -40,18 +40,18 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         ``record``, the recorder's.
     """
     data = io.BytesIO()
-    # Not into the file: what a full disk makes of that, torch does not tell.
+    # Not into the file, as torch does not report a full disk.
     torch.save({"format": _FORMAT, "version": _VERSION, **state}, data)
     write_atomically(path, data.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what `write_checkpoint` was given.
+    """Read the state that `write_checkpoint` wrote.
 
     Raises
     ------
     ModelFileError
-        If the file holds anything else, a run cannot go on from it, or it was written by a newer version.
+        If the file is no checkpoint, a run cannot continue from it, or a newer version wrote it.
     """
     with refusing(path, *UNUSABLE):
         checkpoint = read_torch(path)
@@ -67,7 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _from_lightning(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checkpoint of a run that version 0.1 began, whose loop was Lightning's."""
+    """Convert a checkpoint of version 0.1, whose loop was Lightning's."""
     return {
         "format": _FORMAT,
         "version": _VERSION,
@@ -80,7 +80,7 @@ def _from_lightning(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_record(record: Mapping[str, Any]) -> None:
-    """Raise nearly anything unless a recorder's state is such that a run can go on from it."""
+    """Raise an exception of nearly any type unless a run can continue from a recorder's state."""
     as_json("record", {name: record.get(name) for name in ("architecture", "options", "processes", "source", "real")})
     figures = [record["metrics"], *record["rows"]]
     figures += [{name: record["sums"][name] for name in SUMS}]

@@ -1,4 +1,4 @@
-"""Pairs from a source to the network: a map-style dataset, and a stream of batches, drawn ahead if wanted."""
+"""Training data from a source of pairs: a map-style dataset, and a stream of batches, drawn ahead if wanted."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _THREAD: Final = "modelaug-pairs"
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
-    """A chosen number of pairs per epoch from a source, for ``torch.utils.data.DataLoader`` with any number of workers.
+    """A dataset of a fixed number of pairs per epoch, for ``torch.utils.data.DataLoader`` with any number of workers.
 
-    Item i of epoch e is the source's pair ``e * length + i``, in whatever process it is drawn.
+    Item i of epoch e is the source's pair ``e * length + i``, in any process.
 
     Parameters
     ----------
     source
-        Where the pairs come from; for workers that are spawned it must pickle.
+        Source of the pairs; spawned workers need it to be picklable.
     length
         Pairs per epoch.
     epoch
-        The epoch to begin with, see `set_epoch`.
+        The first epoch, see `set_epoch`.
     """
 
     def __init__(self, source: PairSource, length: int, *, epoch: int = 0) -> None:
@@ -55,7 +55,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Turn to the pairs of another epoch. Persistent workers keep the epoch that they were started with."""
+        """Select the pairs of an epoch. Persistent workers keep the epoch that they were started with."""
         self.epoch = _checks.integer("epoch", epoch, minimum=0)
 
     def __len__(self) -> int:
@@ -82,10 +82,10 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
 
 class PairStream:
-    """Batches of pairs, by default drawn by a background thread while the previous ones are in use.
+    """An iterable of batches of pairs, by default drawn by a background thread while the previous ones are in use.
 
-    Batch k holds the source's pairs ``first + k * stride`` onwards, by default one after the other, so a stream that
-    begins at ``first = k * batch_size`` continues another exactly. Every iteration starts anew at `first`. Sources
+    Batch k holds the source's pairs from ``first + k * stride`` on, by default consecutive ones, so a stream that
+    begins at ``first = k * batch_size`` continues another exactly. Every iteration starts at `first`. Sources
     release Python's global lock while they render; no worker processes are needed.
 
     Parameters
@@ -98,15 +98,15 @@ class PairStream:
     first
         Index of the first pair.
     stride
-        From the first pair of a batch to that of the next; `batch_size` by default. Streams of w processes that train
-        together have strides of ``w * batch_size``.
+        From the first pair of a batch to the first of the next; `batch_size` by default. Streams of w processes that
+        train together have strides of ``w * batch_size``.
     batches
         Number of batches; None means without end.
     threads
         Threads for the source's ``batch``; None means all cores.
     queue
-        Batches drawn ahead at most. 0 draws each when it is asked for, without a thread: where the consumer computes on
-        the same cores, taking turns is faster than sharing them.
+        Largest number of batches drawn ahead. 0 draws each on demand, without a thread: if the consumer computes on
+        the same cores, alternating is faster than sharing them.
     pin_memory
         Put the tensors into page-locked memory, for faster copies to a GPU.
 
@@ -138,7 +138,7 @@ class PairStream:
         self.pin_memory = bool(pin_memory)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        # Lazily: some callers only try whether an object can be iterated, and nothing should be drawn for that.
+        # Lazily, so that a test for iterability draws nothing.
         yield from _drawn_ahead(self) if self.queue else map(self._draw, self._numbers())
 
     def _numbers(self) -> Iterable[int]:
@@ -149,12 +149,12 @@ class PairStream:
         indices = range(start, start + self.batch_size)
         try:
             return draw_batch(self.source, indices, threads=self.threads, pin_memory=self.pin_memory)
-        except StopIteration as error:  # which would end the iteration quietly
+        except StopIteration as error:  # which would end the iteration silently
             raise RuntimeError("source raised StopIteration; draw must return a pair for every index") from error
 
 
 def _drawn_ahead(stream: PairStream) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches of a stream, drawn by a thread that ends when this is closed or collected, or Python exits."""
+    """Yield the batches of a stream, drawn by a thread that ends with this generator or with Python."""
     pool, numbers = ThreadPoolExecutor(1, _THREAD), iter(stream._numbers())
     drawn = deque(pool.submit(stream._draw, k) for k in itertools.islice(numbers, stream.queue))
     try:
@@ -162,7 +162,7 @@ def _drawn_ahead(stream: PairStream) -> Iterator[dict[str, Tensor]]:
             drawn.extend(pool.submit(stream._draw, k) for k in itertools.islice(numbers, 1))
             yield drawn.popleft().result()
     finally:
-        # The garbage collector may run this in the thread itself, which cannot wait for its own end.
+        # The garbage collector may run this in the thread itself, which cannot join itself.
         pool.shutdown(wait=not threading.current_thread().name.startswith(_THREAD), cancel_futures=True)
 
 
@@ -201,7 +201,7 @@ def draw_batch(
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], *, pin_memory: bool) -> npt.NDArray[Any]:
-    # Labels become int64 later; what is used as it is lies where it stays.
+    # Labels are converted to int64 later, so only floats are allocated in their final place.
     if dtype.kind != "f":
         return np.empty(shape, dtype)
     return torch.empty(shape, dtype=getattr(torch, dtype.name), pin_memory=pin_memory).numpy()

@@ -1,4 +1,4 @@
-"""FlowNet-S: a convolutional network from two images to the displacement between them."""
+"""FlowNet-S: a convolutional network that predicts the displacement between two images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def to_flownet(flow: Tensor) -> Tensor:
 
 
 def from_flownet(output: Tensor) -> Tensor:
-    """Convert what the network puts out, at any scale, to displacements; the inverse of `to_flownet`.
+    """Convert outputs of the network, at any scale, to displacements; the inverse of `to_flownet`.
 
     Parameters
     ----------
@@ -92,13 +92,13 @@ def multiscale_epe(
     weight : Tensor, (b, h, w), optional
         Confidence in the flow; 1 everywhere by default.
     scale_weights
-        As many as outputs.
+        One number per output.
     normalize
         Divide by the sum of the weights instead of by the number of images. The published sums run over four times as
         many pixels at each finer scale: on images of 256 x 256 the default weights act on them like 4 : 2 : 1 : 1 : 1
         on means, so pass ``scale_weights=(4, 2, 1, 1, 1)`` to keep the balance.
     average
-        As of `multiscale_error`.
+        As in `multiscale_error`.
 
     Returns
     -------
@@ -126,7 +126,7 @@ class FlowNetS(RegistrationNetwork):
     batch_norm
         Normalise over the batch after every convolution of the encoder, which then has no bias.
     decoder_bias
-        Give the deconvolutions and the flow predictions biases, as NVIDIA's and others' variants do; the upsampling of
+        Give the deconvolutions and the flow predictions biases, as in NVIDIA's and other variants; the upsampling of
         the flow never has any.
     seed
         Seed of the initial weights, see `initialize`.
@@ -211,11 +211,11 @@ class FlowNetS(RegistrationNetwork):
         return 2e-3 if self.width <= 0.5 else 1e-4
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights anew; see `initialize`."""
+        """Draw all weights again; see `initialize`."""
         initialize(self, seed)
 
     def displacements(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
-        """Predict displacements in pixels at all scales, in evaluation mode at the finest alone."""
+        """Predict displacements in pixels at all scales, in evaluation mode only at the finest."""
         outputs = self(torch.cat([fixed, moving], dim=1))
         return tuple(from_flownet(each.float()) for each in (outputs if self.training else (outputs,)))
 
@@ -263,6 +263,6 @@ def _flow_prediction(inputs: int, *, bias: bool) -> nn.Conv2d:
 
 
 def _join(skip: Tensor, features: Tensor, flow: Tensor) -> Tensor:
-    """Stack along the channels; doubling an odd size overshoots by one, which is cut off."""
+    """Concatenate along the channels, cropped to the encoder's features, as doubling exceeds an odd size by one."""
     h, w = skip.shape[-2:]
     return torch.cat((skip, features[..., :h, :w], flow[..., :h, :w]), dim=1)

@@ -1,4 +1,4 @@
-"""Between an image's own grid and the grid that a network sees."""
+"""Resampling between an image's grid and the grid that a network sees."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Image = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The network's grid, laid over an image so that their centres coincide and their axes are parallel.
+    """The network's grid over an image, with the same centre and parallel axes.
 
     Attributes
     ----------
     own : tuple of int
         Shape of the image's grid.
     grid : tuple of int
-        Shape of the network's.
+        Shape of the network's grid.
     ratio : ndarray, (d,)
         Voxels of the image per voxel of the network, along each axis.
     """
@@ -47,19 +47,19 @@ class Frame:
         Parameters
         ----------
         own
-            Shape of its grid.
+            Shape of the image's grid.
         seen
-            What the network was trained on, if that is known.
+            The images of the network's training, if known.
         grid
-            Shape that is asked for; that of the training by default, or the image's own.
+            Requested shape; by default the training's, or the image's own.
         geometry
-            Where the image lies. With it, and a network that knows the spacing of its training, the frame has that
-            spacing; otherwise it has the image's extent.
+            Of the image. With it, and the spacing of the network's training, the frame has that spacing; otherwise it
+            has the image's extent.
         """
         shape = grid or (own if seen is None else seen.grid)
         ratio: npt.NDArray[np.float64] = np.array(own, np.float64) / np.array(shape)
         if geometry is not None and seen is not None and seen.spacing is not None:
-            # Another grid than that of the training has its extent.
+            # A requested grid has the extent of the training's.
             spacing = np.array(seen.spacing) * np.array(seen.grid) / np.array(shape)
             found = spacing / geometry.spacing
             # Files keep spacings in single precision.
@@ -72,23 +72,20 @@ class Frame:
 
     @property
     def _start(self) -> npt.NDArray[np.float64]:
-        """Voxel of the image at which the frame's first voxel lies."""
+        """The position (d,) of the frame's first voxel in voxels of the image."""
         return first_voxel(self.own, self.grid, self.ratio)
 
     def see(self, image: Image) -> Image:
-        """Return an image (c, *own) as the network sees it, (c, *grid), filled up with its smallest values.
+        """Resample an image (c, *own) to the network's grid, (c, *grid), padded with its smallest values.
 
-        Where voxels of the frame are larger, the image is smoothed first, as `modelaug.data.resample` does it.
+        Along axes with larger voxels the image is smoothed first, as in `modelaug.data.resample`.
         """
         if self._same_extent:
             return resize_image(image, self.grid)
         return pulled(image, self._offsets(self.grid, self._start, self.ratio), self.ratio)
 
     def bring_back(self, displacement: Field) -> Field:
-        """Return a displacement (d, *grid) in the frame's voxels on the image's grid, in its voxels, (d, *own).
-
-        Beyond the frame its border continues.
-        """
+        """Resample a displacement (d, *grid) to the image's grid and voxels, (d, *own); its border continues."""
         if self._same_extent:
             return resize_field(displacement, self.own)
         offsets = self._offsets(self.own, -self._start / self.ratio, 1 / self.ratio)
@@ -107,7 +104,7 @@ class Frame:
 def pulled(
     image: Image, displacement: npt.NDArray[Any], ratio: npt.NDArray[np.float64] | None, threads: int = 1
 ) -> Image:
-    """Return channels (c, *own) pulled by a displacement (d, *grid), filled up with their smallest values, (c, *grid).
+    """Pull channels (c, *own) by a displacement (d, *grid), padded with their smallest values: (c, *grid).
 
     They are smoothed first against aliasing by steps of `ratio` voxels along each axis, unless it is None.
     """
@@ -120,18 +117,18 @@ def pulled(
 def overlay(
     grid: Sequence[int], fixed: Geometry, shape: Sequence[int], moving: Geometry, *, check: bool = True
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return which voxel of a moving image lies in space where each voxel of a fixed one does.
+    """Return the displacement from fixed voxels to the moving voxels at the same positions in space.
 
     Parameters
     ----------
     grid
         Shape of the fixed image.
     fixed, moving
-        Where the two lie.
+        Geometries of the two images.
     shape
         Shape of the moving image.
     check
-        Refuse images that are nowhere in the same place.
+        Refuse images that do not overlap.
 
     Returns
     -------
@@ -139,11 +136,6 @@ def overlay(
         From the fixed voxel to the moving one.
     steps : ndarray, (d,)
         Voxels of the moving image, along each of its axes, per voxel of the fixed one.
-
-    Raises
-    ------
-    ValueError
-        If they are, and `check`.
     """
     index = np.indices(tuple(grid), np.float64)
     points = index.reshape(len(grid), -1).T

@@ -1,4 +1,4 @@
-"""Intensities as the network sees them, in training and in registration alike."""
+"""Normalization of intensities for a network, the same in training and in registration."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def scale_intensity(images: Tensor, *, ndim: int = 2) -> Tensor:
     """Map the bulk of each image's intensities to [0, 1] and subtract FlowNet's mean grey value.
 
     The 1st and 99th percentiles of each image and channel become 0 and 1, so that units, windowing and a few outliers
-    do not matter; what lies beyond keeps its order up to half a range and is cut off there. Where less than 1 % of the
-    voxels differ from the rest, the extremes take the percentiles' place. A constant channel becomes 0.
+    do not matter; values beyond are clipped at half a range. If less than 1 % of the voxels differ from the rest, the
+    extremes replace the percentiles. A constant channel becomes 0.
 
     Parameters
     ----------

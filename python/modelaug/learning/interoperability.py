@@ -1,8 +1,8 @@
-"""Pairs as the containers of MONAI and TorchIO, for pipelines that are built on those.
+"""Pairs as containers of MONAI and TorchIO, for their pipelines.
 
-What these pipelines do to intensities is welcome. What they do to the images' geometry, such as flips, crops or affine
-maps, would have to change the flow as well, its vectors and their places, and they do not know that: let the source
-deform, see `PairOptions`, or `transform_pairs`, which moves pairs and their flow together.
+Their transforms of intensities fit pairs. Their spatial transforms, such as flips, crops or affine maps, do not, as
+they would have to change the flow as well, its vectors and their positions: let the source deform, see `PairOptions`,
+or use `transform_pairs`, which moves pairs and their flow together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pair_dictionary", "pair_from_subject", "torchio_subject"]
 
-# As in MONAI's registration networks and losses; with a channel, as its transforms of dictionaries want it.
+# The names in MONAI's registration networks and losses.
 _KEYS: Final = {
     "fixed_image": "fixed",
     "moving_image": "moving",
@@ -41,10 +41,10 @@ _CHANNELLESS: Final = ("weight", *_LABELS)
 
 
 def pair_dictionary(pair: Pair) -> dict[str, Tensor]:
-    """Return a pair as a dictionary of tensors, as MONAI's dictionary transforms, datasets and ``Warp`` take it.
+    """Return a pair as a dictionary of tensors, for MONAI's dictionary transforms, datasets and ``Warp``.
 
-    Axes and components stay in array-axis order, which is MONAI's, too: ``monai.networks.blocks.Warp()`` of a batch of
-    moving images by ``ddf`` is what `warp` makes of them. A data set of pairs 0 to n - 1 is
+    Axes and components stay in array-axis order, which is MONAI's, too: ``monai.networks.blocks.Warp()`` warps a batch
+    of moving images by ``ddf`` as `warp` does. A dataset of pairs 0 to n - 1 is
     ``monai.data.Dataset(range(n), Compose([source.draw, pair_dictionary, ...]))``, with MONAI's transforms of
     intensities for the dots.
 
@@ -79,14 +79,14 @@ def torchio_subject(pair: Pair, *, geometry: Geometry | None = None) -> torchio.
     pair
         One pair, not a batch; in the plane its images get a third axis of length 1.
     geometry
-        Where the grid lies in space; 1 mm per voxel by default, from the origin.
+        Of the grid; by default 1 mm per voxel, from the origin.
 
     Returns
     -------
     torchio.Subject
         ``fixed_image`` and ``moving_image`` are a ``ScalarImage``, (c, columns, rows, planes) float32; ``fixed_label``
         and ``moving_label`` a ``LabelMap``, (1, columns, rows, planes) int32, if the pair has labels; with TorchIO's
-        affine map from voxels to RAS+ in mm. The rest are tensors, which no transform touches: ``ddf``, the flow,
+        affine map from voxels to RAS+ in mm. The rest are tensors, which transforms leave alone: ``ddf``, the flow,
         (d, columns, rows, planes) float32 in voxels, component k along tensor axis 1 + k; ``weight``, (1, columns,
         rows, planes) float32; ``fixed_landmarks`` and ``moving_landmarks``, (m, d) float64 in voxels, column first.
 
@@ -121,12 +121,12 @@ def torchio_subject(pair: Pair, *, geometry: Geometry | None = None) -> torchio.
 
 
 def pair_from_subject(subject: torchio.Subject) -> Pair:
-    """Return the pair of a subject of `torchio_subject`, after transforms of its intensities.
+    """Convert a subject of `torchio_subject` back to a pair, after transforms of its intensities.
 
     Parameters
     ----------
     subject
-        With all that `torchio_subject` puts into it.
+        With all members from `torchio_subject`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def pair_from_subject(subject: torchio.Subject) -> Pair:
     ModuleNotFoundError
         If TorchIO is not installed.
     ValueError
-        If something is missing, or a transform has moved voxels, after which the flow is no longer that of the images.
+        If a member is missing, or a spatial transform was applied, so that the flow no longer fits the images.
     """
     import torchio
 
@@ -174,21 +174,21 @@ def _arrays(pair: Pair) -> dict[str, npt.NDArray[Any]]:
 
 
 def _to_torchio(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return (c, *grid) as TorchIO's (c, columns, rows, planes)."""
+    """Convert an array (c, *grid) to TorchIO's (c, columns, rows, planes)."""
     turned = array.transpose(0, *range(array.ndim - 1, 0, -1))
     return np.array(turned if array.ndim == 4 else turned[..., None], order="C")
 
 
 def _from_torchio(array: npt.NDArray[Any], d: int) -> npt.NDArray[Any]:
-    """Undo `_to_torchio`."""
+    """Convert TorchIO's (c, columns, rows, planes) to an array (c, *grid)."""
     return np.array((array if d == 3 else array[..., 0]).transpose(0, *range(d, 0, -1)), order="C")
 
 
 def _ras_affine(geometry: Geometry) -> npt.NDArray[np.float64]:
-    """Return the map (4, 4) from voxels, column first, to positions: x to the right, y to the front, z to the head."""
+    """Return the matrix (4, 4) from voxels, column first, to RAS+ positions: right, front, head, in mm."""
     d = len(geometry.spacing)
     affine = np.eye(4)
     affine[:d, :d] = geometry.direction * geometry.spacing[::-1]
     affine[:d, 3] = geometry.origin
-    affine[:2] *= -1  # from LPS, as files of images have it
+    affine[:2] *= -1  # from LPS
     return affine
