@@ -1,4 +1,4 @@
-"""Losses of displacements, in any dimension: against the truth, and against the images and labels they should align."""
+"""Losses of displacements in 2D and 3D, by the true flow, or by the images and labels that they align."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def multiscale_error(
     normalize: bool = True,
     average: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    r"""Return the weighted end-point error of displacements at several scales, summed over these.
+    r"""Return the weighted end-point error of displacements, summed over several scales.
 
     The flow and the weight map are averaged over the area of each of a scale's cells, squares or cubes of voxels that
     are cut off at the image's far borders, and the loss is
@@ -46,20 +46,20 @@ def multiscale_error(
     Parameters
     ----------
     displacements : sequence of Tensor, (b, d, *cells)
-        In voxels of the images, components in array-axis order, as of `RegistrationNetwork.displacements`.
+        In voxels of the images, components in array-axis order, as in `RegistrationNetwork.displacements`.
     flow : Tensor, (b, d, *grid)
         True displacement in voxels, components in array-axis order.
     weight : Tensor, (b, *grid), optional
         Confidence in the flow; 1 everywhere by default.
     scales
-        Side in voxels of the cells of each of the displacements.
+        Side in voxels of the cells of each displacement.
     scale_weights
-        a_s, as many.
+        a_s, one per scale.
     normalize
         Divide the inner sum by the sum of the weights :math:`\sum_x w_s(x)` over the batch instead of by b.
     average
-        Given this batch's sum of the weights by which `normalize` divides, returns what to divide by instead: where
-        processes train together, the mean over them, so that the mean of their losses is that of one batch.
+        Function of this batch's sum of the weights that returns the divisor of `normalize`: in distributed training,
+        the mean over the processes, so that the mean of their losses is the loss of the whole batch.
 
     Returns
     -------
@@ -93,12 +93,12 @@ def _mass(share: Tensor, average: Callable[[Tensor], Tensor] | None) -> Tensor:
 
 
 def average_cells(values: Tensor, side: int) -> Tensor:
-    """Average over cells of `side` voxels from the first row and column on, as networks' outputs lie.
+    """Average over cells of `side` voxels from the first row and column on, the cells of networks' outputs.
 
     Parameters
     ----------
     values : Tensor, (b, c, *grid)
-        2D or 3D, any size; the cells at the far borders average the voxels they have.
+        2D or 3D, any size; cells at the far borders average over fewer voxels.
     side
         Side of a cell in voxels.
 
@@ -146,10 +146,10 @@ def _check_flow(flow: Tensor, weight: Tensor | None) -> None:
 
 
 def soft_dice(a: Tensor, b: Tensor) -> Tensor:
-    """Return 1 minus the mean Dice overlap of structures whose memberships are between 0 and 1.
+    """Return 1 minus the mean soft Dice overlap of structures with memberships between 0 and 1.
 
-    ``2 |A B| / (|A| + |B|)`` for each structure of each image, with sums over voxels; structures that are absent from
-    both images of a pair do not count. Milletari, Navab, Ahmadi: V-Net (3DV 2016), with plain sums as denominator.
+    ``2 |A B| / (|A| + |B|)`` for each structure of each image, with sums over voxels; structures absent from both
+    images of a pair do not count. Milletari, Navab, Ahmadi: V-Net (3DV 2016), with plain sums as denominator.
 
     Parameters
     ----------
@@ -195,12 +195,12 @@ def local_correlation(a: Tensor, b: Tensor, radius: int) -> Tensor:
     variance_a = (square_a - mean_a.square()).clamp_min(0)
     variance_b = (square_b - mean_b.square()).clamp_min(0)
     covariance = product - mean_a * mean_b
-    # Far below the contrast of images scaled to 0 to 1, far above the rounding of differences of means.
+    # 1e-5 is far below the contrast of images scaled to 0 to 1, and far above rounding.
     return 1 - (covariance.square() / (variance_a * variance_b + 1e-5)).mean()
 
 
 def _window_means(values: Tensor, radius: int) -> Tensor:
-    """Return the means over windows that end at the border, axis by axis."""
+    """Return the means over windows clipped at the border, axis by axis."""
     d = values.ndim - 2
     pool = avg_pool2d if d == 2 else avg_pool3d
     width = 2 * radius + 1
@@ -216,7 +216,7 @@ def _window_means(values: Tensor, radius: int) -> Tensor:
 
 
 def diffusion(displacement: Tensor) -> Tensor:
-    """Return the mean over voxels of the squared gradient of a displacement, by differences of neighbours.
+    """Return the mean squared gradient of a displacement, by differences of neighbouring voxels.
 
     Parameters
     ----------
@@ -236,20 +236,20 @@ def diffusion(displacement: Tensor) -> Tensor:
 
 
 def fold_penalty(displacement: Tensor, least: float = 0.1) -> Tensor:
-    """Return the mean over voxels of what the Jacobian determinant of x + u(x) lacks to a least value.
+    """Return the mean over voxels of the shortfall of the Jacobian determinant of x + u(x) below a least value.
 
     Parameters
     ----------
     displacement : Tensor, (b, d, *grid)
         In voxels, components in array-axis order.
     least
-        Determinant from which nothing is lacking.
+        Smallest determinant without penalty.
 
     Returns
     -------
     Tensor, scalar
-        Determinants are those of differences between each voxel and its next neighbours, at all voxels that have one
-        along every axis; an axis of one voxel is left out.
+        Determinants are by forward differences, at all voxels that have a next neighbour along every axis; an axis of
+        one voxel is left out.
     """
     grid = displacement.shape[2:]
     axes = [k for k, n in enumerate(grid) if n > 1]

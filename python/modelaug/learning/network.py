@@ -1,4 +1,4 @@
-"""What training, storage and registration ask of a network, whatever its architecture."""
+"""The interface of registration networks for training, storage and registration."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SLOPE: Final = 0.1
-"""Of the leaky rectifiers of all networks, and so of their initial weights."""
+"""Slope of the leaky rectifiers of all networks, which scales their initial weights."""
 
 _CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -44,14 +44,14 @@ _KNOWN: Final[dict[str, type[RegistrationNetwork]]] = {}
 
 @dataclass(frozen=True)
 class SeenImages(Checked):
-    """The images that a network was trained on.
+    """Grid and spacing of the images that a network was trained on.
 
     Parameters
     ----------
     grid
-        Their shape.
+        Shape of the images.
     spacing
-        Millimetres per voxel along each axis, in array-axis order; None if that is not known.
+        Millimetres per voxel along each axis, in array-axis order; None if unknown.
     """
 
     grid: Annotated[tuple[int, ...], _checks.grid_shape]
@@ -64,9 +64,9 @@ class SeenImages(Checked):
 
 
 class RegistrationNetwork(nn.Module, ABC):
-    """A network that turns a fixed and a moving image into the displacement between them.
+    """A network that predicts the displacement between a fixed and a moving image.
 
-    A subclass is known to `load_network` by its name as soon as it is defined.
+    `load_network` finds a subclass by its name as soon as it is defined.
 
     Attributes
     ----------
@@ -75,17 +75,17 @@ class RegistrationNetwork(nn.Module, ABC):
     image_channels
         Channels of each of the two images.
     unit
-        Voxels per unit in which the loss measures displacements.
+        Voxels per unit of displacement in the loss.
     scale_weights
-        Weights of the scales in the loss, by default.
+        Default weights of the scales in the loss.
     normalize
         Whether the loss takes means over voxels rather than sums, by default.
     learning_rate
-        Rate for some thousand steps from random weights, by default.
+        Default rate for a few thousand steps from random weights.
     memory_format
         Of the weights in training on the CPU.
     seen
-        The images it was trained on, if it was.
+        Grid and spacing of the images it was trained on, if known.
     """
 
     ndim: int
@@ -112,11 +112,11 @@ class RegistrationNetwork(nn.Module, ABC):
         Parameters
         ----------
         grid
-            The shape, of two or three axes.
+            Shape with two or three axes.
         image_channels
             Channels of each image.
         width
-            Factor on the number of channels of the hidden layers; None means what is recommended.
+            Factor on the number of channels of the hidden layers; None means the recommended one.
         """
 
     @property
@@ -128,7 +128,7 @@ class RegistrationNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def scales(self) -> tuple[int, ...]:
-        """Sides in voxels of the cells of what `displacements` returns, the finest first."""
+        """Sides in voxels of the cells of `displacements`, the finest first."""
 
     @abstractmethod
     def displacements(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
@@ -143,13 +143,13 @@ class RegistrationNetwork(nn.Module, ABC):
         -------
         tuple of Tensor, (b, ndim, *cells)
             In voxels of the images at every scale, components in array-axis order, the finest first; in evaluation mode
-            perhaps the finest alone. Cells are squares or cubes of voxels from the first row and column on, cut off at
-            the far borders: ``ceil(n / scale)`` of them along an axis of n voxels.
+            perhaps only the finest. Cells are squares or cubes of voxels from the first row and column on, clipped at
+            the far borders: ``ceil(n / scale)`` cells along an axis of n voxels.
         """
 
     @abstractmethod
     def initialize(self, seed: int) -> None:
-        """Draw all weights anew; the same seed gives the same weights. torch's global generator is not touched."""
+        """Draw all weights again; the same seed gives the same weights. torch's global generator is not used."""
 
     def both_ways(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
         """Return the finest displacements from the fixed to the moving images, and back."""
@@ -158,11 +158,11 @@ class RegistrationNetwork(nn.Module, ABC):
         return there, back
 
     def full_resolution(self, finest: Tensor, grid: Sequence[int]) -> Tensor:
-        """Return a displacement of the finest scale at every voxel of a grid, (b, ndim, *grid)."""
+        """Interpolate a displacement of the finest scale at every voxel of a grid, (b, ndim, *grid)."""
         return upsample(finest, self.scales[0], grid)
 
     def check_grid(self, grid: Sequence[int]) -> None:
-        """Raise ValueError, with a remedy, if the network cannot take images of this shape."""
+        """Check that the network takes images of this shape, or raise ValueError with a remedy."""
         if len(grid) != self.ndim:
             raise ValueError(
                 f"images have shape {tuple(grid)} and the network takes {self.ndim} axes; pass images in "
@@ -186,10 +186,9 @@ class RegistrationNetwork(nn.Module, ABC):
 def adapt_channels(network: _Network, image_channels: int) -> _Network:
     """Return the same network for images of another number of channels.
 
-    To one channel, the slices of the first convolution are summed over each image's channels: the new network makes of
-    a grey image what the old one makes of the image repeated. From one channel to c, the slice is repeated and divided
-    by c: the new network makes of an image with c channels what the old one makes of their mean. Both hold up to the
-    rounding of sums.
+    To one channel, the slices of the first convolution are summed over each image's channels: the new network treats a
+    grey image as the old one treats the image repeated. From one channel to c, the slice is repeated and divided by c:
+    the new network treats an image with c channels as the old one treats their mean. Both hold up to rounding.
 
     Parameters
     ----------
@@ -207,32 +206,32 @@ def adapt_channels(network: _Network, image_channels: int) -> _Network:
 
 
 def known_network(name: str) -> type[RegistrationNetwork]:
-    """Return the class of a network by its name, or raise ValueError."""
+    """Return the class of a network by its name; raise ValueError if there is none."""
     if name not in _KNOWN:
         raise ValueError(f"architecture is {name!r}; pass one of {', '.join(sorted(_KNOWN))}")
     return _KNOWN[name]
 
 
 def architecture_of(network: RegistrationNetwork) -> dict[str, Any]:
-    """Return what to note of a network's architecture: its name, and the arguments that make it."""
+    """Return the metadata of a network's architecture: its class's name and arguments."""
     return {"name": network.name, **network.architecture}
 
 
 def initialize(network: nn.Module, seed: int) -> None:
-    """Draw the weights of all convolutions anew, Kaiming normal for slope 0.1; biases 0, normalisation to identity.
+    """Draw the weights of all convolutions, Kaiming normal for slope 0.1; set biases to 0, normalisation to identity.
 
     Parameters
     ----------
     network
         Changed in place.
     seed
-        Non-negative; the same seed gives the same weights. torch's global generator is not touched.
+        Non-negative; the same seed gives the same weights. torch's global generator is not used.
     """
     generator = torch.Generator().manual_seed(_checks.integer("seed", seed, minimum=0, maximum=2**63 - 1))
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, _CONVOLUTIONS):
-                # Drawn on the CPU, so that a seed means the same on every device.
+                # On the CPU, so that a seed gives the same weights on every device.
                 weight = torch.empty(module.weight.shape)
                 nn.init.kaiming_normal_(weight, a=SLOPE, generator=generator)
                 module.weight.copy_(weight)
@@ -243,7 +242,7 @@ def initialize(network: nn.Module, seed: int) -> None:
 
 
 def uninitialized(kind: type[_Module], *args: Any, **options: Any) -> _Module:
-    """Make a module without drawing weights for it from torch's global generator; under torch's meta device, none."""
+    """Make a module without initial weights, without torch's global generator; on the meta device if set."""
     device = "meta" if torch.get_default_device().type == "meta" else "cpu"
     module: _Module = skip_init(kind, *args, device=device, **options)  # type: ignore[no-untyped-call]
     return module
@@ -284,16 +283,16 @@ def network_input(
     network: RegistrationNetwork,
     change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return both images as a network takes them: intensities scaled, one channel repeated where it takes more.
+    """Return the input of a network: both images with scaled intensities, grey ones repeated to its channels.
 
     Parameters
     ----------
     fixed, moving : Tensor, (b, c, *grid)
         Intensities on any scale.
     network
-        Which is to see them.
+        The network.
     change
-        What becomes of the images once their intensities are scaled; nothing by default.
+        Function applied to both images after the scaling; none by default.
 
     Returns
     -------

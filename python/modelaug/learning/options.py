@@ -21,14 +21,14 @@ __all__ = ["LossOptions", "RealOptions", "TrainOptions", "recommended_options"]
 
 @dataclass(frozen=True)
 class LossOptions(Checked):
-    """What pairs of known flow are trained for: the end-point error at several scales, and more if wanted.
+    """The loss of pairs of known flow: the end-point error at several scales, and optional terms.
 
     Parameters
     ----------
     scale_weights, normalize
-        As of `multiscale_error`; None means the network's own.
+        As in `multiscale_error`; None means the network's own.
     overlap
-        Weight of the Dice overlap of the labels that the pairs carry, see `soft_dice`.
+        Weight of the Dice overlap of the pairs' labels, see `soft_dice`.
     folds
         Weight of `fold_penalty` of the displacement at full resolution.
     """
@@ -46,22 +46,22 @@ class LossOptions(Checked):
 
 @dataclass(frozen=True)
 class RealOptions(Checked):
-    """How a cohort's own images take part in training: pairs of its subjects, whose flow nobody knows.
+    """The loss of real pairs, of a cohort's subjects, whose flow is unknown.
 
     Parameters
     ----------
     pairs
-        Of each step, besides those of the source.
+        In each step, in addition to the source's.
     similarity
         ``"correlation"``, `local_correlation`, or ``"squares"``, `mean_squares`, of the fixed and the warped moving
-        image, intensities as the network sees them.
+        image with scaled intensities.
     radius
         Of the windows of the local correlation, in voxels.
     similarity_weight, overlap, smoothness
         Weights of the similarity, of the overlap of the cohort's labels, see `soft_dice`, and of `diffusion`. The
         unit is that of the end-point error in voxels.
     residual
-        How each image, its labels with it, is deformed at random before it is seen; None: not at all.
+        Random deformation of each image and its labels; None leaves it out.
     """
 
     pairs: Count = 4
@@ -75,7 +75,7 @@ class RealOptions(Checked):
 
 @dataclass(frozen=True)
 class TrainOptions(Checked):
-    """How to train; the defaults are those FlowNet-S was published with, scaled to the number of steps.
+    """Options of the training; the defaults are those published for FlowNet-S, scaled to the number of steps.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ class TrainOptions(Checked):
     batch_size
         Pairs per step, in each process if several train together.
     learning_rate
-        Rate of Adam at the beginning. 1e-4 is the published rate of FlowNet-S; None means the network's own, which is
-        meant for some thousand steps.
+        Initial learning rate of Adam. 1e-4 is the published rate of FlowNet-S; None means the network's own, for a few
+        thousand steps.
     schedule
         ``"halvings"`` of the rate, as published, or ``"cosine"``: along half a cosine from `learning_rate` down to 0
         (Loshchilov and Hutter, SGDR, ICLR 2017).
@@ -94,31 +94,30 @@ class TrainOptions(Checked):
     warmup
         Steps at the beginning over which the rate rises linearly to `learning_rate`; a cosine begins after them.
     ema
-        Decay per step of an exponential moving average of the weights, e.g. 0.999; the averaged weights are those
-        validated and kept. Step t, counted from 0, decays by ``(1 + t) / (10 + t)`` while that is less, so that short
-        runs forget their first weights too. None means no average.
+        Decay per step of an exponential moving average of the weights, e.g. 0.999; the averaged weights are validated
+        and kept. Step t, counted from 0, decays by ``(1 + t) / (10 + t)`` while that is less, so that short runs forget
+        their initial weights, too. None means no average.
     weight_decay
         L2 penalty on weights; biases have none.
     gradient_clip
         Largest norm of the gradient; None means no limit.
     augment
-        How pairs are varied in training, on the device; held-out pairs are not. None: not at all.
+        Augmentation of training pairs, on the device; held-out pairs have none. None leaves it out.
     loss
-        What the pairs of the source are trained for.
+        Loss of the source's pairs.
     real
-        How the images of a cohort take part, if `train` is given one.
+        Loss of real pairs, if `train` is given a cohort.
     precision
         ``"32"``, or for arithmetic in the network ``"bf16-mixed"``, bfloat16, for volumes on a GPU only, or
         ``"16-mixed"``, half precision with scaled gradients, for GPUs without bfloat16.
     seed
-        Initialise the network's weights from this seed first; None trains the weights it has.
+        Seed of the network's initial weights; None trains the weights it has.
     validation_pairs
-        Held-out pairs on which the end-point error is measured.
+        Number of held-out pairs for validation by the end-point error.
     validate_every, checkpoint_every, log_every
-        Steps between validations, checkpoints to resume from, and lines in the log. The last step is validated in any
-        case.
+        Steps between validations, checkpoints, and lines in the log. The last step is always validated.
     keep
-        Which weights to keep: ``"best"`` by validation, or ``"last"``.
+        Weights to keep: ``"best"`` by validation, or ``"last"``.
     """
 
     steps: Count
@@ -147,7 +146,7 @@ class TrainOptions(Checked):
         _checks.integer("warmup", self.warmup, minimum=0, maximum=self.steps - 1)
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted from 0; the network's own has to be put in, see `of`."""
+        """Return the learning rate of step `step`, counted from 0, if it is set, see `of`."""
         assert self.learning_rate is not None
         share = min(1.0, (step + 1) / (self.warmup + 1))
         if self.schedule == "cosine":
@@ -156,7 +155,7 @@ class TrainOptions(Checked):
         return self.learning_rate * share * 0.5 ** sum(step >= f * self.steps for f in self.halvings)
 
     def of(self, network: RegistrationNetwork) -> TrainOptions:
-        """Return the options with the network's own values where they say None for that.
+        """Return the options with the network's own values in place of None.
 
         Raises
         ------
@@ -173,7 +172,7 @@ class TrainOptions(Checked):
 
 
 def recommended_options(steps: int, **changes: Any) -> TrainOptions:
-    """Return how to train for a few thousand steps: a cosine after a short warm-up, and averaged weights.
+    """Return options for a few thousand steps: a cosine schedule after a short warm-up, and averaged weights.
 
     The rate is the network's own, `RegistrationNetwork.learning_rate`.
 
@@ -182,7 +181,7 @@ def recommended_options(steps: int, **changes: Any) -> TrainOptions:
     steps
         Optimizer steps in all.
     **changes
-        Other values of `TrainOptions`, which take the place of these.
+        Other values of `TrainOptions`.
 
     Returns
     -------

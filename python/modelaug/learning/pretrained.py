@@ -1,17 +1,17 @@
-"""Public weights of FlowNet-S: the dialects of their files, the unit of their flow, the channels of their images.
+"""Public weights of FlowNet-S: variants of their files, units of their flow, channels of their images.
 
 Weights published for FlowNet-S were trained on natural colour images, values from 0 to 1 less the mean of each colour
-(0.411, 0.432 and 0.450 from blue to red; some projects subtract each pair's own mean instead). What changes here:
+(0.411, 0.432 and 0.450 from blue to red; some projects subtract each pair's own mean instead). Differences here:
 
-- Grey images are seen as three equal colours, so that it does not matter whether the weights want RGB or BGR, and
-  `load_flownet` folds the three into one, which is exact. For colour images it does matter; most weights want RGB,
-  those converted from Caffe BGR.
-- `scale_intensity` puts the bulk of each image's intensities on 0 to 1 and subtracts 0.431, the mean of the three
-  means. The colours' own means are not more than 0.02 away from it, a constant which fine-tuning takes up.
+- Grey images are equivalent to three equal colours, for weights in RGB and BGR alike, and `load_flownet` sums the three
+  channels into one, which is exact. For colour images the order matters; most weights expect RGB, those converted from
+  Caffe BGR.
+- `scale_intensity` maps the bulk of each image's intensities to 0 to 1 and subtracts 0.431, the mean of the three
+  means. The colours' own means differ by at most 0.02, a constant that fine-tuning compensates.
 - The displacement is `FLOW_UNIT` times the output at every scale, whatever unit (``div_flow``) the weights were trained
   for.
 
-Such weights know no medical images: they are where `train` starts from. Their licences are those of their authors.
+These weights know no medical images: `train` starts from them. Their licences are those of their authors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["load_flownet"]
 _LOG = logging.getLogger("modelaug.learning")
 
 _ENCODER: Final = {f"conv{level}": channels for level, channels in enumerate(CHANNELS, start=1)}
-"""Channels of the published encoder, from which a file's width is told."""
+"""Channels of the published encoder, which determine a file's width."""
 
 _ANCHOR: Final = "predict_flow6.weight"
 _COLOURS: Final = 3
@@ -48,20 +48,20 @@ def load_flownet(path: str | Path, *, image_channels: int = 1) -> FlowNetS:
 
     Reads the names of FlowNetPytorch, NVIDIA's flownet2-pytorch and ptlflow: with or without batch normalisation, with
     or without biases in the decoder, a dictionary with ``state_dict`` and perhaps ``div_flow``, or the weights alone,
-    their names perhaps behind a prefix such as ``module.``; by ``torch.save`` in its old and new format, or as
-    ``.safetensors``. Networks of reduced width are recognised by their shapes. What was met is logged to
+    their names perhaps after a prefix such as ``module.``; by ``torch.save`` in its old and new format, or as
+    ``.safetensors``. Networks of reduced width are recognised by their shapes. The variant is logged to
     ``logging.getLogger("modelaug.learning")``.
 
-    Where ``div_flow``, the pixels per unit of output that the weights were trained for, is not 20, they are rescaled so
-    that it is. The input is what `scale_intensity` makes of an image; see the module's notes.
+    If ``div_flow``, the pixels per unit of output that the weights were trained for, is not 20, they are rescaled to
+    it. The input is an image from `scale_intensity`; see the module's notes.
 
     Parameters
     ----------
     path
-        A file ``.safetensors``, or one by ``torch.save`` with any other name. For what `save_network` or training
-        wrote, `load_network` is the counterpart.
+        A file ``.safetensors``, or a file by ``torch.save`` with any other name. `load_network` reads files that
+        `save_network` or training wrote.
     image_channels
-        Channels of each image the network is to take, see `adapt_channels`.
+        Channels of each image for the network, see `adapt_channels`.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def load_flownet(path: str | Path, *, image_channels: int = 1) -> FlowNetS:
 
 
 def _read(path: Path) -> tuple[Mapping[Any, Any], Any]:
-    """Return the named tensors of a file, unchecked, and what it says about ``div_flow``."""
+    """Return the named tensors of a file, unchecked, and its ``div_flow``."""
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder; pass the file of weights, or use load_network")
     with reading(path, "weights", "check the file"), path.open("rb") as file:
@@ -144,7 +144,7 @@ def _read_torch(path: Path) -> tuple[Mapping[Any, Any], Any]:
 
 
 def _bare_names(state: Mapping[Any, Any]) -> tuple[dict[str, Any], str]:
-    """Take off the prefix that wrappers put before the names of all tensors."""
+    """Remove the prefix of wrappers from the names of all tensors; return them and the prefix."""
     alien = [name for name in state if not isinstance(name, str)]
     if alien:
         raise ValueError(f"holds the key {alien[0]!r}, which is no name; pass the weights of FlowNetS")
@@ -162,7 +162,7 @@ def _bare_names(state: Mapping[Any, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _check_tensors(tensors: dict[str, Any]) -> None:
-    """Check that all are plain tensors of floats with as many values as they claim; make them float32 in place."""
+    """Check that all are plain, complete tensors of floats; convert them to float32 in place."""
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"holds {name}, which is a {type(tensor).__name__}; pass the weights of FlowNetS alone")
@@ -180,7 +180,7 @@ def _check_tensors(tensors: dict[str, Any]) -> None:
 
 
 def _network_of(tensors: dict[str, Tensor]) -> FlowNetS:
-    """Make the network that the names and shapes belong to; counters of batches that old files lack are put in as 0."""
+    """Make the network of these names and shapes; add counters of batches, which old files lack, as 0."""
     batch_norm = any(re.fullmatch(r"conv\w+\.1\.\w+", name) for name in tensors)
     bias = any(re.fullmatch(r"(deconv\d\.0|predict_flow\d)\.bias", name) for name in tensors)
     variant = _variant(batch_norm, bias)
@@ -223,7 +223,7 @@ def _variant(batch_norm: bool, decoder_bias: bool) -> str:
 
 def _width(channels: Mapping[str, int]) -> float:
     """Return the roundest factor on the published channels that rounds to the given ones."""
-    # The factors that rounding takes to a count are an interval; that of the count 1 reaches down to 0.
+    # The factors that round to a count are an interval; for the count 1 it reaches down to 0.
     low = max((count - 0.5) / _ENCODER[name] if count > 1 else 0.0 for name, count in channels.items())
     high = min((count + 0.5) / _ENCODER[name] for name, count in channels.items())
     high = min(high, 4.0 + 1e-9)
@@ -237,7 +237,7 @@ def _width(channels: Mapping[str, int]) -> float:
 
 
 def _unit(div_flow: Any) -> float:
-    """Return the pixels per unit of output that a file tells, in whatever form, or the published 20."""
+    """Return the pixels per unit of output that a file states in any form, or the published 20."""
     if div_flow is None:
         return FLOW_UNIT
     try:
@@ -256,8 +256,8 @@ def _unit(div_flow: Any) -> float:
 def _rescale_output(network: FlowNetS, factor: float) -> None:
     """Multiply the flow that a network predicts at every scale by a factor, and change nothing else.
 
-    The flow of a scale is also an input of the next finer one, through a linear upsampling without bias, whose weights
-    are divided by the factor: then all features and what is predicted from them stay as they were.
+    The flow of a scale is also an input of the next finer one, through a linear upsampling without bias; dividing its
+    weights by the factor keeps all features.
     """
     for name, parameter in network.named_parameters():
         if name.startswith("predict_flow"):

@@ -1,4 +1,4 @@
-"""Training in several processes at once, as torchrun starts them; without it there is one."""
+"""Distributed training in several processes, started by torchrun; without it in one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Processes", "connect", "is_first"]
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of the processes that train together this one is.
+    """The rank of this process among those that train together, and their number.
 
     Parameters
     ----------
     rank, count
-        Its number from 0 on, and how many there are on all machines; `rank` 0 writes files and messages.
+        Rank from 0 on, and number of processes on all machines; rank 0 writes files and messages.
     local
-        Processes on this machine.
+        Number of processes on this machine.
     """
 
     rank: int = 0
@@ -29,13 +29,13 @@ class Processes:
     local: int = 1
 
     def device(self) -> torch.device:
-        """Return where this process trains: on its GPU, or on the CPU."""
+        """Return the device of this process: its GPU, or the CPU."""
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if self.count == 1 and torch.backends.mps.is_available() else "cpu")
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Return whether the flag is set in any process; all have to ask."""
+        """Return whether the flag is set in any process; all must call this."""
         if self.count == 1:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=device)) > 0)
@@ -49,18 +49,18 @@ class Processes:
         return total / self.count
 
     def wait(self) -> None:
-        """Wait for all others to get here."""
+        """Wait until all processes call this."""
         if self.count > 1:
             distributed.barrier()
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes files and messages; at any time."""
+    """Return whether this process writes files and messages, before or after `connect`."""
     return not distributed.is_torchelastic_launched() or os.environ["RANK"] == "0"
 
 
 def connect() -> Processes:
-    """Return the processes that torchrun started, connected until they end; one process where it started none."""
+    """Connect the processes that torchrun started until they end; without torchrun return a single process."""
     count = int(os.environ["WORLD_SIZE"]) if distributed.is_torchelastic_launched() else 1
     if count == 1:
         return Processes()
@@ -69,7 +69,7 @@ def connect() -> Processes:
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if cuda else "gloo")
-        # Once disconnected they could not meet again, and a program may train several times.
+        # Not earlier: processes cannot connect again, and a program may train several times.
         atexit.register(distributed.destroy_process_group)
     return Processes(
         rank=int(os.environ["RANK"]),

@@ -1,4 +1,4 @@
-"""A pyramid of warped and correlated features: the network that is recommended, in the plane and in space."""
+"""PyramidNetwork: a pyramid of warped and correlated features, the recommended network in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _LEVELS: Final = {2: 5, 3: 4}
 _FINEST: Final = {2: 2, 3: 1}
 _RADIUS: Final = {2: 3, 3: 1}
 _SQUARINGS: Final = 5
-_FIRST_SPREAD: Final = 1e-3  # of the weights that predict increments, so that the first displacement is about 0
+_FIRST_SPREAD: Final = 1e-3  # standard deviation of initial weights that predict increments, for displacements near 0
 _INPUT_SCALE: Final = 0.25  # of the displacement, in cells, among the decoder's inputs
 
 Update = Literal["composed", "added", "integrated"]
 
 
 class PyramidNetwork(RegistrationNetwork):
-    """Features of both images, warped by what is known so far and correlated, from coarse to fine.
+    """A network that warps and correlates features of both images from coarse to fine.
 
-    One encoder sees either image. From its coarsest level on, the moving features are pulled by the displacement found
-    so far, both are divided by their root mean square over the channels, and correlated within a radius of cells; a few
-    convolutions make of the correlation, the fixed features, the displacement and the coarser level's features an
-    increment of the displacement. This is the scheme of PWC-Net (Sun, Yang, Liu and Kautz, CVPR 2018) and of pyramid
-    registration networks since (Dual-PRNet, Hu and others, MICCAI 2019).
+    One encoder sees either image. From its coarsest level on, the moving features are warped by the current
+    displacement, both are divided by their root mean square over the channels, and correlated within a radius of cells;
+    a few convolutions predict an increment of the displacement from the correlation, the fixed features, the
+    displacement and the coarser level's features. This is the scheme of PWC-Net (Sun, Yang, Liu and Kautz, CVPR 2018)
+    and of later pyramid registration networks (Dual-PRNet, Hu and others, MICCAI 2019).
 
     Parameters
     ----------
@@ -51,23 +51,23 @@ class PyramidNetwork(RegistrationNetwork):
     width
         Factor on the number of channels of every hidden layer. At most 8.
     levels
-        Resolutions of the encoder, 1/2, 1/4, ...; 5 in the plane and 4 in space by default. The coarsest has to have
-        two cells along the longest axis at least.
+        Resolutions of the encoder, 1/2, 1/4, ...; 5 in the plane and 4 in space by default. The coarsest needs at least
+        two cells along the longest axis.
     finest
-        The level at which the displacement is predicted last: 1 for 1/2, the default in space, 2 for 1/4, that in the
-        plane. Linear interpolation does the rest.
+        The last level that predicts a displacement: 1 for 1/2, the default in space, 2 for 1/4, the default in the
+        plane. The result is interpolated to the voxels.
     radius
         Of the correlation, in cells of each level; 3 in the plane and 1 in space by default.
     repeats
-        How often the coarsest level is passed through, each time from where the last one led.
+        Number of passes of the coarsest level, each from the displacement of the last one.
     normalization
         ``"instance"``: the encoder's features have mean 0 and variance 1 over each image.
     update
-        How an increment v joins the displacement u: ``"composed"``, as what warps the image that u has warped;
-        ``"added"``; or ``"integrated"``, composed after it was taken for a velocity, whose flow does not fold.
+        Update of the displacement u by an increment v: ``"composed"``, u first; ``"added"``; or ``"integrated"``,
+        composed with the exponential of v as a velocity, which is diffeomorphic.
     upsampling
-        ``"linear"``, or ``"learned"``: each voxel's displacement is a mean of those of the cells around it with
-        weights that are predicted (as in RAFT, Teed and Deng, ECCV 2020).
+        ``"linear"``, or ``"learned"``: each voxel's displacement is a mean of the surrounding cells' with predicted
+        weights (as in RAFT, Teed and Deng, ECCV 2020).
     seed
         Of the initial weights.
 
@@ -130,7 +130,7 @@ class PyramidNetwork(RegistrationNetwork):
 
     @classmethod
     def for_images(cls, grid: Sequence[int], *, image_channels: int = 1, width: float | None = None) -> Self:
-        """Return a new network of the default levels, or as many as the grid carries; see `RegistrationNetwork`."""
+        """Return a new network with the default levels, or as many as the grid allows; see `RegistrationNetwork`."""
         d = len(_checks.grid_shape("grid", grid))
         levels = min(_LEVELS[d], _most_levels(grid))
         return cls(d, image_channels=image_channels, width=1.0 if width is None else width, levels=levels)
@@ -145,7 +145,7 @@ class PyramidNetwork(RegistrationNetwork):
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """Sides in voxels of the cells of what `displacements` returns, the finest first."""
+        """Sides in voxels of the cells of `displacements`, the finest first."""
         cells = tuple(self.cell(level) for level in range(len(self.decoder)))
         return cells if self.upsampling == "linear" else (1, *cells)
 
@@ -155,16 +155,16 @@ class PyramidNetwork(RegistrationNetwork):
         return (1 / len(self.scales),) * len(self.scales)
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights anew, those of the increments so small that the first displacement is about 0."""
+        """Draw all weights again, with small ones for the increments, so that the first displacement is about 0."""
         initialize(self, seed)
         with torch.no_grad():
             for module in self.increment:
                 assert isinstance(module, (nn.Conv2d, nn.Conv3d))
-                # Of Kaiming's normal numbers, so that no second generator is needed.
+                # Rescaled, so that no second generator is needed.
                 module.weight.mul_(_FIRST_SPREAD / math.sqrt(2 / (1 + SLOPE**2) / module.weight[0].numel()))
 
     def check_grid(self, grid: Sequence[int]) -> None:
-        """Raise ValueError, with a remedy, if the network cannot take images of this shape."""
+        """Check that the network takes images of this shape, or raise ValueError with a remedy."""
         super().check_grid(grid)
         needed = 2**self.levels + 1
         if max(grid) < needed:
@@ -187,7 +187,7 @@ class PyramidNetwork(RegistrationNetwork):
         return there, back
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
-        """Return the displacement at every voxel, (b, ndim, *grid); arguments as of `displacements`."""
+        """Return the displacement at every voxel, (b, ndim, *grid); arguments as in `displacements`."""
         return self.full_resolution(self.displacements(fixed, moving)[0], fixed.shape[2:])
 
     def _encode(self, images: Tensor) -> list[Tensor]:
@@ -209,7 +209,7 @@ class PyramidNetwork(RegistrationNetwork):
         return leaky_relu(x, SLOPE)
 
     def _decode(self, features: Sequence[tuple[Tensor, Tensor]], grid: Sequence[int]) -> tuple[Tensor, ...]:
-        """Return the displacements of all scales from features of the fixed and the moving images, finest first."""
+        """Return the displacements at all scales from features of the fixed and the moving images, finest first."""
         fixed = features[-1][0]
         # Nothing moves along an axis of one voxel.
         moves = torch.tensor([float(n > 1) for n in grid], device=fixed.device).reshape(1, -1, *(1 for _ in grid))
@@ -230,7 +230,7 @@ class PyramidNetwork(RegistrationNetwork):
     def _refine(
         self, level: int, fixed: Tensor, moving: Tensor, u: Tensor, known: Tensor, moves: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the displacement in cells after a level, and that level's features."""
+        """Return the displacement in cells after a level, and the level's features."""
         warped = warp_images(moving, u)
         likeness = correlate(_normalized(fixed), _normalized(warped.to(fixed.dtype)), self.radius)
         x = torch.cat([fixed, likeness, (u * _INPUT_SCALE).to(fixed.dtype), known.to(fixed.dtype)], dim=1)
@@ -244,14 +244,14 @@ class PyramidNetwork(RegistrationNetwork):
         return compose_fields(u, v), x
 
     def _mix(self, u: Tensor, scores: Tensor, grid: Sequence[int]) -> Tensor:
-        """Return the mean of the displacements of the 3^d cells around each voxel's, with predicted weights."""
+        """Return displacements at voxels, means of the 3^d cells around them with predicted weights."""
         b, d, *cells = u.shape
         side = self.cell(0)
         weights = scores.float().reshape(b, 3**d, side**d, *cells).softmax(1)
         padded = pad(u, [1, 1] * d, mode="replicate")
         around = torch.stack([window(padded, shift, cells) for shift in itertools.product(range(3), repeat=d)], 1)
         mixed = torch.einsum("bns...,bnd...->bds...", weights, around)
-        # The voxels of a cell go between the cells: (b, d, side, ..., cells, ...) becomes (b, d, side * cells, ...).
+        # Interleave the voxels of the cells: (b, d, side, ..., cells, ...) becomes (b, d, side * cells, ...).
         mixed = mixed.reshape(b, d, *[side] * d, *cells)
         order = [axis for k in range(d) for axis in (2 + d + k, 2 + k)]
         fine = mixed.permute(0, 1, *order).reshape(b, d, *(side * n for n in cells))
@@ -259,14 +259,14 @@ class PyramidNetwork(RegistrationNetwork):
 
 
 def _most_levels(grid: Sequence[int]) -> int:
-    """Return how many levels leave two cells along the longest axis; 1 at least."""
+    """Return the number of levels, at least 1, that leave two cells along the longest axis."""
     return max(1, (max(grid) - 1).bit_length() - 1)
 
 
 def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """Return the mean over channels of the products of two features, the second one shifted.
+    """Return the local correlation of two feature maps: mean products over channels, for each shift of the second.
 
-    Neither shifted copies nor products are kept for the gradient, only the features themselves.
+    For the gradient only the features are kept, no shifted copies or products.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:
     Returns
     -------
     Tensor, (n, (2 * radius + 1)^d, *cells)
-        Channel k belongs to the k-th shift, in array order: from -radius along all axes to radius.
+        Channel k belongs to the k-th shift in array order, from -radius to radius along all axes.
     """
     _checks.integer("radius", radius, minimum=0)
     found: Tensor = _Correlation.apply(a, b, radius)  # type: ignore[no-untyped-call]
@@ -286,7 +286,7 @@ def correlate(a: Tensor, b: Tensor, radius: int) -> Tensor:
 
 
 class _Correlation(torch.autograd.Function):
-    """`correlate`, shift by shift, and its gradient, which takes a third of the time of what torch derives."""
+    """`correlate` shift by shift, with a gradient that takes a third of the time of torch's own."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, radius: int) -> Tensor:
@@ -320,7 +320,7 @@ def _windows(padded: Tensor, cells: Sequence[int], radius: int) -> Iterator[Tens
 
 
 def _normalized(features: Tensor) -> Tensor:
-    """Divide by the root mean square over the channels."""
+    """Divide features by their root mean square over the channels."""
     return features * torch.rsqrt(features.square().mean(1, keepdim=True) + 1e-4)
 
 

@@ -1,4 +1,4 @@
-"""A cohort's own images in training: pairs whose flow nobody knows, judged by what they and their labels look like."""
+"""Real pairs in training: a cohort's images, whose flow is unknown, with losses of similarity and overlap."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RealPairs:
     Attributes
     ----------
     label_ids : tuple of int
-        The structures whose overlap counts: all labels but 0.
+        The labels whose overlap counts, all but 0.
 
     Raises
     ------
@@ -72,18 +72,18 @@ class RealPairs:
         residual: ResidualOptions | None = None,
         device: torch.device | str = "cpu",
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return pairs of images and where their structures are.
+        """Return pairs of images and the memberships of their structures.
 
         Parameters
         ----------
         indices
             Of the pairs.
         augment
-            How images are moved; their intensities are left alone.
+            Movement of the images; intensities are not changed.
         residual
-            How each image is deformed on its own.
+            Deformation of each image.
         device
-            Where the tensors are to be.
+            Of the tensors.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class RealPairs:
         return torch.from_numpy(fields)
 
     def digest(self) -> str:
-        """Return a hash of the images and labels, by which a run is recognised."""
+        """Return a hash of the images and labels, which identifies a run."""
         labels = [] if self.cohort.labels is None else [self.cohort.labels]
         return array_digest(self.cohort.images, *labels)
 
@@ -129,19 +129,19 @@ class RealPairs:
 
 
 def memberships(labels: Tensor, ids: Tensor) -> Tensor:
-    """Return where each structure (k,) is, (b, k, *grid) float32, in label maps (b, *grid): 1 inside, 0 outside."""
+    """Return the one-hot maps (b, k, *grid) float32 of labels `ids` (k,) in label maps (b, *grid)."""
     return (labels[:, None] == ids.reshape(-1, *(1 for _ in labels.shape[1:]))).float()
 
 
 def alignment_loss(
     images: tuple[Tensor, Tensor], members: tuple[Tensor, Tensor], displacement: Tensor, options: RealOptions
 ) -> Tensor:
-    """Return how badly displacements align images and structures, and how uneven they are.
+    """Return the loss of displacements by similarity of images, overlap of structures, and smoothness.
 
     Parameters
     ----------
     images : tuple of Tensor, (b, c, *grid)
-        Fixed and moving, intensities as the network sees them.
+        Fixed and moving, with scaled intensities.
     members : tuple of Tensor, (b, k, *grid)
         Memberships of the structures of both; k may be 0.
     displacement : Tensor, (b, d, *grid)

@@ -1,4 +1,4 @@
-"""What a training run records: its log, its progress and the weights it keeps."""
+"""The recorder of a training run: log, progress and kept weights."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _NOTHING: Final[dict[str, Any]] = dict.fromkeys(SUMS, 0.0)
 class Recorder:
     """Writes the log, shows progress and keeps the best weights.
 
-    All of its state goes into the checkpoint, so that a resumed run records what an uninterrupted one would. Where
-    several processes train together, the first does all this, and losses are means.
+    Its state is part of the checkpoint, so that a resumed run has the records of an uninterrupted one. In distributed
+    training the first process records the mean losses of all.
 
     Parameters
     ----------
     run
-        What is recorded.
+        The run.
     device
-        Where the network is trained.
+        Of the training.
     progress
-        Whether to show it.
+        Whether to show progress.
     """
 
     def __init__(self, run: Run, device: torch.device, *, progress: bool) -> None:
@@ -62,7 +62,7 @@ class Recorder:
         self._device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs, as numbers and strings."""
+        """Return the state for a resumed run, as numbers and strings."""
         self._sums["seconds"] += self._lap()
         return {
             "architecture": architecture_of(self.network),
@@ -82,7 +82,7 @@ class Recorder:
         self.network.seen = None if seen is None else SeenImages(**seen)
 
     def begin(self, step: int) -> None:
-        """Say what begins, after so many steps, and put the log in order."""
+        """Log the beginning after `step` steps, write the log's previous lines, and start the progress bar."""
         if not self._writes:
             return
         count, steps = sum(p.numel() for p in self.network.parameters()), self.options.steps
@@ -97,33 +97,34 @@ class Recorder:
         self._lap()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Close the progress bar."""
         self._bar.close()
 
     def add(self, loss: Tensor, error: Tensor) -> None:
-        """Take in what a step found."""
+        """Add the loss and error of a step."""
         for name, value in (("loss", loss), ("epe", error)):
             self._sums[name] = self._sums[name] + value.detach()
         self._sums["steps"] += 1
         self._bar.update()
 
     def settle(self, step: int) -> None:
-        """Take means over all processes, which all have to ask, and raise FloatingPointError if the loss diverged."""
+        """Average over all processes, which all must call this; raise FloatingPointError if the loss diverged."""
         for name in ("loss", "epe"):
             self._sums[name] = float(self.processes.mean(self._sums[name]))
         self._require_finite("loss", self._sums["loss"], step)
 
     def record(self, step: int, kept: RegistrationNetwork, validate: Callable[[], tuple[float, float]] | None) -> None:
-        """Add a line to the log of what the steps found since the last one.
+        """Add a line to the log with means over the steps since the last line.
 
         Parameters
         ----------
         step
-            The number of steps done.
+            Number of steps.
         kept
-            The network to be kept, if the validation says so.
+            The network to save if the validation improves.
         validate
-            Returns the end-point error on the held-out pairs, and that of no displacement; None: not now.
+            Function that returns the end-point errors of the network and of a displacement of 0 on the held-out pairs;
+            None for a line without validation.
         """
         sums, self._sums = self._sums, dict(_NOTHING)
         if not self._writes:
@@ -173,7 +174,7 @@ class Recorder:
             _LOG.info("step %d/%d: %s, %.3f s/step", row["step"], self.options.steps, values, row["seconds_per_step"])
 
     def card(self, *, finished: bool) -> dict[str, Any]:
-        """Return what to note beside the kept weights."""
+        """Return the metadata of the kept weights."""
         return {
             **self.run.identity(),
             "licence": _LICENCE,

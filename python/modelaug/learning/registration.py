@@ -41,38 +41,38 @@ def register(
     initial: npt.ArrayLike | None = None,
     threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Estimate the displacement that pulls a moving image onto a fixed one.
+    """Estimate the displacement that pulls a moving image onto a fixed one, by a network.
 
-    The network sees both images at the grid, and if that is known the spacing, at which it was trained; what it finds
-    is brought back to the fixed image's own grid. Intensities are scaled as in training (`scale_intensity`).
+    Both images are resampled to the grid of the network's training, and to its spacing if known; the displacement is
+    resampled to the fixed image's own grid. Intensities are scaled as in training (`scale_intensity`).
 
     Parameters
     ----------
     network
-        Runs where its weights are, in evaluation mode, and is left as it was.
+        Runs on the device of its weights, in evaluation mode, and is left as it was.
     fixed, moving : array_like, (*grid) or (c, *grid)
-        Images in the plane or in space, as the network takes them, of any size and intensity range. Grey images are
-        repeated for a network that takes colour. Without geometries they have the same shape.
+        Images in 2D or 3D, as the network takes them, of any size and intensity range. Grey images are repeated for a
+        network that takes colour. Without geometries they have the same shape.
     grid
-        Shape at which the network sees the images; by default that of its training, and as they are for a network that
-        does not know it.
+        Shape at which the network sees the images; by default the grid of its training, or if that is unknown the
+        images' own.
     passes
-        How often the network is applied: every time after the first to the moving image warped by what was found so
-        far, the displacements being composed.
+        Number of applications of the network, each after the first to the moving image warped by the current
+        displacement; the displacements are composed.
     symmetric
-        Register both ways in every pass and take the mean of the displacement and of the inverse of its counterpart.
+        Register both ways in every pass and return the mean of the displacement and the inverse of its counterpart.
     refine
-        Go on from what the network found by `modelaug.registration.refine`, with these options; its own if True.
+        Refine the displacement by `modelaug.registration.refine`, with these options; its own if True.
     mask : array_like, (*grid), optional
-        For that, weights from 0 to 1 on the fixed grid.
+        Weights from 0 to 1 on the fixed grid for `refine`.
     geometry, moving_geometry
-        Where the voxels of the two images lie; that of the fixed image is taken for both if only it is given. Then the
-        network's voxels have the spacing of its training, and the two images may have different grids.
+        Of the two images; the moving image's is the fixed one's by default. With them the network's voxels have the
+        spacing of its training, and the two images may have different grids.
     initial : array_like, (d, *grid), optional
-        Displacement to begin with, as of `modelaug.registration.register_affine`; by default what lies in the same
-        place.
+        Initial displacement, such as from `modelaug.registration.register_affine`; by default the images' positions in
+        space.
     threads
-        Threads of all that goes on outside the network; None means all cores. The result does not depend on it.
+        Threads outside the network; None means all cores. The result does not depend on it.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def _start(
     moving_geometry: Geometry | None,
     initial: npt.ArrayLike | None,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None] | None:
-    """Return the displacement to begin with and the moving voxels per fixed one along each axis, if there is any."""
+    """Return the initial displacement, if any, and the moving voxels per fixed one along each axis, if known."""
     own, d = fixed.shape[1:], fixed.ndim - 1
     _check_geometries(geometry, moving_geometry, d)
     if len(fixed) != len(moving):
@@ -159,7 +159,7 @@ def _coincide(fixed: Image, moving: Image, geometry: Geometry | None, moving_geo
 
 
 def _shown(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.float64] | None, threads: int) -> Image:
-    """Return an image on the fixed grid, smoothed first where the fixed image has the larger voxels."""
+    """Pull an image to the fixed grid, smoothed first along axes where the fixed voxels are larger."""
     shown = pulled(image, displacement, steps, threads)
     flat = shown.reshape(len(shown), -1)
     if (flat.min(axis=1) == flat.max(axis=1)).all():
@@ -170,7 +170,7 @@ def _shown(image: Image, displacement: npt.NDArray[Any], steps: npt.NDArray[np.f
 
 
 def _after(first: npt.NDArray[Any], second: Field, threads: int) -> Field:
-    """Return ``second(x) + first(x + second(x))``; beyond the grid `first` goes on linearly, as affine maps do."""
+    """Return the composition ``second(x) + first(x + second(x))``, with `first` extrapolated linearly."""
     margin = int(np.ceil(np.abs(second).max())) + 1
     extended = np.pad(first, [(0, 0), *[(margin, margin)] * (first.ndim - 1)], mode="reflect", reflect_type="odd")
     return np.asarray(second + warp(extended, second + np.float32(margin), threads=threads), np.float32)
@@ -192,7 +192,7 @@ def estimate_flow(network: RegistrationNetwork, fixed: Tensor, moving: Tensor) -
     Parameters
     ----------
     network
-        Runs where its weights are, in evaluation mode, and is left as it was.
+        Runs on the device of its weights, in evaluation mode, and is left as it was.
     fixed, moving : Tensor, (b, c, *grid)
         Intensities on any scale, on any device.
 

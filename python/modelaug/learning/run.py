@@ -1,4 +1,4 @@
-"""One training run: what is trained and how, where its files lie, and whether files are of the same run."""
+"""A training run: network, options, folder and data, and the check that files belong to the same run."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run.
+    """A training run.
 
     Parameters
     ----------
     network
-        What is trained.
+        The network.
     options
-        How.
+        Of the training.
     folder
-        Where its files lie.
+        Of the run's files.
     processes
-        Those that train together; they see other batches than fewer would.
+        Those that train together; their number changes the batches.
     about
-        What the pairs come from, in the form in which it comes back from a JSON file; None if that is not known.
+        Provenance of the pairs, as read from JSON; None if unknown.
     real
-        Hash of the real subjects that take part, if there are any.
+        Hash of the real subjects, if there are any.
     """
 
     network: RegistrationNetwork
@@ -46,7 +46,7 @@ class Run:
     real: str | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Return what the run notes about itself in its files, beside the architecture."""
+        """Return the metadata of the run for its files, without the architecture."""
         return {
             "options": self.options.as_json(),
             "processes": self.processes.count,
@@ -60,8 +60,8 @@ class Run:
         Parameters
         ----------
         noted
-            What the run noted about itself: ``architecture``, and what `identity` returns. Options that did not exist
-            when it was noted had what is now the default, as had arguments of the network; there was one process.
+            Metadata of the run: ``architecture``, and the members of `identity`. Missing options and arguments of the
+            network, from earlier versions, count as today's defaults, a missing number of processes as 1.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Run:
         new = {**architecture_of(self.network), **_flat(self.options.as_json()), **now}
         for name in {**new, **old}:
             if name.startswith("real.") and old["real"] is None and new["real"] is None:
-                continue  # options of pairs that there are not
+                continue  # options without effect
             if old.get(name, ...) != new.get(name, ...):
                 raise self._another(f"{name} {old.get(name, 'unknown')!r}, not {new.get(name)!r}")
         if self.about is not None and noted.get("source") is not None:
@@ -90,17 +90,17 @@ class Run:
 
 
 def _architecture(noted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a noted architecture with the arguments that did not exist when it was noted."""
+    """Return the metadata of an architecture with today's defaults for missing arguments."""
     arguments = dict(noted)
     try:
-        with torch.device("meta"):  # without memory: a note may ask for any size
+        with torch.device("meta"):  # without memory, as the size is unchecked
             return architecture_of(known_network(arguments.pop("name", "FlowNetS"))(**arguments))
     except (TypeError, ValueError):
-        return dict(noted)  # of something else, which the comparison will say
+        return dict(noted)  # the comparison will report it
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with those of the groups under names such as ``"loss.overlap"``, also where they once were."""
+    """Return options under names such as ``"loss.overlap"``, also those that files of earlier versions do not group."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
         if name in ("loss", "real") and isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Images and fields of a batch through displacements, with gradients: what `modelaug.warp` does, in torch."""
+"""Differentiable warping, composition and upsampling of batches in torch, like `modelaug.warp`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def voxel_grid(grid: Sequence[int], like: Tensor) -> Tensor:
 
 
 def sample_at(images: Tensor, points: Tensor) -> Tensor:
-    """Interpolate images linearly at points; beyond the outermost voxels' centres the border continues.
+    """Interpolate images linearly at points; beyond the outermost voxels' centres the border is continued.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def sample_at(images: Tensor, points: Tensor) -> Tensor:
     Returns
     -------
     Tensor, (b, c, *out_grid)
-        Float32 where autocasting or either argument is less precise.
+        Float32 even if either argument is less precise.
     """
     grid = images.shape[2:]
     # grid_sample wants (x, y[, z]), where -1 and 1 are the outer edges of the first and last voxel.
@@ -76,14 +76,14 @@ def compose_fields(u: Tensor, v: Tensor) -> Tensor:
 
 
 def integrate(velocity: Tensor, squarings: int) -> Tensor:
-    """Return the displacement of the flow along a stationary velocity for one unit of time, by scaling and squaring.
+    """Return the exponential of a stationary velocity field as a displacement, by scaling and squaring.
 
     Parameters
     ----------
     velocity : Tensor, (b, d, *grid)
         In voxels per unit of time.
     squarings
-        How often the map of a short time, ``2^-squarings``, is composed with itself.
+        Number of squarings, from the displacement of the time ``2^-squarings``.
 
     Returns
     -------
@@ -96,16 +96,16 @@ def integrate(velocity: Tensor, squarings: int) -> Tensor:
 
 
 def upsample(values: Tensor, factor: int, grid: Sequence[int]) -> Tensor:
-    """Return values of cells at the voxels, or smaller cells, of which they are made up.
+    """Interpolate values of cells linearly at the voxels, or smaller cells, that they consist of.
 
     Parameters
     ----------
     values : Tensor, (b, c, *cells)
         2D or 3D.
     factor
-        Side of a cell. The cells' edges agree with those of the voxels, from the first on, not their centres.
+        Side of a cell. Edges of cells and voxels coincide, from the first on, not their centres.
     grid
-        Shape to return; at most `factor` times that of the cells.
+        Shape to return; at most `factor` times the shape of the cells.
 
     Returns
     -------
@@ -120,6 +120,6 @@ def upsample(values: Tensor, factor: int, grid: Sequence[int]) -> Tensor:
 
 
 def window(values: Tensor, start: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Return the part (..., *shape) of values (..., *grid) that begins at a voxel, as a view."""
+    """Return the part (..., *shape) of values (..., *grid) from a first voxel on, as a view."""
     part: tuple[Any, ...] = (..., *(slice(s, s + n) for s, n in zip(start, shape, strict=True)))
     return values[part]

@@ -1,4 +1,4 @@
-"""The weights that come with the package: networks trained on generated shapes, to begin with."""
+"""The weights that come with the package, of networks pretrained on generated shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["shipped_file", "shipped_network"]
 
 
 def shipped_file(ndim: int) -> Path:
-    """Return the file of the weights for images of so many axes; ``bench/pretrain.py`` makes it."""
+    """Return the file of the weights for images of `ndim` axes; ``bench/pretrain.py`` makes it."""
     axes = _checks.integer("ndim", ndim, minimum=2, maximum=3)
     return Path(__file__).parent / "weights" / f"pyramid{axes}d.safetensors"
 
@@ -21,8 +21,7 @@ def shipped_file(ndim: int) -> Path:
 def shipped_network(ndim: int = 2, *, image_channels: int = 1) -> RegistrationNetwork:
     """Return the `PyramidNetwork` that comes with the package, trained on `modelaug.baselines.MovingShapes`.
 
-    It knows no anatomy: it is where `train` begins best. No image of anybody went into it, so its licence is the
-    package's.
+    It knows no anatomy, and is the best start for `train`. No real image was used, so its licence is the package's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A network's files: weights in ``net.safetensors``, and beside them a card in ``net.json`` that says what they are."""
+"""A network's files: weights in ``net.safetensors``, and metadata, its card, in ``net.json``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[s
         A folder, which gets ``net.safetensors`` and ``net.json``; or a name that ends in ``.safetensors``, which gets a
         ``.json`` of the same stem beside it.
     card
-        What else to note in the card, e.g. options and metrics; must be JSON. The architecture is noted in any case.
+        More metadata for the card, e.g. options and metrics; must be JSON. The architecture is always noted.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[s
     if not isinstance(network, RegistrationNetwork):
         raise TypeError(f"network is {type(network).__name__}; pass a RegistrationNetwork")
     weights = weights_file(path)
-    text = _card_text(network, card or {})  # what cannot be noted is refused before anything is written
+    text = _card_text(network, card or {})  # before any file is written, as this may fail
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_atomically(weights, save(tensors))
     _write_text(weights, text)
@@ -73,12 +73,12 @@ def _write_text(weights: Path, text: str) -> None:
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """Read what is noted about a network.
+    """Read a network's card.
 
     Parameters
     ----------
     path
-        As of `save_network`.
+        As in `save_network`.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     Returns
     -------
     RegistrationNetwork
-        On the CPU, in evaluation mode; its ``seen`` says at which grid it was trained, if the card does.
+        On the CPU, in evaluation mode; its ``seen`` has the grid of its training, if the card does.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     architecture = dict(card["architecture"])
     describes = "describes no known network"
     with refusing(weights.with_suffix(".json"), describes, "copy it anew, or update modelaug"), torch.device("meta"):
-        # Without memory: the card may promise more than the weights hold.
+        # Without memory, as the card may state more than the weights hold.
         network = known_network(architecture.pop("name", None))(**architecture)
         if card.get("images") is not None:
             seen = SeenImages(**card["images"])
@@ -137,7 +137,7 @@ def load_network(path: str | Path) -> RegistrationNetwork:
         raise ModelFileError(f"{weights} does not fit its card: {misfit}; pass weights and card of one network")
     network.to_empty(device="cpu")
     network.load_state_dict(tensors)
-    # As they are now: what a file holds in double precision may be too large.
+    # After the conversion, as double precision may overflow.
     broken = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ModelFileError(f"{weights} holds values that are not finite in {broken[0]}; train again")
@@ -145,28 +145,28 @@ def load_network(path: str | Path) -> RegistrationNetwork:
 
 
 def read_torch(path: str | Path) -> Any:
-    """Return what a file by ``torch.save`` holds, if it is tensors and plain values; nothing else is unpickled.
+    """Read a file by ``torch.save`` that holds tensors and plain values; nothing else is unpickled.
 
     Raises
     ------
     ValueError
-        If it holds anything else, is packed, or is damaged; says why, in one line.
+        If it holds anything else, is compressed, or is damaged; with the reason in one line.
     """
     with open(path, "rb") as file:
         if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:  # torch packs nothing, and unpacks without bounds
+            with zipfile.ZipFile(file) as archive:  # torch compresses nothing, and decompresses without bounds
                 if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                     raise ValueError("it is a packed archive")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old formats; what they hold is checked
+            warnings.simplefilter("ignore")  # of old formats; their content is checked
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage makes its parsers raise nearly anything
+    except Exception as error:  # torch raises nearly anything for damaged files
         raise ValueError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line why a file could not be read; torch's own advice is to unpickle it."""
+    """Return the reason of an error in one line, without torch's advice to unpickle the file."""
     text = one_line(error)
     alien = re.search(r"Unsupported (?:global|class|type)\w*:? (?:GLOBAL )?(\S+)", text)
     if alien:
@@ -176,7 +176,7 @@ def _reason(error: Exception) -> str:
 
 
 def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
-    """Name the first tensor that is missing, superfluous, or of the wrong shape; an empty string if there is none."""
+    """Describe the first tensor that is missing, superfluous, or of the wrong shape; empty if there is none."""
     for name in (*wanted, *given):
         if name not in given:
             return f"{name} is missing"
@@ -190,6 +190,6 @@ def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor
 
 
 def weights_file(path: str | Path) -> Path:
-    """Return the file of weights that a path, as of `save_network`, stands for."""
+    """Return the file of weights for a path as in `save_network`."""
     path = _checks.path("path", path)
     return path if path.suffix == ".safetensors" else path / _WEIGHTS

@@ -42,52 +42,52 @@ def train(
     threads: int | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train a network on pairs drawn from a source as they are needed.
+    """Train a network on pairs from a source, drawn on demand.
 
-    Step k trains on the pairs ``k * batch_size`` onwards, each used once. The loss is `multiscale_error`, and what
-    ``options.loss`` adds to it; validation measures the end-point error in voxels at full resolution on held-out pairs
-    of the same source. On a machine with a GPU that is used.
+    Step k trains on the pairs from ``k * batch_size`` on, each used once. The loss is `multiscale_error` and the terms
+    of ``options.loss``; validation measures the end-point error in voxels at full resolution on held-out pairs of the
+    same source. A GPU is used if there is one.
 
     The folder gets ``metrics.csv``, one line per ``log_every`` steps and validation; ``last.ckpt``, from which an
     interrupted run resumes with the same pairs and optimizer state, so that with the same threads on one machine the
     result is that of a run without interruption; and the kept weights ``net.safetensors`` with their card ``net.json``.
-    When the process is asked to end (SIGTERM) it writes a checkpoint first.
+    On SIGTERM the run writes a checkpoint and ends.
 
     Started by torchrun, in several processes and on several machines that share the folder, each with a GPU or all on
-    the CPU, each process trains on ``batch_size`` pairs per step: process r of w in step k on the pairs ``(k * w + r) *
-    batch_size`` onwards. Gradients are averaged, so that all hold the weights that one process with w times the batch
-    would have, up to rounding (but for batch normalisation, which sees each process's own batch). The first process
-    alone validates, logs and writes. ::
+    the CPU, each process trains on ``batch_size`` pairs per step: process r of w in step k on the pairs from ``(k * w +
+    r) * batch_size`` on. Gradients are averaged, so that all have the weights of one process with w times the batch, up
+    to rounding (except for batch normalisation, which sees each process's own batch). Only the first process validates,
+    logs and writes. ::
 
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 my_training.py
 
     Parameters
     ----------
     source
-        Where the pairs come from.
+        Source of the pairs.
     network
         Trained in place; afterwards on the CPU, in evaluation mode, with the weights of the last step, averaged if
         `options` says so.
     options
-        How to train.
+        Of the training.
     out
         Folder for the results, made if need be.
     real
-        Training subjects whose own images take part: in every step also pairs of two of them, which should look alike,
-        with overlapping labels if they have any, by a smooth displacement, see `RealOptions`. On the grid of the
-        source's pairs, see `modelaug.data.resampling.resize_cohort`.
+        Training subjects for real pairs: every step also has pairs of two subjects, with losses of similarity, overlap
+        of labels, if any, and smoothness, see `RealOptions`. On the grid of the source's pairs, see
+        `modelaug.data.resampling.resize_cohort`.
     resume
-        Continue what `out` holds; a finished run returns at once. False starts anew and overwrites.
+        Continue the run in `out`; a finished run returns at once. False starts again and overwrites.
     progress
         Show a bar on a terminal; elsewhere log a line per ``log_every`` steps to
         ``logging.getLogger("modelaug.learning")``.
     threads
-        Threads of each process; None means all cores, shared among the machine's processes. Where the network runs on
-        the CPU, drawing and training take turns with all of them; on a GPU the next pairs are drawn meanwhile. On
-        cores that other programs keep busy pass fewer, or 1: torch's threads wait for each other at every layer.
+        Threads of each process; None means all cores, shared among the machine's processes. On the CPU drawing and
+        training alternate, each with all threads; on a GPU the next pairs are drawn during the training. On cores that
+        other programs keep busy pass fewer, or 1: torch's threads wait for each other at every layer.
     about
-        What the pairs come from, to be noted in the card, e.g. of `modelaug.io.shards.writing.describe_synthesizer`,
-        which has the hash of the data; must be JSON. A run that noted something else is not continued.
+        Provenance of the pairs for the card, e.g. of `modelaug.io.shards.writing.describe_synthesizer`, which has the
+        hash of the data; must be JSON. A run of another provenance is not continued.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def train(
                 (folder / name).unlink(missing_ok=True)
         processes.wait()
         if not _finished(run):
-            processes.wait()  # until all have looked, nobody writes
+            processes.wait()  # before anything is written, until all have checked the folder
             if options.seed is not None and not (folder / "last.ckpt").exists():
                 network.initialize(options.seed)
             fit(source, run, real=pairs, threads=count, progress=progress)
@@ -151,6 +151,6 @@ def _check_precision(precision: str, ndim: int) -> None:
         return
     if precision == "16-mixed":
         raise ValueError("precision is '16-mixed', which needs a CUDA GPU; pass '32' or 'bf16-mixed'")
-    # torch 2.13 takes the gradient of convolutions over two planes of cells from memory that it has not written.
+    # torch 2.13 reads the gradient of convolutions over two planes of cells from uninitialized memory.
     if precision == "bf16-mixed" and ndim == 3:
         raise ValueError("precision is 'bf16-mixed', which torch gets wrong for volumes without a GPU; pass '32'")
