@@ -235,7 +235,7 @@ def test_all_steps_become_the_cohorts_preparation(tmp_path: object) -> None:
     [
         ({"slice_axis": 1}, "say which slice"),
         ({"slice_axis": 3, "slice_at": 1}, "between 0 and 2"),
-        ({"slice_at": 1, "slice_label": 2}, "by one of them"),
+        ({"slice_at": 1, "slice_label": 2}, "pass one of them"),
         ({"slice_at": 1.5}, "slice_at is 1.5"),
         ({"spacing": 0.0}, "spacing is 0"),
         ({"shape": (3,)}, "shape is"),
@@ -266,7 +266,7 @@ def test_what_does_not_suit_a_scan_is_refused_by_name() -> None:
         (lambda: crop(flat, (3, 3), center="labels"), "'bob' has no labels"),
         (lambda: crop(flat, (3, 3), center="landmarks"), "'bob' has no landmarks"),
         (lambda: crop(scan((9, 8), landmarks=[[500.0, 3.0]]), (3, 3), center="landmarks"), "so far outside"),
-        (lambda: scale_percentiles(flat), "channel 0 of subject 'bob' is 1 at both"),
+        (lambda: scale_percentiles(flat), "channel 0 of subject 'bob' is 1 at percentiles"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -290,8 +290,8 @@ def test_scans_that_have_too_little_in_common_are_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": np.zeros((3, 3), int)}, "labels of 'ann' have shape"),
-        ({"labels": np.zeros((9, 8))}, "labels of 'ann' have dtype"),
+        ({"labels": np.zeros((3, 3), int)}, "labels of 'ann' has shape"),
+        ({"labels": np.zeros((9, 8))}, "labels of 'ann' has dtype"),
         ({"landmarks": [[1.0, 2.0, 3.0]]}, "landmarks of 'ann' have shape"),
         ({"landmarks": [[1.0, np.nan]]}, "landmarks of 'ann'"),
         ({"geometry": Geometry((1.0, 1.0, 1.0, 1.0))}, "image of 'ann' has shape"),

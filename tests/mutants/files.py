@@ -304,8 +304,8 @@ MUTANTS: Final = (
     Mutant(
         "turned arrays keep the spacing of their axes",
         "data/orientation.py",
-        "            geometry.spacing[list(self.axes)],\n",
-        "            geometry.spacing,\n",
+        "Geometry(geometry.spacing[list(self.axes)],",
+        "Geometry(geometry.spacing,",
         ("data/test_orientation.py",),
     ),
     Mutant(

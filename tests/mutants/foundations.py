@@ -220,8 +220,8 @@ MUTANTS: Final = (
     Mutant(
         "cropped images filled up with 0",
         "data/preparation.py",
-        "        channel[...] = source.min()\n",
-        "        channel[...] = 0\n",
+        "cropped(channel, channel.min())",
+        "cropped(channel, 0)",
         ("data/test_preparation.py::test_cropping_moves_everything_together",),
     ),
     Mutant(

@@ -12,23 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _storage
+from modelaug._arrays import Labels
 from modelaug._checked import Checked
 
 ObjectKind = Literal["closed", "open", "points"]
 
 
-def _landmarks(name: str, value: Iterable[int]) -> tuple[int, ...]:
+def _indices(name: str, value: Iterable[int]) -> tuple[int, ...]:
     return tuple(_checks.integer(name, i, minimum=0) for i in value)
 
 
 @dataclass(frozen=True)
 class LandmarkObject(Checked):
-    """A group of landmarks that belong to one anatomical object.
+    """A group of landmarks on one anatomical object.
 
     Parameters
     ----------
     name
-        What the object is called, e.g. ``"lv_endocardium"``.
+        Name of the object, e.g. ``"lv_endocardium"``.
     indices
         The landmarks of the object, in order along its contour where it has one.
     kind
@@ -43,7 +44,7 @@ class LandmarkObject(Checked):
     """
 
     name: str
-    indices: Annotated[tuple[int, ...], _landmarks]
+    indices: Annotated[tuple[int, ...], _indices]
     kind: ObjectKind
 
     def _called(self, name: str) -> str:
@@ -74,7 +75,8 @@ class Cohort:
     names : sequence of str, optional
         The subjects' names; their numbers by default.
     preparation : mapping, optional
-        What was done to the images since they were read from files, as for JSON; kept with the cohort, by subject.
+        Processing steps of the images since they were read from files, by subject, in the types of JSON; kept with the
+        cohort.
 
     Attributes
     ----------
@@ -131,21 +133,17 @@ class Cohort:
         pixels = _checks.finite("images", images, ndim=(d + 1, d + 2), dtype=np.float32)
         self.images = pixels[:, None] if pixels.ndim == d + 1 else pixels
         if len(self.images) != n:
-            raise ValueError(
-                f"images holds {len(self.images)} subjects but landmarks {n}; pass one of each per subject"
-            )
+            raise ValueError(f"images holds {len(self.images)} subjects but landmarks {n}; pass one each per subject")
         self.spacing = _checks.spacing("spacing", spacing, d)
         self.names = subject_names(names, n)
-        if len(set(self.names)) != n:
-            raise ValueError(
-                f"names holds {len(set(self.names))} different names for {n} subjects; pass one per subject"
-            )
+        if (different := len(set(self.names))) != n:
+            raise ValueError(f"names holds {different} different names for {n} subjects; pass one per subject")
         self.preparation = _preparation(preparation)
-        self.labels = None if labels is None else _label_maps(labels, (n, *self.grid))
+        self.labels = None if labels is None else label_map("labels", labels, (n, *self.grid))
         self.objects = (LandmarkObject("landmarks", tuple(range(m)), "points"),) if objects is None else tuple(objects)
         self._check_landmarks()
         self._check_images()
-        # Copies: the caller's arrays are neither frozen here nor able to change what was checked.
+        # Copies: the caller's arrays are not frozen, and cannot change the checked ones.
         for name in ("images", "landmarks", "labels", "spacing"):
             if getattr(self, name) is not None:
                 setattr(self, name, getattr(self, name).copy())
@@ -168,17 +166,15 @@ class Cohort:
         for o in self.objects:
             if not isinstance(o, LandmarkObject):
                 raise TypeError(f"objects holds {o!r}; pass LandmarkObjects")
-        called = [o.name for o in self.objects]
-        if len(set(called)) < len(called):
-            raise ValueError(f"objects is {called}; give each object a name of its own")
+        names = [o.name for o in self.objects]
+        if len(set(names)) < len(names):
+            raise ValueError(f"objects is {names}; give each object a name of its own")
         members = sorted(i for o in self.objects for i in o.indices)
         m = self.landmarks.shape[1]
         if members != list(range(m)):
             wrong = next(i for i in (*range(m), *members[-1:]) if i >= m or members.count(i) != 1)
             count = members.count(wrong)
-            raise ValueError(
-                f"objects name landmark {wrong} {count} times; each of 0..{m - 1} belongs to exactly one object"
-            )
+            raise ValueError(f"objects name landmark {wrong} {count} times; each of 0..{m - 1} belongs to one object")
         upper = np.array(self.grid) - 1
         outside = ((self.landmarks < 0) | (self.landmarks > upper)).any(axis=2)
         if outside.any():
@@ -219,12 +215,12 @@ class Cohort:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the cohort to an ``.npz`` file, under a temporary name until it is complete."""
+        """Write the cohort to an ``.npz`` file, which has a temporary name until it is complete."""
         _storage.save(path, self, Cohort)
 
     @classmethod
     def load(cls, path: str | Path) -> Cohort:
-        """Read a cohort from an ``.npz`` file, from a folder of images and landmarks, or as a ``cohort.toml`` says.
+        """Read a cohort from an ``.npz`` file, a folder of images and landmarks, or a ``cohort.toml``.
 
         Folders are read by `modelaug.io.read_scans`. An ``.npz`` file holds ``images`` and ``landmarks``, and
         optionally ``labels``, ``spacing``, ``names``, ``objects`` (JSON: a list of ``{"name", "kind", "indices"}``) and
@@ -241,17 +237,17 @@ class Cohort:
 
 
 def subject_names(names: Iterable[object] | None, count: int, of: str = "subjects") -> tuple[str, ...]:
-    """Return one name for each of `count` subjects: their numbers from 000 on if there are none."""
+    """Return one name for each of `count` subjects; without names, their numbers from 000 on."""
     if isinstance(names, str):
         raise TypeError(f"names is {names!r}; pass one name per subject")
-    called = tuple(f"{i:03d}" for i in range(count)) if names is None else tuple(map(str, names))
-    if len(called) != count:
-        raise ValueError(f"names holds {len(called)} names for {count} {of}; pass one each")
-    return called
+    given = tuple(f"{i:03d}" for i in range(count)) if names is None else tuple(map(str, names))
+    if len(given) != count:
+        raise ValueError(f"names holds {len(given)} names for {count} {of}; pass one each")
+    return given
 
 
 def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy as it will be read from a file."""
+    """Return a copy of the processing steps in the types of JSON, as files hold them."""
     try:
         copy = json.loads(json.dumps(dict(preparation or {}), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -259,10 +255,11 @@ def _preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(copy)
 
 
-def _label_maps(labels: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:
+def label_map(name: str, labels: npt.ArrayLike, shape: tuple[int, ...]) -> Labels:
+    """Return labels as a checked contiguous array of integers of a shape."""
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"labels has dtype {array.dtype}; pass integers")
+        raise TypeError(f"{name} has dtype {array.dtype}; pass integers")
     if array.shape != shape:
-        raise ValueError(f"labels has shape {array.shape}; pass one label map per image, shape {shape}")
-    return np.ascontiguousarray(_checks.label_range("labels", array))
+        raise ValueError(f"{name} has shape {array.shape}; pass one label map per image, shape {shape}")
+    return np.ascontiguousarray(_checks.label_range(name, array))

@@ -1,4 +1,4 @@
-"""Where the voxels of a grid lie in space."""
+"""The geometry of images: spacing, origin and direction cosines of a grid in space."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from modelaug import _checks
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Where the voxels of a grid lie: ``position = origin + direction @ (spacing * index)``, all in (x, y[, z]) order.
+    """Positions of a grid's voxels, ``origin + direction @ (spacing * index)``, all in (x, y[, z]) order.
 
     Parameters
     ----------
     spacing : array_like, (d,)
-        Millimetres per voxel, in array-axis order: of the last axis, x, last.
+        Millimetres per voxel, in array-axis order, so that of x comes last.
     origin : array_like, (d,), optional
         Position (x, y[, z]) of the first voxel's centre in mm, LPS: x to the patient's left, y to the back, z to the
         head. 0 by default.
     direction : array_like, (d, d), optional
-        Column j is the direction in space of ITK's index axis j, which is array axis d - 1 - j. The identity by
-        default.
+        Direction cosines: column j is the direction of ITK's index axis j, which is array axis d - 1 - j. The identity
+        by default.
 
     Raises
     ------
@@ -51,34 +51,34 @@ class Geometry:
 
     @property
     def matrix(self) -> npt.NDArray[np.float64]:
-        """What a step along each of ITK's index axes (x, y[, z]) is in space, as columns in mm."""
+        """Matrix (d, d) from indices to offsets in mm, both in (x, y[, z]) order."""
         return self.direction * self.spacing[::-1]
 
     def moved(self, voxels: npt.NDArray[Any], spacing: npt.ArrayLike | None = None) -> Geometry:
-        """Return the geometry of a grid with the same axes that begins elsewhere.
+        """Return the geometry of a grid with the same axes and another first voxel.
 
         Parameters
         ----------
         voxels : ndarray, (d,)
-            Where its first voxel lies in this one, in array-axis order.
+            Position of the new first voxel, in voxels of this grid and array-axis order.
         spacing : array_like, (d,), optional
-            Of the new grid; the same by default.
+            Spacing of the new grid; the same by default.
         """
         offset = self.direction @ (self.spacing * voxels)[::-1]
         return Geometry(self.spacing if spacing is None else spacing, self.origin + offset, self.direction)
 
     def to_space(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return where voxels (m, d), in array-axis order, lie in space, (m, d) in (x, y[, z]) order and mm."""
+        """Convert voxels (m, d), in array-axis order, to positions (m, d) in (x, y[, z]) order and mm."""
         return np.asarray(self.origin + np.asarray(points, dtype=np.float64)[:, ::-1] @ self.matrix.T)
 
     def to_voxels(self, positions: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the voxels at positions in space; the inverse of `to_space`."""
+        """Convert positions in space to voxels; the inverse of `to_space`."""
         offsets = np.asarray(positions, dtype=np.float64) - self.origin
         return np.ascontiguousarray(np.linalg.solve(self.matrix, offsets.T).T[:, ::-1])
 
 
 def voxels_apart(grid: Sequence[int], one: Geometry, other: Geometry) -> float:
-    """Return how far a grid's voxels lie apart in two geometries of its axes, at most, in voxels of the other."""
+    """Return the largest distance along an axis between a grid's voxels in two geometries, in voxels of `other`."""
     corners = np.indices((2,) * len(grid)).reshape(len(grid), -1).T * (np.array(grid) - 1)
     return float(np.abs(other.to_voxels(one.to_space(corners)) - corners).max())
 
@@ -100,15 +100,12 @@ def is_single_plane(image: npt.NDArray[Any], geometry: Geometry | None) -> bool:
 
 
 def in_plane(geometry: Geometry) -> Geometry:
-    """Return where the pixels of a volume's plane across its first array axis lie; of a plane, where its own do.
+    """Return the geometry of a volume's planes across its first array axis; that of a plane itself.
 
-    Where the plane is that of x and y in space, they are kept; otherwise it has coordinates of its own, from 0 on.
+    Axial planes keep x and y in space; others have coordinates of their own, from 0 on.
     """
     if len(geometry.spacing) == 2:
         return geometry
     axial = abs(geometry.direction[2, 2]) > 1 - 1e-5
-    return Geometry(
-        geometry.spacing[1:],
-        geometry.origin[:2] if axial else None,
-        geometry.direction[:2, :2] if axial else None,
-    )
+    placed = (geometry.origin[:2], geometry.direction[:2, :2]) if axial else ()
+    return Geometry(geometry.spacing[1:], *placed)

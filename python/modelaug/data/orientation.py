@@ -1,4 +1,4 @@
-"""How images are stored: which array axis runs where in the patient, and scans brought to one orientation."""
+"""Orientation of arrays: the permutations and flips of axes that bring scans to one orientation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy.typing as npt
 from modelaug.data.geometry import Geometry
 
 _CLEAR: Final = 30.0
-"""Degrees by which axes may differ from others and still be the same ones; patients never lie quite alike."""
+"""Largest angle in degrees between axes that count as the same; patients never lie quite alike."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """How an array is to be stored to lie as another one.
+    """A permutation and flips of axes that bring an array to the orientation of another one.
 
     Attributes
     ----------
     axes
-        Which of its axes becomes axis 0, 1, ... of the result.
+        The axes of the array that become axes 0, 1, ... of the result.
     reversed
-        Which axes of the result are then reversed.
+        Axes of the result that are then reversed.
     degrees
-        Angle that is left between the two; None where one is a mirror image of the other, by no whole axes.
+        Angle that remains between the two; None where one is an oblique mirror image of the other.
     """
 
     axes: tuple[int, ...]
@@ -35,7 +35,7 @@ class Turn:
 
     @property
     def clear(self) -> bool:
-        """Whether the axes are those of the other array, turned, and nothing in between."""
+        """Whether the axes are those of the other array in another order or sense, up to a small angle."""
         return self.degrees is not None and self.degrees <= _CLEAR
 
     @property
@@ -43,8 +43,8 @@ class Turn:
         """Whether nothing changes."""
         return not self.reversed and self.axes == tuple(sorted(self.axes))
 
-    def told(self) -> str:
-        """Return what is done, for a message."""
+    def description(self) -> str:
+        """Describe the turn in a message."""
         if self.degrees is None:
             return "as its mirror image, askew"
         order = "" if self.axes == tuple(sorted(self.axes)) else f"axes in the order {', '.join(map(str, self.axes))}"
@@ -52,53 +52,49 @@ class Turn:
         return ", ".join(filter(None, (order, flips)))
 
     def inverse(self) -> Turn:
-        """Return the turn that takes the result back."""
+        """Return the inverse turn."""
         axes = tuple(int(axis) for axis in np.argsort(self.axes))
         return Turn(axes, tuple(self.axes[axis] for axis in self.reversed), self.degrees)
 
     def of_plane(self) -> Turn:
-        """Return the turn of a plane, if this is of a volume whose first axis stays."""
+        """Return the turn of the planes across the first axis of a volume, which must keep that axis."""
         return Turn(tuple(axis - 1 for axis in self.axes[1:]), tuple(axis - 1 for axis in self.reversed), self.degrees)
 
     def array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return an array (..., *grid) turned."""
+        """Turn an array (..., *grid)."""
         channels = array.ndim - len(self.axes)
         order = (*range(channels), *(channels + axis for axis in self.axes))
         return np.ascontiguousarray(np.flip(array.transpose(order), tuple(channels + axis for axis in self.reversed)))
 
     def points(self, points: npt.NDArray[np.float64], grid: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """Return where voxels (m, d) of a grid come to lie."""
+        """Return the positions (m, d) of voxels (m, d) of a grid after the turn."""
         moved = points[:, self.axes].copy()
         for axis in self.reversed:
             moved[:, axis] = grid[self.axes[axis]] - 1 - moved[:, axis]
         return moved
 
     def geometry(self, geometry: Geometry, grid: tuple[int, ...]) -> Geometry:
-        """Return where the voxels of the turned array lie: each where it was."""
+        """Return the geometry of the turned array, in which every voxel keeps its position in space."""
         d = len(self.axes)
-        first = np.zeros(d)
-        signs = np.ones(d)
+        first, signs = np.zeros((1, d)), np.ones(d)
         for axis in self.reversed:
-            first[self.axes[axis]] = grid[self.axes[axis]] - 1
+            first[0, self.axes[axis]] = grid[self.axes[axis]] - 1
             signs[axis] = -1
-        # Directions are in index order, that of the axes backwards.
+        # Directions are in index order, the reverse of the array's.
         columns = [d - 1 - self.axes[d - 1 - j] for j in range(d)]
-        return Geometry(
-            geometry.spacing[list(self.axes)],
-            geometry.to_space(first[None])[0],
-            geometry.direction[:, columns] * signs[::-1],
-        )
+        direction = geometry.direction[:, columns] * signs[::-1]
+        return Geometry(geometry.spacing[list(self.axes)], geometry.to_space(first)[0], direction)
 
 
 def turn_onto(geometry: Geometry, other: Geometry, grid: tuple[int, ...]) -> Turn:
-    """Return how an array is to be stored so that its axes run as those of another one, as nearly as whole axes can.
+    """Return the turn that brings an array as near to the orientation of another one as whole axes can.
 
     Parameters
     ----------
     geometry, other
-        Where the voxels of the two lie, of as many dimensions.
+        The geometries of the array and of the other one, with the same number of dimensions.
     grid
-        Shape of the array. An axis with a single voxel runs either way.
+        Shape of the array. An axis with a single voxel has no sense of direction.
     """
     d = len(grid)
     relative = other.direction.T @ geometry.direction
@@ -117,7 +113,7 @@ def turn_onto(geometry: Geometry, other: Geometry, grid: tuple[int, ...]) -> Tur
                 best, nearest = likeness, candidate
     cosine = best / 2 if d == 2 else (best - 1) / 2
     degrees = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-    # Row i of `nearest` says which index axis, and in which sense, becomes index axis i.
+    # Row i of `nearest` gives the index axis, and its sense, that becomes index axis i.
     sources = [int(np.argmax(np.abs(nearest[d - 1 - axis]))) for axis in range(d)]
     axes = tuple(d - 1 - source for source in sources)
     flipped = tuple(axis for axis in range(d) if nearest[d - 1 - axis, sources[axis]] < 0 and grid[axes[axis]] > 1)

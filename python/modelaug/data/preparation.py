@@ -1,6 +1,6 @@
-"""From scans to images for a cohort: slices of volumes, with one spacing, one shape and one range of intensities.
+"""Preparation of scans for a cohort: slicing, resampling, cropping and scaling of intensities.
 
-Each step takes a `Scan` with its labels, landmarks and geometry and returns another, which says what was done. Sizes
+Each step takes a `Scan` with its labels, landmarks and geometry and returns another one, which notes the step. Sizes
 and positions are in array-axis order.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from modelaug import _checks
 from modelaug._checked import Checked, Count, Limits, Positive
@@ -25,13 +26,14 @@ Center = Literal["image", "labels", "landmarks"]
 
 
 def _position(name: str, value: Any) -> int | float:
-    """Return which slice is meant: an integer, its number, or where it lies from 0 to 1."""
+    """Return the position of a slice: an integer, its number, or a float from 0 to 1."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     return _checks.number(name, value, minimum=0.0, maximum=1.0)
 
 
 def _limits(name: str, value: Sequence[float]) -> tuple[float, float]:
+    """Return two percentiles, the lower first."""
     array = _checks.finite(name, value, ndim=1, dtype=np.float64)
     if array.shape != (2,) or not 0 <= array[0] < array[1] <= 100:
         raise ValueError(f"{name} is {value}; pass two numbers between 0 and 100, the lower first")
@@ -40,26 +42,26 @@ def _limits(name: str, value: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class PreparationOptions(Checked):
-    """What `prepare` does to a scan, in this order; nothing by default.
+    """Options of `prepare`: its steps in this order; none by default.
 
     Parameters
     ----------
     slice_axis
-        Array axis of a volume across which one slice is taken. None: the volume stays, unless `slice_at` or
-        `slice_label` is given; then it is 0.
+        Array axis of a volume across which one slice is taken. None: 0 if `slice_at` or `slice_label` is given,
+        otherwise the volume stays.
     slice_at
-        Which slice: its number, negative from the end, or as a float where it lies from 0, the first, to 1, the last;
+        The slice: its number, negative from the end, or as a float its position from 0, the first, to 1, the last;
         halfway between two, the later.
     slice_label
-        Instead: the slice in which this label has most voxels, the first of several.
+        Instead: the slice with most voxels of this label, the first of several.
     spacing
         Millimetres between voxels along every axis after resampling.
     shape
-        Of the grid, to which images are cropped or, with their smallest value, filled up.
+        Shape of the grid to which images are cropped, or padded with their smallest value.
     center
-        What is then in the middle: of the ``"image"``, of all ``"labels"`` (their centroid) or of the ``"landmarks"``.
+        The centre of the crop: of the ``"image"``, of all ``"labels"`` (their centroid) or of the ``"landmarks"``.
     percentiles
-        Two percentiles of each channel's intensities that become 0 and 1; what is beyond is cut.
+        Two percentiles of each channel's intensities that become 0 and 1; intensities beyond are clipped.
     """
 
     slice_axis: Annotated[int, Limits(0, 2)] | None = None
@@ -72,15 +74,13 @@ class PreparationOptions(Checked):
 
     def _check(self) -> None:
         if self.slice_at is not None and self.slice_label is not None:
-            raise ValueError(
-                f"slice_at is {self.slice_at} and slice_label {self.slice_label}; choose the slice by one of them"
-            )
+            raise ValueError(f"slice_at is {self.slice_at} and slice_label {self.slice_label}; pass one of them")
         if self.slice_axis is not None and self.slice_at is None and self.slice_label is None:
             raise ValueError(f"slice_axis is {self.slice_axis}; say which slice by slice_at or slice_label")
 
 
 def prepare(scan: Scan, options: PreparationOptions | None = None) -> Scan:
-    """Return a scan prepared as the options say: sliced, resampled, cropped, scaled, in this order.
+    """Prepare a scan for a cohort: slice, resample, crop and scale it, in this order, by options.
 
     Raises
     ------
@@ -100,21 +100,21 @@ def prepare(scan: Scan, options: PreparationOptions | None = None) -> Scan:
 
 
 def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, label: int | None = None) -> Scan:
-    """Return one slice of a volume, in the plane of the other two axes, 1 voxel thick.
+    """Return one slice of a volume as a scan in the plane of the other two axes.
 
     Parameters
     ----------
     scan
-        In 3D. Its landmarks, if any, must lie in the slice, by less than half a voxel.
+        In 3D. Its landmarks, if any, must lie in the slice, to less than half a voxel.
     axis
-        The array axis that is given up.
+        The array axis across which the slice is taken.
     at, label
-        As `PreparationOptions.slice_at` and ``slice_label``; exactly one of them.
+        See `PreparationOptions.slice_at` and ``slice_label``; exactly one of them.
 
     Raises
     ------
     TypeError, ValueError
-        If the scan is no volume, there is no such slice or label, or landmarks lie elsewhere.
+        If the scan is not in 3D, has no such slice or label, or landmarks outside the slice.
     """
     if len(scan.grid) != 3:
         raise ValueError(f"subject {scan.name!r} has a grid {scan.grid}; slices are taken of volumes only")
@@ -130,7 +130,6 @@ def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, labe
             raise ValueError(f"slice {at} of subject {scan.name!r} does not exist; axis {axis} has {count}")
     else:
         index = slice_at_fraction("at", position, count)
-    landmarks = None
     if scan.landmarks is not None:
         away = np.abs(scan.landmarks[:, axis] - index)
         if away.max() >= 0.5:
@@ -139,22 +138,22 @@ def take_slice(scan: Scan, axis: int = 0, *, at: int | float | None = None, labe
                 f"landmark {worst} of subject {scan.name!r} lies in slice {scan.landmarks[worst, axis]:g} of axis "
                 f"{axis}, not in {index}; choose the slice in which the landmarks are"
             )
-        landmarks = np.delete(scan.landmarks, axis, axis=1)
     return scan.after(
         {"step": "slice", "axis": axis, "index": index, "of": count},
         image=scan.image.take(index, axis=axis + 1),
-        labels=None if scan.labels is None else scan.labels.take(index, axis=axis),
-        landmarks=landmarks,
+        labels=lambda labels: labels.take(index, axis=axis),
+        landmarks=lambda landmarks: np.delete(landmarks, axis, axis=1),
         geometry=Geometry(np.delete(scan.geometry.spacing, axis)),
     )
 
 
 def slice_at_fraction(name: str, fraction: float | None, count: int) -> int:
-    """Return which of `count` slices lies at a fraction: 0 the first, 1 the last, halfway the later of two."""
+    """Return the number of the slice at a fraction of `count` slices: 0 is the first, 1 the last; halves round up."""
     return math.floor(_checks.number(name, fraction, minimum=0.0, maximum=1.0) * (count - 1) + 0.5)
 
 
 def _slice_of_label(scan: Scan, axis: int, label: int) -> int:
+    """Return the number of the slice with most voxels of a label."""
     _checks.integer("label", label, minimum=1)
     if scan.labels is None:
         raise ValueError(f"subject {scan.name!r} has no labels; choose the slice by its position")
@@ -165,34 +164,31 @@ def _slice_of_label(scan: Scan, axis: int, label: int) -> int:
 
 
 def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
-    """Return the part of a scan of a given shape around a centre, filled up where it reaches beyond the image.
+    """Crop or pad a scan to a shape around a centre.
 
     Parameters
     ----------
     scan
         In 2D or 3D.
     shape
-        Of the new grid.
+        Shape of the new grid.
     center
-        As `PreparationOptions.center`; moved by whole voxels only, so nothing is interpolated.
+        See `PreparationOptions.center`; moves are by whole voxels, so nothing is interpolated.
 
     Raises
     ------
     TypeError, ValueError
-        If the shape has another number of axes, or the scan lacks what it is to be centred on.
+        If the shape has another number of axes, or the scan lacks the labels or landmarks to centre it on.
     """
     new = np.array(_checks.grid_shape("shape", shape, axes=len(scan.grid)))
     _checks.choice("center", center, get_args(Center))
     if center == "image":
         middle = (np.array(scan.grid) - 1) / 2
-    elif center == "labels":
-        if scan.labels is None or not scan.labels.any():
-            raise ValueError(f"subject {scan.name!r} has no labels to be centred on; pass center='image'")
-        middle = np.argwhere(scan.labels).mean(axis=0)
     else:
-        if scan.landmarks is None:
-            raise ValueError(f"subject {scan.name!r} has no landmarks to be centred on; pass center='image'")
-        middle = scan.landmarks.mean(axis=0)
+        points = scan.landmarks if center == "landmarks" else None if scan.labels is None else np.argwhere(scan.labels)
+        if points is None or not len(points):
+            raise ValueError(f"subject {scan.name!r} has no {center} to be centred on; pass center='image'")
+        middle = points.mean(axis=0)
     start = np.rint(middle - (new - 1) / 2).astype(int)
     if not start.any() and tuple(new) == scan.grid:
         return scan
@@ -203,25 +199,23 @@ def crop(scan: Scan, shape: Sequence[int], *, center: Center = "image") -> Scan:
         )
     inside = [slice(max(0, s), max(0, min(n, s + k))) for s, n, k in zip(start, scan.grid, new, strict=True)]
     target = tuple(slice(part.start - s, part.stop - s) for part, s in zip(inside, start, strict=True))
-    image = np.empty((len(scan.image), *new), np.float32)
-    for channel, source in zip(image, scan.image, strict=True):
-        channel[...] = source.min()
-        channel[target] = source[tuple(inside)]
-    labels = None
-    if scan.labels is not None:
-        labels = np.zeros(new, scan.labels.dtype)
-        labels[target] = scan.labels[tuple(inside)]
+
+    def cropped(array: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
+        padded = np.full(new, fill, array.dtype)
+        padded[target] = array[tuple(inside)]
+        return padded
+
     return scan.after(
         {"step": "crop", "start": start.tolist(), "shape": new.tolist(), "center": center},
-        image=image,
-        labels=labels,
-        landmarks=None if scan.landmarks is None else scan.landmarks - start,
+        image=np.stack([cropped(channel, channel.min()) for channel in scan.image]),
+        labels=lambda labels: cropped(labels, 0),
+        landmarks=lambda landmarks: landmarks - start,
         geometry=scan.geometry.moved(start),
     )
 
 
 def scale_percentiles(scan: Scan, percentiles: tuple[float, float] = (1.0, 99.0)) -> Scan:
-    """Return a scan whose intensities at two percentiles of each channel are 0 and 1; what is beyond is cut.
+    """Scale each channel of a scan so that two percentiles become 0 and 1; clip intensities beyond.
 
     Raises
     ------
@@ -234,25 +228,23 @@ def scale_percentiles(scan: Scan, percentiles: tuple[float, float] = (1.0, 99.0)
     for k, channel in enumerate(scan.image):
         low, high = (float(each) for each in np.percentile(channel.astype(np.float64), wanted))
         if low == high:
-            raise ValueError(
-                f"channel {k} of subject {scan.name!r} is {low:g} at both percentiles {wanted}; choose others"
-            )
+            raise ValueError(f"channel {k} of subject {scan.name!r} is {low:g} at percentiles {wanted}; choose others")
         image[k] = np.clip((channel - low) / (high - low), 0, 1)
         limits.append([low, high])
     return scan.after({"step": "intensities", "percentiles": list(wanted), "limits": limits}, image=image)
 
 
 def reorient(scan: Scan, turn: Turn) -> Scan:
-    """Return a scan as a turn stores it: image, labels and landmarks, each voxel where it was in space."""
+    """Turn a scan: image, labels and landmarks; every voxel keeps its position in space."""
     if turn.identity:
         return scan
     step = {"step": "orientation", "axes": list(turn.axes), "reversed": list(turn.reversed)}
     return scan.after(
         step,
-        image=turn.array(scan.image),
-        labels=None if scan.labels is None else turn.array(scan.labels),
-        landmarks=None if scan.landmarks is None else turn.points(scan.landmarks, scan.grid),
-        geometry=turn.geometry(scan.geometry, scan.grid),
+        image=turn.array,
+        labels=turn.array,
+        landmarks=lambda landmarks: turn.points(landmarks, scan.grid),
+        geometry=lambda geometry: turn.geometry(geometry, scan.grid),
     )
 
 

@@ -1,8 +1,8 @@
-"""Images, fields, points, scans and cohorts on coarser or finer grids.
+"""Resampling of images, fields, points, scans and cohorts to coarser or finer grids.
 
-Two grids have parallel axes and their centres in one place. With r voxels of an axis of N for each of n, voxel x of the
-n lies at ``(N - 1) / 2 + (x - (n - 1) / 2) r``. Where both have the same extent, from the outer edges of the first
-voxels to those of the last, r is N / n and this place ``(x + 1/2) N / n - 1/2``.
+Both grids have parallel axes and a common centre. With r old voxels for each new one along an axis of N old and n new
+voxels, new voxel x lies at ``(N - 1) / 2 + (x - (n - 1) / 2) r`` of the old ones. Where both grids have the same
+extent, from the outer edge of the first voxel to that of the last, r is N / n and x lies at ``(x + 1/2) N / n - 1/2``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from modelaug.transforms.fields import check_field
 
 
 def resize_image(image: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Return images on another grid of the same extent.
+    """Resample images to another grid of the same extent.
 
-    Along an axis that gets shorter, a voxel becomes the mean over the part it covers; along one that gets longer,
-    values are interpolated linearly between centres.
+    Along an axis with fewer voxels, a voxel becomes the mean over the part that it covers; along one with more, values
+    are interpolated linearly between centres.
 
     Parameters
     ----------
     image : array_like, (..., *old)
         Any number of leading axes, such as channels.
     grid
-        The new shape, as many axes as the old one.
+        The new shape, with as many axes as the old one.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def resize_image(image: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArray[np.fl
 
 
 def resize_field(displacement: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Return a displacement on another grid of the same extent, in that grid's voxels; see `resize_image`.
+    """Resample a displacement field to another grid of the same extent, in its voxels; see `resize_image`.
 
     Parameters
     ----------
@@ -68,16 +68,16 @@ def resize_field(displacement: npt.ArrayLike, grid: Sequence[int]) -> npt.NDArra
 
 
 def resize_points(points: npt.ArrayLike, old: Sequence[int], new: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Return where points (..., d) in voxels of the grid `old` lie on the grid `new` of the same extent."""
+    """Convert points (..., d) from voxels of the grid `old` to those of the grid `new` of the same extent."""
     ratio = np.array(new, np.float64) / np.array(old, np.float64)
     return (np.asarray(points, np.float64) + 0.5) * ratio - 0.5
 
 
 def resize_cohort(cohort: Cohort, grid: Sequence[int]) -> Cohort:
-    """Return the cohort on another grid of the same extent: images as `resize_image`, labels by the nearest voxel.
+    """Resample a cohort to another grid of the same extent: images as in `resize_image`, labels by nearest neighbour.
 
-    Halfway between two, labels take in turn the one before and the one after, as in `resample`. Landmarks that come to
-    lie beyond the centres of the outermost voxels, by less than half a voxel, are moved there.
+    Halfway between two voxels, labels take alternately the one before and the one after, as in `resample`. Landmarks
+    beyond the centres of the outermost voxels, by less than half a voxel, are moved onto them.
     """
     old, new = cohort.grid, _checks.grid_shape("grid", grid, axes=len(cohort.grid))
     if old == new:
@@ -98,11 +98,11 @@ def resize_cohort(cohort: Cohort, grid: Sequence[int]) -> Cohort:
 
 
 def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
-    """Return a scan with voxels of another size that cover the same extent, to within half a voxel at each end.
+    """Resample a scan to another spacing; its extent stays, to within half a voxel at each end.
 
-    Images are interpolated linearly, along axes that become coarser after Gaussian smoothing with a standard deviation
-    of sqrt(ratio^2 - 1) / 2 voxels against aliasing; labels take the nearest voxel, and halfway between two in turn the
-    one before and the one after, so that structures do not move on average.
+    Images are interpolated linearly, along coarser axes after Gaussian smoothing with a standard deviation of
+    sqrt(ratio^2 - 1) / 2 voxels against aliasing. Labels take the nearest voxel, and halfway between two alternately
+    the one before and the one after, so that structures do not move on average.
 
     Parameters
     ----------
@@ -116,8 +116,7 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
     ratio = new / old
     if (ratio == 1).all():
         return scan
-    step = {"step": "resample", "from": old.tolist(), "to": new.tolist()}
-    geometry = scan.geometry
+    step, geometry = {"step": "resample", "from": old.tolist(), "to": new.tolist()}, scan.geometry
     if np.allclose(ratio, 1.0, rtol=1e-4):  # files keep spacings in single precision
         return scan.after(step, geometry=Geometry(new, geometry.origin, geometry.direction))
     grid = tuple(max(1, round(n / r)) for n, r in zip(scan.grid, ratio, strict=True))
@@ -128,39 +127,37 @@ def resample(scan: Scan, spacing: npt.ArrayLike) -> Scan:
         scipy.ndimage.affine_transform(
             channel, np.diag(ratio), offset=start, output_shape=grid, output=target, order=1, mode="nearest"
         )
-    labels = None
-    if scan.labels is not None:
-        axes = zip(scan.grid, grid, start, ratio, strict=True)
-        labels = scan.labels[np.ix_(*(_nearest_voxels(n, first + r * np.arange(k)) for n, k, first, r in axes))]
+    axes = zip(scan.grid, grid, start, ratio, strict=True)
+    nearest = np.ix_(*(_nearest_voxels(n, first + r * np.arange(k)) for n, k, first, r in axes))
     return scan.after(
         step,
         image=image,
-        labels=labels,
-        landmarks=None if scan.landmarks is None else (scan.landmarks - start) / ratio,
+        labels=lambda labels: labels[nearest],
+        landmarks=lambda landmarks: (landmarks - start) / ratio,
         geometry=geometry.moved(start, new),
     )
 
 
 def smoothed(image: npt.NDArray[np.float32], ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return channels (c, *grid) smoothed against aliasing by steps of `ratio` voxels (d,), see `resample`."""
+    """Smooth channels (c, *grid) against aliasing at steps of `ratio` voxels (d,), see `resample`."""
     deviations = np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2
     return np.asarray(scipy.ndimage.gaussian_filter(image, (0, *deviations), mode="nearest"))
 
 
 def first_voxel(old: Sequence[int], new: Sequence[int], ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return where the first voxel of the grid `new` lies in `old`, (d,), with `ratio` (d,) old voxels per new one."""
+    """Return the position (d,) of the first voxel of `new` in the grid `old`, `ratio` (d,) old voxels per new one."""
     return np.asarray((np.array(old) - 1 - (np.array(new) - 1) * ratio) / 2)
 
 
 def _centres(old: int, new: int) -> npt.NDArray[np.float64]:
-    """Return where the voxels of an axis lie on one of the same extent with `old` voxels, (new,)."""
+    """Return the positions (new,) of new voxels along an axis of the same extent with `old` voxels."""
     return np.asarray((np.arange(new) + 0.5) * (old / new) - 0.5)
 
 
 def _nearest_voxels(count: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return which of `count` voxels is nearest to each position; halfway, the one before and the one after in turn.
+    """Return the nearest of `count` voxels to each position; halfway, alternately the one before and the one after.
 
-    To always take the same one would move labels against the image, by half a voxel where the size doubles.
+    Always taking the same one would move labels against the image, by half a voxel where the size doubles.
     """
     index = np.floor(at + 0.5)
     before = np.floor(at)
@@ -170,7 +167,7 @@ def _nearest_voxels(count: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.i
 
 
 def _weights(old: int, new: int) -> npt.NDArray[np.float32]:
-    """Return the matrix (old, new) that resizes an axis."""
+    """Return the matrix (old, new) that resamples an axis."""
     if new < old:
         edges = np.arange(new + 1) * (old / new)
         cells = np.arange(old)[:, None]

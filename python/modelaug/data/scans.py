@@ -1,4 +1,4 @@
-"""Images as they come out of files: one subject each, on a grid of its own, with labels or landmarks or neither."""
+"""Scans: images of one subject each as files hold them, each on its own grid, with or without labels and landmarks."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort, LandmarkObject, label_map
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import turn_onto
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """An image of one subject, and what is known about it; see `cohort_from_scans` for many.
+    """An image of one subject with its geometry, labels and landmarks; see `cohort_from_scans` for several.
 
     Parameters
     ----------
     name
-        Of the subject.
+        Name of the subject.
     image : array_like, (*grid) or (c, *grid)
-        2D or 3D, as `geometry` says; stored as float32 with channels.
+        In as many dimensions as `geometry`; stored as float32 with channels.
     geometry
-        Where the voxels lie. None: 1 mm apart; then a plane unless the image has four axes.
+        Positions of the voxels. None: 1 mm apart, in 3D if the image has four axes, otherwise in 2D.
     labels : array_like of integers, (*grid), optional
     landmarks : array_like, (m, d), optional
         In voxels, components in array-axis order; they may lie outside the image until they are in a cohort.
     steps
-        What has been done to the image since it was read, as for JSON.
+        Processing steps of the image since it was read, in the types of JSON.
 
     Attributes
     ----------
@@ -61,15 +61,14 @@ class Scan:
         array = _checks.finite(f"image of {name!r}", image, ndim=(2, 3, 4), dtype=np.float32)
         d = len(geometry.spacing) if geometry is not None else 3 if array.ndim == 4 else 2
         if array.ndim not in (d, d + 1):
-            raise ValueError(
-                f"image of {name!r} has shape {array.shape} but {d} axes in space; pass a geometry that fits"
-            )
+            raise ValueError(f"image of {name!r} has shape {array.shape} but {d} axes in space; pass another geometry")
         channels = array[None] if array.ndim == d else array
         set_field = object.__setattr__
         set_field(self, "name", str(name))
         set_field(self, "image", channels)
         set_field(self, "geometry", Geometry(np.ones(d)) if geometry is None else geometry)
-        set_field(self, "labels", None if labels is None else _labels(name, labels, channels.shape[1:]))
+        called, grid = f"labels of {name!r}", channels.shape[1:]
+        set_field(self, "labels", None if labels is None else label_map(called, labels, grid))
         set_field(self, "landmarks", None if landmarks is None else _landmarks(name, landmarks, d))
         set_field(self, "steps", tuple(steps))
 
@@ -79,18 +78,22 @@ class Scan:
         return self.image.shape[1:]
 
     def after(self, step: Mapping[str, Any], **changes: Any) -> Scan:
-        """Return the scan with some of it replaced, and the step noted that did so."""
+        """Return the scan after a processing step, which is noted.
+
+        Parameters
+        ----------
+        step
+            The step, in the types of JSON.
+        **changes
+            New values of fields, or functions of the present ones, which stay None where they are.
+        """
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        return Scan(**{**fields, **changes, "steps": (*self.steps, step)})
-
-
-def _labels(name: str, labels: npt.ArrayLike, grid: tuple[int, ...]) -> npt.NDArray[np.integer[Any]]:
-    array = np.asarray(labels)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"labels of {name!r} have dtype {array.dtype}; pass integers")
-    if array.shape != grid:
-        raise ValueError(f"labels of {name!r} have shape {array.shape} but its image {grid}; pass those of this image")
-    return _checks.label_range(f"labels of {name!r}", array)
+        for name, new in changes.items():
+            if not callable(new):
+                fields[name] = new
+            elif fields[name] is not None:
+                fields[name] = new(fields[name])
+        return Scan(**{**fields, "steps": (*self.steps, step)})
 
 
 def _landmarks(name: str, landmarks: npt.ArrayLike, d: int) -> npt.NDArray[np.float64]:
@@ -101,19 +104,19 @@ def _landmarks(name: str, landmarks: npt.ArrayLike, d: int) -> npt.NDArray[np.fl
 
 
 def cohort_from_scans(scans: Sequence[Scan], *, objects: Sequence[LandmarkObject] | None = None) -> Cohort:
-    """Return the cohort of scans that lie on a common grid; what was done to them goes into its ``preparation``.
+    """Return the cohort of scans on a common grid; their processing steps become its ``preparation``.
 
     Parameters
     ----------
     scans
-        All with landmarks, as many channels, one grid and one spacing; all with labels or none.
+        All with landmarks and of one grid, spacing and number of channels; all with labels, or none.
     objects
         Groups of the landmarks.
 
     Raises
     ------
     ValueError
-        If they have too little in common; the message names the subject and what to do.
+        If the scans do not fit together; the message names the subject and the remedy.
     """
     if not scans:
         raise ValueError("scans is empty; pass one per subject")
@@ -144,7 +147,7 @@ def cohort_from_scans(scans: Sequence[Scan], *, objects: Sequence[LandmarkObject
 
 
 def check_common_grid(scan: Scan, other: Scan) -> None:
-    """Raise ValueError unless two scans have the same grid, spacing, channels and, of volumes, orientation."""
+    """Raise ValueError unless two scans have the same grid, spacing and channels, and in 3D the same orientation."""
     if scan.image.shape != other.image.shape:
         raise ValueError(
             f"image of subject {scan.name!r} has shape {scan.image.shape} but that of {other.name!r} "
@@ -156,11 +159,11 @@ def check_common_grid(scan: Scan, other: Scan) -> None:
             f"spacing of subject {scan.name!r} is {scan.geometry.spacing.tolist()} mm but that of {other.name!r} "
             f"{other.geometry.spacing.tolist()}; bring all to one spacing, see PreparationOptions"
         )
-    # Of planes it is not known: they have coordinates of their own.
+    # Planes have coordinates of their own, so their orientation is unknown.
     if len(scan.grid) == 3:
         turn = turn_onto(scan.geometry, other.geometry, scan.grid)
         if turn.degrees is None or (turn.clear and not turn.identity):
             raise ValueError(
                 f"image of subject {scan.name!r} is stored in another orientation than that of {other.name!r}: "
-                f"{turn.told()}; store both alike, see modelaug.data.orientation"
+                f"{turn.description()}; store both alike, see modelaug.data.orientation"
             )

@@ -275,7 +275,7 @@ def _in_one_orientation(folder: Path, read: Sequence[_Read]) -> list[_Read]:
             askew.append(repr(scan.name))
         elif turn is not None and not turn.identity:
             scan = reorient(scan, turn if len(scan.grid) == 3 else turn.of_plane())
-            changed.append(f"{scan.name!r} ({turn.told()})")
+            changed.append(f"{scan.name!r} ({turn.description()})")
         elif turn is None and len(scan.grid) == 3:  # its orientation is unknown: that of the others is assumed
             placed = Geometry(scan.geometry.spacing, direction=other.direction)
             scan = Scan(
