@@ -8,21 +8,17 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        _run()
-    except KeyboardInterrupt:  # where no command runs: while modules are imported, or in the end
-        sys.stderr.write("modelaug: interrupted\n")
-        sys.exit(130)
-
-
-def _run() -> None:
-    try:
         from modelaug.cli import app
+
+        app(prog_name="modelaug")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("click", "rich", "shellingham", "typer"):
             raise
         sys.stderr.write(f"modelaug: the command line needs {error.name}; pip install 'modelaug[cli]'\n")
         sys.exit(2)
-    app(prog_name="modelaug")
+    except KeyboardInterrupt:  # while modules are imported, or at the end
+        sys.stderr.write("modelaug: interrupted\n")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ class TestFiles:
         assert "images" in fails("fit", home / "model.npz", "-o", tmp_path / "m.npz")
         np.savez(tmp_path / "other.npz", a=np.zeros(3))
         assert "nothing known" in fails("info", tmp_path / "other.npz")
-        assert "neither a network" in fails("info", tmp_path)
+        assert "nor a network (net.json)" in fails("info", tmp_path)
 
     def test_debug_shows_where(self, tmp_path: Path) -> None:
         result = modelaug("--debug", "info", tmp_path / "no.npz")

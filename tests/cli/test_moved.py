@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("typer")
 
-from modelaug.cli._moved import moved_labels
+from modelaug.cli._moved import warp_labels
 
 
 @pytest.mark.parametrize("grid", [(12, 15), (7, 9, 8)])
@@ -15,7 +15,7 @@ def test_labels_are_the_nearest_ones_and_0_beyond(grid: tuple[int, ...]) -> None
     rng = np.random.Generator(np.random.Philox(len(grid)))
     labels = rng.integers(1, 200, size=grid).astype(np.uint8)
     u = rng.uniform(-4, 4, size=(len(grid), *grid)).astype(np.float32)
-    found = moved_labels(labels, u, 1)
+    found = warp_labels(labels, u, 1)
     assert found.dtype == labels.dtype
     last = np.array(grid) - 1
     for index in np.ndindex(*grid):

@@ -122,8 +122,8 @@ MUTANTS: Final = (
     Mutant(
         "what lies nowhere lies at the origin",
         "cli/_pictures.py",
-        "return cls(fixed, moving, fixed.geometry or moving.geometry, _geometry_beside(fixed, moving))",
-        "return cls(fixed, moving, fixed.geometry, _geometry_beside(fixed, moving))",
+        "return cls(fixed, moving, fixed.geometry or moving.geometry, _common_geometry(fixed, moving))",
+        "return cls(fixed, moving, fixed.geometry, _common_geometry(fixed, moving))",
         ("cli/test_places.py",),
     ),
     Mutant(

@@ -164,8 +164,8 @@ MUTANTS: Final = (
     Mutant(
         "points are written where they were",
         "cli/_registration.py",
-        "moved_points(found.points[0], displacement), found.points[1], place)",
-        "found.points[0], found.points[1], place)",
+        "move_points(points, displacement), names, place)",
+        "points, names, place)",
         ("cli/test_register.py::TestSpace::test_points_land_where_itk_takes_them",),
     ),
     Mutant(
@@ -178,8 +178,8 @@ MUTANTS: Final = (
     Mutant(
         "the command line registers one way only",
         "cli/_registration.py",
-        "        symmetric=settings.symmetric,\n",
-        "        symmetric=False,\n",
+        "options = asdict(settings)",
+        'options = asdict(settings) | {"symmetric": False}',
         ("cli/test_register.py::TestOptions::test_network_options",),
     ),
     Mutant(

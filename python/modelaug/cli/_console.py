@@ -1,4 +1,4 @@
-"""What all commands share: consoles, progress, errors in one line, and options."""
+"""Consoles, progress, tables, and errors in one line, for all commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from modelaug._checks import MOST_THREADS
 from modelaug.io.files.reading import ModelFileError
 from modelaug.io.files.writing import FolderLostError
 
@@ -27,44 +26,26 @@ out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 """Progress and messages."""
 
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads to use.", show_default="all cores", metavar="N"),
-]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random numbers.", metavar="N")]
-
 _EXPECTED: Final = (ModelFileError, ValueError, TypeError, OSError, ArithmeticError, MemoryError)
 _INTERRUPTED: Final = 130
 _EXTRAS: Final = {
-    "torch": "train",
-    "safetensors": "train",
-    "tqdm": "train",
-    "matplotlib": "plot",
-    "jinja2": "plot",
-    "PIL": "plot",
-    "panel": "explore",
-    "SimpleITK": "io",
-    "nibabel": "io",
-    "pydicom": "io",
-    "tifffile": "io",
-    "imagecodecs": "io",
-    "tomli": "io",
-    "contourpy": "io",
-    "tomli_w": "io",
-    "dask": "distributed",
-    "distributed": "distributed",
+    "train": ("torch", "safetensors", "tqdm"),
+    "plot": ("matplotlib", "jinja2", "PIL"),
+    "explore": ("panel",),
+    "io": ("SimpleITK", "nibabel", "pydicom", "tifffile", "imagecodecs", "tomli", "contourpy", "tomli_w"),
+    "distributed": ("dask", "distributed"),
 }
+"""Packages by the extra that installs them."""
 
-
-# Of click, which newer releases of typer bring along under another name.
+# Newer releases of typer ship click under another name.
 _UsageError: Final[type[Any]] = typer.BadParameter.__bases__[0]
 
 
 class Commands(TyperGroup):
-    """Commands whose expected errors end with one line on standard error and exit code 2; 1 if results were lost."""
+    """Commands that report expected errors in one line on stderr, with exit code 2, or 1 if results are lost."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run the command line; wherever it is interrupted, it ends with one line."""
+        """Run the command line, and report an interruption in one line."""
         try:
             return super().main(*arguments, **options)
         except SystemExit as error:
@@ -73,41 +54,42 @@ class Commands(TyperGroup):
             raise
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options that come before the command."""
-        if not args:
-            return super().parse_args(ctx, args)  # shows the help
+        """Parse the options before the command."""
         try:
             return super().parse_args(ctx, args)
         except _UsageError as error:
-            _misused(error)
+            if not args:
+                raise  # shows the help
+            _report_misuse(error)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            _misused(error)
+            _report_misuse(error)
         except BrokenPipeError:
-            raise  # whoever reads the output has had enough; ends without a word
+            raise  # the reader of the output has closed it; end silently
         except ModuleNotFoundError as error:
-            extra = _EXTRAS.get((error.name or "").split(".")[0])
+            package = (error.name or "").partition(".")[0]
+            extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
             if extra is None or ctx.params.get("debug"):
                 raise
-            _fail(f"this command needs {error.name}; pip install 'modelaug[{extra}]'")
+            _exit_with(f"this command needs {error.name}; pip install 'modelaug[{extra}]'")
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
         except _EXPECTED as error:
             if ctx.params.get("debug"):
                 raise
-            _fail(str(error) or type(error).__name__, 1 if isinstance(error, FolderLostError) else 2)
+            _exit_with(str(error) or type(error).__name__, 1 if isinstance(error, FolderLostError) else 2)
 
 
-def _misused(error: Any) -> NoReturn:
+def _report_misuse(error: Any) -> NoReturn:
     command = error.ctx.command_path if error.ctx is not None else "modelaug"
-    _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
+    _exit_with(f"{error.format_message().rstrip('.')}; see {command} --help")
 
 
-def _fail(message: str, status: int = 2) -> NoReturn:
+def _exit_with(message: str, status: int = 2) -> NoReturn:
     err.print(f"modelaug: {' '.join(message.split())}")
     raise typer.Exit(status)
 
@@ -131,9 +113,9 @@ def messages_on_stderr() -> Iterator[None]:
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function to be called with (done, total): a bar on a terminal, plain lines elsewhere."""
+    """Show progress by a function of (done, total): as a bar on a terminal, as plain lines elsewhere."""
     if not err.is_terminal:
-        yield _PlainProgress(label)
+        yield _line_progress(label)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=err) as bars:
@@ -142,35 +124,34 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Print what a user is to know; of others, which are for programmers, nothing."""
+    """Print a warning for users; those for programmers are not shown."""
     if issubclass(category, UserWarning):
         err.print(f"modelaug: {' '.join(str(message).split())}")
 
 
-class _PlainProgress:
-    """Prints a line every 10 %, but not more often than once a second, and every 5 s; and one at the end."""
+def _line_progress(label: str) -> Callable[[int, int], None]:
+    """Return a function that prints a line every 10 %, at most once a second and at least every 5 s, and at the end."""
+    printed, tenths = time.monotonic(), 0
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._since = time.monotonic()
-        self._tenth = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        now, tenth = time.monotonic(), 10 * done // total
-        due = now - self._since >= 5 or (tenth > self._tenth and now - self._since >= 1)
+    def report(done: int, total: int) -> None:
+        nonlocal printed, tenths
+        now, reached = time.monotonic(), 10 * done // total
+        due = now - printed >= 5 or (reached > tenths and now - printed >= 1)
         if due or done == total:
-            err.print(f"{self._label}: {done}/{total}")
-            self._since, self._tenth = now, tenth
+            err.print(f"{label}: {done}/{total}")
+            printed, tenths = now, reached
+
+    return report
 
 
 def print_table(rows: Mapping[str, Any] | Sequence[Sequence[str]], *, title: str, header: Sequence[str] = ()) -> None:
-    """Print names and values, or rows below a header with numbers to the right."""
+    """Print a table of names and values, or of rows below a header, with numbers aligned to the right."""
     table = Table(title=title, title_justify="left", show_header=bool(header))
     lines = rows.items() if isinstance(rows, Mapping) else rows
     for k in range(len(header) or 2):
         table.add_column(header[k] if header else "", justify="right" if header and k else "left", overflow="fold")
     for line in lines:
-        # Halves of characters, which JSON can hold, cannot be printed.
+        # Surrogates without their partner, which JSON can hold, cannot be printed.
         table.add_row(*(str(each).encode(errors="backslashreplace").decode() for each in line))
     out.print(table)
 
@@ -181,7 +162,7 @@ def grid_text(grid: Sequence[int]) -> str:
 
 
 def output_file(path: Path, *suffixes: str) -> Path:
-    """Return the path of a result, or raise ValueError if it ends in none of the suffixes; before any work is done."""
+    """Return the path of a result, or raise ValueError if it ends in none of the suffixes."""
     if not path.name.lower().endswith(suffixes):
         raise ValueError(f"{path} is to hold the result; use a name that ends in {' or '.join(suffixes)}")
     return path

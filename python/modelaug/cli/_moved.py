@@ -1,4 +1,4 @@
-"""What a displacement has moved, as files: images, labels and points."""
+"""Images, labels and points that a displacement has moved, as files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Image = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.integer[Any]]
 
 
-def beside(path: Path, what: str, ending: str) -> Path:
-    """Return the name of something beside a displacement: ``u.nii.gz`` and ``labels`` make ``u_labels.nii.gz``."""
+def related_path(path: Path, what: str, ending: str) -> Path:
+    """Return the path of a result next to a displacement: ``u_labels.nii.gz`` for ``u.nii.gz`` and ``labels``."""
     return path.with_name(f"{stem(path)}_{what}{ending}")
 
 
 def label_suffix(displacement: Path, labels: Path) -> str:
-    """Return the format of moved labels: that of the displacement if it is one of images, else that of the labels."""
+    """Return the format of warped labels: that of the displacement if it holds images, else that of the labels."""
     own = suffix(labels)
     if suffix(displacement) in ITK_SUFFIXES:
         return suffix(displacement)
@@ -41,37 +41,37 @@ def label_suffix(displacement: Path, labels: Path) -> str:
     return ".npy" if own in (".npz", ".tif", ".tiff") else ".nii.gz"
 
 
-def moved_labels(labels: Labels, displacement: npt.NDArray[np.float32], threads: int | None) -> Labels:
-    """Return a label map pulled by the nearest voxel, of its type, with 0 beyond it."""
+def warp_labels(labels: Labels, displacement: npt.NDArray[np.float32], threads: int | None) -> Labels:
+    """Warp a label map by the nearest voxel, with 0 beyond its border; its type is kept."""
     return np.asarray(warp(labels, displacement, order=0, border="constant", threads=threads))
 
 
 def check_image_fits(path: Path, image: Image) -> None:
-    """Raise ValueError if a format cannot hold the intensities of an image that is to be moved."""
+    """Raise ValueError if a format cannot hold the intensities of an image."""
     if suffix(path) in JPEG_SUFFIXES and _is_whole(image) and image.max() > 255:
         raise ValueError(
             f"{path} cannot hold intensities up to {image.max():g} in 8 bits; pass a name that ends in .png or .nii.gz"
         )
 
 
-def write_moved_image(path: Path, moved: Image, image: Image, geometry: Geometry | None) -> None:
-    """Write what an image (*grid) or (c, *grid) becomes, which may be without the axis of its only plane.
+def write_warped_image(path: Path, warped: Image, image: Image, geometry: Geometry | None) -> None:
+    """Write an image (*grid) or (c, *grid) that was warped, perhaps without the axis of a single plane.
 
-    Pictures hold the intensities of images that have integers from 0 to 65535. Others are scaled to 8 bits, which is
-    said.
+    Pictures hold the intensities of images that have integers from 0 to 65535. Others are scaled to 8 bits, with a
+    message.
     """
     if suffix(path) not in PICTURE_SUFFIXES:
-        io.write_image(path, moved, geometry=geometry)
+        io.write_image(path, warped, geometry=geometry)
     elif _is_whole(image):
         most = 255 if image.max() <= 255 else 65535
-        io.write_image(path, np.rint(moved).clip(0, most).astype(np.uint16))
+        io.write_image(path, np.rint(warped).clip(0, most).astype(np.uint16))
     else:
-        io.write_image(path, moved)
-        err.print(f"{path}: intensities from {moved.min():g} to {moved.max():g} became 0 to 255")
+        io.write_image(path, warped)
+        err.print(f"{path}: intensities from {warped.min():g} to {warped.max():g} became 0 to 255")
 
 
 def _is_whole(image: Image) -> bool:
-    """Return whether a picture can hold the intensities of an image."""
+    """Return whether the intensities are integers that a picture of 16 bits can hold."""
     return bool(image.min() >= 0 and image.max() <= 65535 and (image == np.rint(image)).all())
 
 
@@ -83,18 +83,12 @@ def check_labels_fit(path: Path, labels: Labels) -> None:
         )
 
 
-def write_labels(path: Path, labels: Labels, geometry: Geometry | None) -> None:
-    """Write a label map (*grid) of its own type, of 8 bits in pictures."""
-    check_labels_fit(path, labels)
-    io.write_image(path, labels, geometry=geometry)
-
-
 def write_points(
     path: Path, points: npt.NDArray[np.float64], names: tuple[str, ...], geometry: Geometry | None
 ) -> None:
-    """Write points (m, d) in voxels of the image they lead to, which lies at `geometry`.
+    """Write points (m, d) in voxels of an image with a geometry.
 
-    Points in a plane may be those of a volume of which it is the only one, and the other way round.
+    A plane and a volume of a single plane take the points of each other.
     """
     if suffix(path) in PHYSICAL_SUFFIXES and geometry is not None:
         d = len(geometry.spacing)

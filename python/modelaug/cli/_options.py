@@ -1,26 +1,48 @@
-"""``--set NAME=VALUE``: options of pairs on the command line, those within others by a dot."""
+"""Arguments and options of several commands, and options by name: ``--set NAME=VALUE``."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import typer
+from typer import Argument, Option
 
 from modelaug import PairOptions
 from modelaug._checked import Checked, choices, hints, members, with_values
+from modelaug._checks import MOST_THREADS, thread_count
 
 Options = TypeVar("Options", bound=Checked)
 
+
+def _check_threads(threads: int | None) -> int | None:
+    return None if threads is None else thread_count(threads)
+
+
+Model = Annotated[Path, Argument(help="Model of `modelaug fit`.")]
+CohortFile = Annotated[Path, Argument(help="Cohort, images with landmarks: .npz, a folder, or its cohort.toml.")]
+Threads = Annotated[
+    int | None,
+    Option(
+        help=f"Threads to use, 1 to {MOST_THREADS}.", callback=_check_threads, metavar="N", show_default="all cores"
+    ),
+]
+Seed = Annotated[int, Option(min=0, help="Seed of all random numbers.", metavar="N")]
+Scheduler = Annotated[
+    str | None,
+    Option(
+        help="Let the workers of this Dask scheduler do the work, best with one thread each; they must see all files.",
+        metavar="ADDRESS",
+    ),
+]
 PairSettings = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--set",
         help="An option of the pairs, e.g. flow=direct, texture=shared, pose=none, residual.amplitude=2, "
-        "residual.spacing=20 or acquisition.noise=0.03; may be repeated.",
+        "residual.spacing=20 or acquisition.noise=0.1; may be repeated.",
         metavar="NAME=VALUE",
-        show_default=False,
     ),
 ]
 
@@ -32,12 +54,12 @@ def words(kind: type[Checked], name: str) -> str:
 
 
 def parse_pair_options(settings: Sequence[str] | None) -> PairOptions:
-    """Return the options of pairs that settings stand for, see `parse_settings`."""
+    """Parse the settings of ``--set`` to options of pairs, see `parse_settings`."""
     return parse_settings(PairOptions, settings, "--set")
 
 
 def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: str, **defaults: Any) -> Options:
-    """Return the options that settings such as ``"flow=direct"`` or ``"residual.amplitude=2"`` stand for.
+    """Parse settings such as ``"flow=direct"`` or ``"residual.amplitude=2"`` to options.
 
     Parameters
     ----------
@@ -46,40 +68,35 @@ def parse_settings(kind: type[Options], settings: Sequence[str] | None, flag: st
     settings
         NAME=VALUE each.
     flag
-        By which they were passed.
+        The command line's option that takes them, for messages.
     **defaults
         Values of options that are not set.
 
     Raises
     ------
     ValueError, TypeError
-        If a setting is not of this form, or names no option, or its value does not fit.
+        If a setting has another form, names no option, or has a wrong value.
     """
-    names = _names(kind)
+    parts = members(kind)
+    names = [name for name in hints(kind) if name not in parts]
+    names += [f"{group}.{name}" for group, part in parts.items() for name in hints(part)]
     values: dict[str, Any] = {}
     for setting in settings or ():
         name, equals, text = setting.partition("=")
         if not equals or name not in names:
-            group, dot, _ = name.partition(".")
-            within = [each.removeprefix(group + dot) for each in names if dot and each.startswith(group + dot)]
+            group = f"{name.partition('.')[0]}."
+            within = [each.removeprefix(group) for each in names if "." in name and each.startswith(group)]
             known = ", ".join(within or names)
             raise ValueError(f"{flag} {setting!r} names no option; pass NAME=VALUE with one of {known}")
-        values[name] = _value(text)
+        values[name] = _parse_value(text)
     try:
         return with_values(kind, {**defaults, **values})
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{flag} {error}") from None
 
 
-def _names(kind: type[Checked]) -> list[str]:
-    """Return what can be set, options within options behind the others."""
-    parts = members(kind)
-    own = [name for name in hints(kind) if name not in parts]
-    return own + [f"{group}.{name}" for group, part in parts.items() for name in hints(part)]
-
-
-def _value(text: str) -> Any:
-    """Return a number, True, False or None where the text is one, else the text."""
+def _parse_value(text: str) -> Any:
+    """Parse a number, True, False or None; return any other text as it is."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

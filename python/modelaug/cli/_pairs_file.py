@@ -1,4 +1,4 @@
-"""The table of image pairs that are registered in one run: ``pairs.csv``."""
+"""The table of image pairs to register in one run, ``pairs.csv``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST: Final = 1000  # characters of a path
 FILE_COLUMNS: Final = ("fixed", "moving", "labels_fixed", "labels_moving", "points_fixed", "mask")
 """Columns that name files, the first two in every table."""
 
-_PLACELESS: Final = (".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_UNPLACED: Final = (".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Formats of images that do not say where their voxels lie."""
 
 _FORBIDDEN: Final = '/\\:*?"<>|'
@@ -36,11 +36,11 @@ class PairRow:
     where
         The line in words, for messages.
     name
-        Of the pair, and of its results.
+        Name of the pair and of its results.
     given
-        What the columns of files hold, without those that are empty.
+        The files as in the table, by column; empty cells are left out.
     job
-        What is to be done.
+        The registration.
     """
 
     where: str
@@ -50,7 +50,7 @@ class PairRow:
 
 
 def read_pairs(path: Path, folder: Path, ending: str | None) -> list[PairRow]:
-    """Read a table of pairs, with everything checked that can be before images are read.
+    """Read a table of pairs, and check all that can be checked before images are read.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def read_pairs(path: Path, folder: Path, ending: str | None) -> list[PairRow]:
         A table with commas, semicolons or tabs, and the columns ``fixed``, ``moving`` and perhaps ``labels_fixed``,
         ``labels_moving``, ``points_fixed``, ``mask`` and ``name``. Files are relative to its folder.
     folder
-        Where the results go.
+        For the results.
     ending
         Format of the displacements; None: ``.nii.gz``, and ``.npz`` for images that do not say where their voxels lie.
 
@@ -87,7 +87,7 @@ def read_pairs(path: Path, folder: Path, ending: str | None) -> list[PairRow]:
 
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the titles of the columns, and the cells of all other lines that are not empty, with their numbers."""
+    """Return the titles of the columns, and the numbers and cells of all other lines that are not empty."""
     text = read_text(path, "a table")
     with refusing(path, "cannot be read as a table", "save it as .csv in UTF-8"):
         first = text.partition("\n")[0]
@@ -118,37 +118,30 @@ def _row(
             raise ValueError(f"{where} has no {title} image; name its file")
     for title, file in files.items():
         known = LANDMARK_SUFFIXES if title == "points_fixed" else (".npz", *IMAGE_SUFFIXES)
-        if not os.path.exists(file):  # also of names that are none
+        if not os.path.exists(file):  # also for names that no file can have
             raise ValueError(f"{where} names {file} as {title}, which does not exist; paths are relative to {base}/")
         if suffix(file) not in known and not (file.is_dir() and title != "points_fixed"):
             raise ValueError(f"{where} names {file} as {title}, of no known format; use {', '.join(known)}")
     if "labels_fixed" in files and "labels_moving" not in files:
         raise ValueError(f"{where} has labels_fixed but nothing to compare them with; name labels_moving, too")
-    called = name or f"{stem(files['moving'])}_to_{stem(files['fixed'])}"
-    if called[0] in ". " or any(each in _FORBIDDEN or ord(each) < 32 for each in called):
-        raise ValueError(f"{where} has the name {called!r}, which is none for a file; use letters, digits, - and _")
-    out = folder / f"{called}{ending or ('.npz' if suffix(files['fixed']) in _PLACELESS else '.nii.gz')}"
-    job = Job(
-        files["fixed"],
-        files["moving"],
-        out,
-        labels=files.get("labels_moving"),
-        fixed_labels=files.get("labels_fixed"),
-        points=files.get("points_fixed"),
-        mask=files.get("mask"),
-    )
-    return PairRow(where, called, given, job)
+    name = name or f"{stem(files['moving'])}_to_{stem(files['fixed'])}"
+    if name[0] in ". " or any(each in _FORBIDDEN or ord(each) < 32 for each in name):
+        raise ValueError(f"{where} has the name {name!r}, which is none for a file; use letters, digits, - and _")
+    out = folder / f"{name}{ending or ('.npz' if suffix(files['fixed']) in _UNPLACED else '.nii.gz')}"
+    extras = (files.get(title) for title in ("labels_moving", "labels_fixed", "points_fixed", "mask"))
+    job = Job(files["fixed"], files["moving"], out, *extras)
+    return PairRow(where, name, given, job)
 
 
 def _check_results(rows: list[PairRow], folder: Path) -> None:
-    """Raise ValueError if two rows would write one file, or a row one that another reads."""
+    """Raise ValueError if two rows would write the same file, or a row would write a file that is read."""
     read = {file.resolve() for row in rows for file in row.job.inputs}
     taken: dict[str, str] = {}
     for row in rows:
         for path in row.job.outputs:
             if path.resolve() in read:
                 raise ValueError(f"{row.where} would write over {path}, which is to be read; pass another folder")
-            # Some file systems do not tell capitals.
+            # Some file systems ignore the case of names.
             name = path.name.casefold()
             if name in taken:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Images as a registration takes them, and what belongs to them: labels, masks and points."""
+"""Images with the axes of a registration, and their labels, masks and points."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import io
+from modelaug.cli._console import err
 from modelaug.data.geometry import Geometry, in_plane, voxels_apart
 from modelaug.data.orientation import turn_onto
 from modelaug.io.fields import displacement_from_itk, displacement_to_itk, field_of_volume
@@ -20,9 +21,8 @@ from modelaug.io.landmarks import PHYSICAL_SUFFIXES
 from modelaug.transforms.warping import warp_points
 
 _KINDS: Final = {2: "a plane", 3: "a volume"}
-_PARALLEL: Final = 1e-5
-_SAME: Final = 1e-3  # voxels by which places may differ that are the same
-"""By how much the cosine of the angle between two planes may differ from 1."""
+_PARALLEL: Final = 1e-5  # deviation from 1 of the cosine of the angle between parallel planes
+_SAME: Final = 1e-3  # distance in voxels of places that count as the same
 
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image with as many axes as a network or a displacement has.
+    """An image with the axes of a network or a displacement.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Picture:
     geometry
         Where its voxels lie; None if the file does not say.
     volume
-        Of the only plane of a volume: where the volume's voxels lie.
+        Where the voxels of a volume lie of which the image is the single plane; else None.
     """
 
     path: Path
@@ -61,12 +61,12 @@ class Picture:
 
     @property
     def place(self) -> Geometry | None:
-        """Where the voxels lie according to the file, those of a volume also if it has a single plane."""
+        """Where the voxels lie according to the file, in space also for a volume of a single plane."""
         return self.volume or self.geometry
 
 
 def as_picture(path: Path, image: npt.NDArray[Any], geometry: Geometry | None, ndim: int, *, wanted_by: str) -> Picture:
-    """Return an image as what has `ndim` axes takes it; volumes of a single plane are planes where these are wanted.
+    """Return an image with `ndim` axes; a volume of a single plane becomes a plane for 2.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def as_picture(path: Path, image: npt.NDArray[Any], geometry: Geometry | None, n
     ndim
         2 or 3.
     wanted_by
-        What takes it, for the message.
+        The network or displacement that takes it, for messages.
 
     Raises
     ------
@@ -83,13 +83,14 @@ def as_picture(path: Path, image: npt.NDArray[Any], geometry: Geometry | None, n
         If the image has other axes.
     """
     volume = None
-    if ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and image.shape[-3] == 1:
-        image, volume, geometry = np.squeeze(image, axis=-3), geometry, in_plane(geometry)
-    if ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and 1 in image.shape[-2:]:
-        raise ValueError(
-            f"{path} is a single plane across array axis {1 if image.shape[-2] == 1 else 2}, but {wanted_by} takes "
-            "those across axis 0; store it with the axis of one voxel as the last of the file"
-        )
+    if ndim == 2 and geometry is not None and len(geometry.spacing) == 3:
+        if image.shape[-3] == 1:
+            image, volume, geometry = np.squeeze(image, axis=-3), geometry, in_plane(geometry)
+        elif 1 in image.shape[-2:]:
+            raise ValueError(
+                f"{path} is a single plane across array axis {1 if image.shape[-2] == 1 else 2}, but {wanted_by} takes "
+                "those across axis 0; store it with the axis of one voxel as the last of the file"
+            )
     if geometry is not None and len(geometry.spacing) != ndim:
         raise ValueError(
             f"{path} is {_KINDS[len(geometry.spacing)]} but {wanted_by} takes {_KINDS[ndim]}; pass one of as many axes"
@@ -104,17 +105,17 @@ def as_picture(path: Path, image: npt.NDArray[Any], geometry: Geometry | None, n
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two images of as many axes.
+    """Two images with the same number of axes.
 
     Attributes
     ----------
     fixed, moving
         The images.
     geometry
-        Where the fixed image's voxels lie; where the moving one's do if its file does not say, None if neither does.
+        Where the fixed image's voxels lie, by the moving image if its own file does not say; None if neither says.
     moving_geometry
-        Where those of the moving image lie in the same coordinates; None if one of the files does not say: then
-        wherever the fixed image has them.
+        Where the moving image's voxels lie in the same coordinates; None, if one of the files does not say: where the
+        fixed image's do.
     """
 
     fixed: Picture
@@ -137,28 +138,29 @@ class Pair:
                 f"{moving.path} has shape {moving.grid} and {fixed.path} {fixed.grid}; resample them to one grid, or "
                 "pass files that say where their voxels lie, such as .nii.gz"
             )
-        return cls(fixed, moving, fixed.geometry or moving.geometry, _geometry_beside(fixed, moving))
+        return cls(fixed, moving, fixed.geometry or moving.geometry, _common_geometry(fixed, moving))
 
-    def unplaced(self) -> str | None:
-        """Return what is to be said where only one of the files says where its voxels lie, elsewhere than by default.
+    def report_assumption(self) -> None:
+        """Print a message if one file does not say where its voxels lie and the other places them elsewhere.
 
-        Without a word voxels are 1 mm apart, from the origin on.
+        By default voxels are 1 mm apart, from the origin on.
         """
         known, other = (self.moving, self.fixed) if self.fixed.geometry is None else (self.fixed, self.moving)
         if known.geometry is None or other.geometry is not None:
-            return None
-        if voxels_apart(known.grid, known.geometry, Geometry(np.ones(known.ndim))) < _SAME:
-            return None
-        return f"{other.path} does not say where its voxels lie; they are taken to lie where those of {known.path} do"
+            return
+        if voxels_apart(known.grid, known.geometry, Geometry(np.ones(known.ndim))) >= _SAME:
+            err.print(
+                f"{other.path} does not say where its voxels lie; they are taken to lie where those of {known.path} do"
+            )
 
     @property
     def as_volume(self) -> bool:
-        """Whether the results are volumes of a single plane, because the images are."""
+        """Whether the results are volumes of a single plane, as the images are."""
         return self.fixed.volume is not None and (self.moving.geometry is None or self.moving.volume is not None)
 
     @property
     def written(self) -> Geometry | None:
-        """Where the voxels of what is written on the fixed image's grid lie."""
+        """Where the voxels of results on the fixed image's grid lie."""
         return self.fixed.volume if self.as_volume else self.geometry
 
     @property
@@ -168,16 +170,16 @@ class Pair:
 
     @property
     def spacing(self) -> npt.NDArray[np.float64]:
-        """Of the fixed image, in `unit`, (d,)."""
+        """Spacing of the fixed image in `unit`, (d,)."""
         return np.ones(self.fixed.ndim) if self.geometry is None else self.geometry.spacing
 
     def in_place(self) -> Field:
-        """Return the displacement between what lies in the same place of both images, (d, *grid), in voxels."""
+        """Return the displacement (d, *grid) in voxels between the same places in space."""
         still = np.zeros((self.fixed.ndim, *self.fixed.grid), np.float32)
         return still if self.geometry is None else led_into(still, self.geometry, self.moving_geometry)
 
     def in_fixed_voxels(self, displacement: Field) -> Field:
-        """Return how far a displacement leads in space, in voxels of the fixed image, (d, *grid)."""
+        """Return a displacement's vectors in space, (d, *grid), in voxels of the fixed image."""
         if self.geometry is None or self.moving_geometry is None:
             return displacement
         vectors = displacement_to_itk(displacement, self.geometry, moving=self.moving_geometry)
@@ -185,19 +187,19 @@ class Pair:
 
 
 def led_into(displacement: Field, geometry: Geometry, moving: Geometry | None) -> Field:
-    """Return a displacement in voxels of the fixed image as one that leads to voxels of the moving image.
+    """Convert a displacement between voxels of the fixed image to one that leads to voxels of the moving image.
 
     Parameters
     ----------
     displacement : ndarray, (d, *grid)
         Between voxels of the fixed image's grid.
     geometry, moving
-        Where the voxels of the two images lie; of the moving image by default as those of the fixed one.
+        Where the voxels of the two images lie; without `moving` in the same places.
 
     Returns
     -------
     ndarray, (d, *grid), float32
-        To the same places in space.
+        It leads to the same places in space.
     """
     if moving is None:
         return displacement
@@ -205,7 +207,7 @@ def led_into(displacement: Field, geometry: Geometry, moving: Geometry | None) -
 
 
 def leads_inside(displacement: Field, grid: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return for which voxels a displacement leads into an image of a shape, to within half a voxel; bool, (*own)."""
+    """Return the voxels whose displacement leads into an image of a shape, to within half a voxel; bool, (*own)."""
     inside = np.ones(displacement.shape[1:], bool)
     for k, length in enumerate(grid):
         index = np.arange(inside.shape[k]).reshape(-1, *(1,) * (inside.ndim - 1 - k))
@@ -214,23 +216,23 @@ def leads_inside(displacement: Field, grid: tuple[int, ...]) -> npt.NDArray[np.b
     return inside
 
 
-def _geometry_beside(fixed: Picture, moving: Picture) -> Geometry | None:
-    """Return where the moving image lies in the coordinates of the fixed one; None if that is not known."""
+def _common_geometry(fixed: Picture, moving: Picture) -> Geometry | None:
+    """Return the moving image's geometry in the coordinates of the fixed image; None if it is not known."""
     if fixed.geometry is None or moving.geometry is None:
         return None
     if moving.volume is None:
         return moving.geometry
     if fixed.volume is not None:
-        turn = fixed.volume.direction.T @ moving.volume.direction
+        rotation = fixed.volume.direction.T @ moving.volume.direction
         offset = fixed.volume.direction.T @ (moving.volume.origin - fixed.volume.origin)
-        if abs(turn[2, 2]) > 1 - _PARALLEL:
+        if abs(rotation[2, 2]) > 1 - _PARALLEL:
             axes = fixed.geometry.direction
             origin = fixed.geometry.origin + axes @ offset[:2]
-            return Geometry(moving.geometry.spacing, origin, axes @ _nearest_turn(turn[:2, :2]))
+            return Geometry(moving.geometry.spacing, origin, axes @ _nearest_orthogonal(rotation[:2, :2]))
     elif abs(moving.volume.direction[2, 2]) > 1 - _PARALLEL:
         return moving.geometry
-    # Planes that are not parallel, as of two patients, have no common coordinates: their first pixels coincide, once
-    # both are stored alike.
+    # Planes that are not parallel, such as those of two patients, have no common coordinates: their first pixels
+    # coincide once both are stored in the same order.
     if fixed.volume is not None:
         alike = turn_onto(moving.volume, fixed.volume, (1, *moving.grid))
         if alike.clear and alike.axes[0] == 0:
@@ -242,8 +244,8 @@ def _geometry_beside(fixed: Picture, moving: Picture) -> Geometry | None:
     return Geometry(moving.geometry.spacing, fixed.geometry.origin, fixed.geometry.direction)
 
 
-def _nearest_turn(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the orthogonal matrix nearest to one that nearly is."""
+def _nearest_orthogonal(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the orthogonal matrix nearest to a matrix."""
     left, _, right = np.linalg.svd(matrix)
     return np.asarray(left @ right)
 
@@ -277,7 +279,7 @@ def mask_of(path: Path, picture: Picture) -> Image:
 
 
 def _on_grid(path: Path, array: npt.NDArray[Any], geometry: Geometry | None, picture: Picture) -> npt.NDArray[Any]:
-    """Return an array that belongs to an image on the image's grid."""
+    """Return an array on an image's grid, or raise ValueError if it has another size or place."""
     raw = array.shape
     if picture.ndim == 2 and geometry is not None and len(geometry.spacing) == 3 and array.shape[:-2] == (1,):
         array = array[0]
@@ -295,7 +297,7 @@ def _on_grid(path: Path, array: npt.NDArray[Any], geometry: Geometry | None, pic
 
 
 def points_of(path: Path, picture: Picture) -> tuple[Points, tuple[str, ...]]:
-    """Read points of an image, in its voxels, (m, d) or, of a volume's only plane, also (m, 3), and their names.
+    """Read points in voxels of an image, (m, d), or (m, 3) of a volume's single plane, and their names.
 
     Raises
     ------
@@ -323,7 +325,7 @@ def points_of(path: Path, picture: Picture) -> tuple[Points, tuple[str, ...]]:
     return points, names
 
 
-def moved_points(points: Points, displacement: Field) -> Points:
-    """Return where points lead, (m, d); those with three coordinates stay in their plane if there is only one."""
+def move_points(points: Points, displacement: Field) -> Points:
+    """Move points (m, d) by a displacement; by a displacement in a plane, points in space stay in their plane."""
     flat = len(displacement) < points.shape[1]
     return warp_points(points, field_of_volume(displacement) if flat else displacement)

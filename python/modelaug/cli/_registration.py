@@ -1,33 +1,32 @@
-"""Registration of one pair of images from files to files, and what to tell of it."""
+"""Registration of one pair of images from files to files, and its report."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import io, warp
-from modelaug.cli._console import err, out, output_file
+from modelaug._checked import Checked, Count
+from modelaug.cli._console import out, output_file
 from modelaug.cli._moved import (
     FIELD_SUFFIXES,
     FIGURE_SUFFIXES,
     IMAGE_OUTPUTS,
-    beside,
     check_image_fits,
     check_labels_fit,
     label_suffix,
-    moved_labels,
-    write_labels,
-    write_moved_image,
+    related_path,
+    warp_labels,
     write_points,
+    write_warped_image,
 )
-from modelaug.cli._pictures import Pair, as_picture, labels_of, mask_of, moved_points, points_of
+from modelaug.cli._pictures import Pair, as_picture, labels_of, mask_of, move_points, points_of
 from modelaug.cli._scores import Scores, print_scores, score_labels
 from modelaug.data.geometry import Geometry
 from modelaug.evaluation import folded_percentage
@@ -45,51 +44,52 @@ if TYPE_CHECKING:
 
     from modelaug.learning import RegistrationNetwork
 
-TRANSFORMS: Final[tuple[AffineKind, ...]] = get_args(AffineKind)
-"""Kinds of affine registration."""
-
 Read = tuple[npt.NDArray[np.float32], Geometry | None]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How images are registered; see `modelaug.learning.register`.
+class Settings(Checked):
+    """Options of a registration; see `modelaug.learning.register`.
 
     Parameters
     ----------
     transform
         Kind of the affine registration before the network, None for none.
     passes, symmetric, grid, refine
-        As of `modelaug.learning.register`.
+        As in `modelaug.learning.register`.
     """
 
     transform: AffineKind | None = None
-    passes: int = 1
+    passes: Count = 1
     symmetric: bool = False
     grid: tuple[int, ...] | None = None
     refine: bool = False
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what to note of them."""
-        return asdict(self)
+    def _called(self, name: str) -> str:
+        return f"--{name}"
+
+    def check_mask(self, given: bool) -> None:
+        """Raise ValueError if a mask is given that would not be used."""
+        if given and self.transform is None and not self.refine:
+            raise ValueError("a mask has no use without --affine or --refine; pass one of these, or leave it out")
 
 
 @dataclass(frozen=True)
 class Job:
-    """Two images, what belongs to them, and where the results go.
+    """The files of one registration.
 
     Parameters
     ----------
     fixed, moving
         The images.
     out
-        The displacement.
+        The displacement to write.
     labels
-        Label map of the moving image, to be moved along.
+        Label map of the moving image, to be warped with it.
     fixed_labels
-        Label map of the fixed image, to compare that with.
+        Label map of the fixed image, to compare the warped labels with.
     points
-        Points of the fixed image, to be led to the moving one.
+        Points of the fixed image, to be moved to the moving image.
     mask
         Weights on the fixed image's grid.
     warped, figure
@@ -108,28 +108,26 @@ class Job:
 
     @property
     def moved_labels(self) -> Path | None:
-        """Where the moved labels go."""
-        return None if self.labels is None else beside(self.out, "labels", label_suffix(self.out, self.labels))
+        """Path of the warped labels."""
+        return None if self.labels is None else related_path(self.out, "labels", label_suffix(self.out, self.labels))
 
     @property
     def moved_points(self) -> Path | None:
-        """Where the moved points go."""
-        return None if self.points is None else beside(self.out, "points", suffix(self.points))
+        """Path of the moved points."""
+        return None if self.points is None else related_path(self.out, "points", suffix(self.points))
 
     @property
     def outputs(self) -> list[Path]:
-        """Return all files that it writes."""
-        found = (self.out, self.moved_labels, self.moved_points, self.warped, self.figure)
-        return [each for each in found if each is not None]
+        """All files that are written."""
+        return _given(self.out, self.moved_labels, self.moved_points, self.warped, self.figure)
 
     @property
     def inputs(self) -> list[Path]:
-        """Return all files that it reads."""
-        found = (self.fixed, self.moving, self.labels, self.fixed_labels, self.points, self.mask)
-        return [each for each in found if each is not None]
+        """All files that are read."""
+        return _given(self.fixed, self.moving, self.labels, self.fixed_labels, self.points, self.mask)
 
     def check_names(self) -> None:
-        """Raise ValueError, before any work is done, if a result cannot have its name."""
+        """Raise ValueError if a result cannot have its name."""
         output_file(self.out, *FIELD_SUFFIXES)
         if self.warped is not None:
             output_file(self.warped, *IMAGE_OUTPUTS)
@@ -146,9 +144,13 @@ class Job:
             taken[path.resolve()] = "is to hold another one, too"
 
 
+def _given(*paths: Path | None) -> list[Path]:
+    return [path for path in paths if path is not None]
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What is known of two images once they are registered.
+    """Figures of a registration.
 
     Attributes
     ----------
@@ -159,9 +161,9 @@ class Outcome:
     folded
         Percentage of the voxels that fold.
     seconds
-        For the registration, without files.
+        Time of the registration without files.
     scores
-        Of the labels, if both images have some.
+        Agreement of the labels, if both images have labels.
     """
 
     mean: float
@@ -171,8 +173,8 @@ class Outcome:
     seconds: float
     scores: Scores | None
 
-    def tell(self, job: Job) -> None:
-        """Print it, and what has been written."""
+    def report(self, job: Job) -> None:
+        """Print the figures, and the files that have been written."""
         out.print(
             f"{job.out}: displacement {self.mean:.2f} {self.unit} on average, {self.largest:.2f} {self.unit} at most, "
             f"{self.folded:.3g} % folded, {self.seconds:.2f} s"
@@ -190,18 +192,8 @@ class Outcome:
             print_scores(self.scores)
 
 
-@dataclass(frozen=True, eq=False)
-class _Belongings:
-    """What has been read along with two images."""
-
-    labels: npt.NDArray[np.integer[Any]] | None
-    fixed_labels: npt.NDArray[np.integer[Any]] | None
-    points: tuple[npt.NDArray[np.float64], tuple[str, ...]] | None
-    mask: npt.NDArray[np.float32] | None
-
-
 def parse_grid(text: str | None) -> tuple[int, ...] | None:
-    """Return the shape that a text such as ``"128x128"`` stands for."""
+    """Parse the shape of a grid such as ``"128x128"``."""
     if text is None:
         return None
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", text):
@@ -210,13 +202,7 @@ def parse_grid(text: str | None) -> tuple[int, ...] | None:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """Return the device with a name, by default the first GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device here.
-    """
+    """Return the device of a name, by default the first GPU if there is one; raise ValueError if it is not there."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -230,28 +216,23 @@ def choose_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def load_network(path: Path, settings: Settings, device: torch.device) -> RegistrationNetwork:
-    """Return a network on a device, or raise ModelFileError or ValueError if there is none that suits the settings."""
+def load_network(path: Path, grid: tuple[int, ...] | None, device: torch.device) -> RegistrationNetwork:
+    """Load a network onto a device; raise ValueError if it cannot be applied at the grid of ``--grid``."""
     from modelaug import learning
 
     network = learning.load_network(path)
-    if settings.grid is not None:
-        check_grid(settings.grid, network)
+    if grid is not None:
+        text = "x".join(map(str, grid))
+        if len(grid) != network.ndim:
+            raise ValueError(
+                f"--grid is {text}, by which images have shape {grid}, but the network takes {network.ndim} axes; pass "
+                f"{network.ndim} lengths, such as {'x'.join(['96'] * network.ndim)}"
+            )
+        try:
+            network.check_grid(grid)
+        except ValueError as error:
+            raise ValueError(f"--grid is {text}: {error}") from None
     return network.to(device)
-
-
-def check_grid(grid: tuple[int, ...], network: RegistrationNetwork) -> None:
-    """Raise ValueError unless a network can be applied at the grid of ``--grid``."""
-    text = "x".join(map(str, grid))
-    if len(grid) != network.ndim:
-        raise ValueError(
-            f"--grid is {text}, by which images have shape {grid}, but the network takes {network.ndim} axes; pass "
-            f"{network.ndim} lengths, such as {'x'.join(['96'] * network.ndim)}"
-        )
-    try:
-        network.check_grid(grid)
-    except ValueError as error:
-        raise ValueError(f"--grid is {text}: {error}") from None
 
 
 def read_images(job: Job) -> tuple[Read, Read]:
@@ -259,7 +240,7 @@ def read_images(job: Job) -> tuple[Read, Read]:
     return read_in_space(job.fixed), read_in_space(job.moving)
 
 
-def carry_out(
+def run_job(
     job: Job, images: tuple[Read, Read], network: RegistrationNetwork, settings: Settings, threads: int | None
 ) -> Outcome:
     """Register two images and write all results, the displacement last.
@@ -269,50 +250,63 @@ def carry_out(
     job
         The files.
     images
-        What `read_images` returned for them.
+        The two images as returned by `read_images`.
     network
-        Runs where its weights are.
+        Runs on the device of its weights.
     settings
-        How.
+        Options.
     threads
         Threads of the kernels; None means all cores.
     """
     pair = _pair(job, images, network)
-    if (told := pair.unplaced()) is not None:
-        err.print(told)
-    found = _read_belongings(job, pair)
+    pair.report_assumption()
+    labels = None if job.labels is None else labels_of(job.labels, pair.moving)
+    if labels is not None and job.moved_labels is not None:
+        check_labels_fit(job.moved_labels, labels)
+    if job.warped is not None:
+        check_image_fits(job.warped, pair.moving.image)
+    fixed_labels = None if job.fixed_labels is None else labels_of(job.fixed_labels, pair.fixed)
+    if labels is not None and fixed_labels is not None and not labels.any() and not fixed_labels.any():
+        raise ValueError(f"{job.labels} and {job.fixed_labels} hold nothing but 0, the background; pass other labels")
+    points, names = (None, ()) if job.points is None else points_of(job.points, pair.fixed)
+    mask = None if job.mask is None else mask_of(job.mask, pair.fixed)
+
     started = time.perf_counter()
-    displacement = _register(pair, network, settings, found.mask, threads)
+    displacement = _register(pair, network, settings, mask, threads)
     seconds = time.perf_counter() - started
     in_space = pair.in_fixed_voxels(displacement)
     lengths = np.sqrt(np.einsum("i...,i->...", np.square(in_space), np.square(pair.spacing)))
-    scores = _write_labels(job, pair, found, displacement, threads)
-    if found.points is not None and job.moved_points is not None:
+    scores = None
+    if labels is not None and job.moved_labels is not None:
+        after = warp_labels(labels, displacement, threads)
+        if fixed_labels is not None:
+            before = warp_labels(labels, pair.in_place(), threads)
+            scores = score_labels(fixed_labels, labels, before, after, pair.spacing, pair.unit)
+        io.write_image(job.moved_labels, after[None] if pair.as_volume else after, geometry=pair.written)
+    if points is not None and job.moved_points is not None:
         place = pair.moving.place or pair.fixed.place
-        write_points(job.moved_points, moved_points(found.points[0], displacement), found.points[1], place)
+        write_points(job.moved_points, move_points(points, displacement), names, place)
     if job.warped is not None:
         warped = warp(pair.moving.image, displacement, threads=threads)
         flat = not pair.as_volume or suffix(job.warped) in PICTURE_SUFFIXES
         shaped = warped if flat else np.expand_dims(warped, -3)
-        write_moved_image(job.warped, shaped, pair.moving.image, pair.written)
+        write_warped_image(job.warped, shaped, pair.moving.image, pair.written)
     if job.figure is not None:
         from modelaug import plots
         from modelaug.cli._registration_figure import draw
 
         plots.save_figure(draw(pair, displacement, in_space), job.figure)
-    _write_displacement(job.out, pair, displacement)
-    return Outcome(
-        mean=float(lengths.mean()),
-        largest=float(lengths.max()),
-        unit=pair.unit,
-        folded=folded_percentage(in_space, threads=threads),
-        seconds=seconds,
-        scores=scores,
-    )
+    if pair.as_volume and suffix(job.out) in ITK_SUFFIXES:
+        field = field_of_volume(displacement)
+        io.write_field(job.out, field, geometry=pair.fixed.volume, moving=pair.moving.volume)
+    else:
+        io.write_field(job.out, displacement, geometry=pair.geometry, moving=pair.moving_geometry)
+    folded = folded_percentage(in_space, threads=threads)
+    return Outcome(float(lengths.mean()), float(lengths.max()), pair.unit, folded, seconds, scores)
 
 
 def _pair(job: Job, images: tuple[Read, Read], network: RegistrationNetwork) -> Pair:
-    """Return both images as the network takes them."""
+    """Return both images with the axes that the network takes."""
     d = network.ndim
     if d == 3 and suffix(job.out) == ".flo":
         raise ValueError(f"{job.out} is to hold the displacement of a volume; use a name that ends in .npz or .nii.gz")
@@ -329,24 +323,6 @@ def _pair(job: Job, images: tuple[Read, Read], network: RegistrationNetwork) -> 
     return Pair.of(*pictures)
 
 
-def _read_belongings(job: Job, pair: Pair) -> _Belongings:
-    """Read what belongs to the images, and check that the results can have their formats."""
-    labels = None if job.labels is None else labels_of(job.labels, pair.moving)
-    if labels is not None and job.moved_labels is not None:
-        check_labels_fit(job.moved_labels, labels)
-    if job.warped is not None:
-        check_image_fits(job.warped, pair.moving.image)
-    fixed_labels = None if job.fixed_labels is None else labels_of(job.fixed_labels, pair.fixed)
-    if labels is not None and fixed_labels is not None and not labels.any() and not fixed_labels.any():
-        raise ValueError(f"{job.labels} and {job.fixed_labels} hold nothing but 0, the background; pass other labels")
-    return _Belongings(
-        labels=labels,
-        fixed_labels=fixed_labels,
-        points=None if job.points is None else points_of(job.points, pair.fixed),
-        mask=None if job.mask is None else mask_of(job.mask, pair.fixed),
-    )
-
-
 def _register(
     pair: Pair,
     network: RegistrationNetwork,
@@ -354,48 +330,17 @@ def _register(
     mask: npt.NDArray[np.float32] | None,
     threads: int | None,
 ) -> npt.NDArray[np.float32]:
-    """Return the displacement (d, *grid) in voxels, of the fixed image into the moving one."""
+    """Return the displacement (d, *grid) in voxels from the fixed image to the moving one."""
     from modelaug import learning
 
-    images = pair.fixed.image, pair.moving.image
-    places: Mapping[str, Any] = {"geometry": pair.geometry, "moving_geometry": pair.moving_geometry}
-    initial = None
-    if settings.transform is not None:
+    fixed, moving = pair.fixed.image, pair.moving.image
+    places: dict[str, Any] = {"geometry": pair.geometry, "moving_geometry": pair.moving_geometry}
+    options = asdict(settings)
+    transform, initial = options.pop("transform"), None
+    if transform is not None:
         # A spacing tells planes with channels from volumes.
         known = places if pair.geometry is not None else {"spacing": pair.spacing}
-        initial = register_affine(*images, transform=settings.transform, mask=mask, threads=threads, **known)
-    return learning.register(
-        network,
-        *images,
-        grid=settings.grid,
-        passes=settings.passes,
-        symmetric=settings.symmetric,
-        refine=settings.refine,
-        mask=mask if settings.refine else None,
-        initial=initial,
-        threads=threads,
-        **places,
-    )
-
-
-def _write_labels(
-    job: Job, pair: Pair, found: _Belongings, displacement: npt.NDArray[np.float32], threads: int | None
-) -> Scores | None:
-    """Write the labels that were moved along, and compare them with those of the fixed image if there are some."""
-    if found.labels is None or job.moved_labels is None:
-        return None
-    after = moved_labels(found.labels, displacement, threads)
-    scores = None
-    if found.fixed_labels is not None:
-        before = moved_labels(found.labels, pair.in_place(), threads)
-        scores = score_labels(found.fixed_labels, found.labels, before, after, pair.spacing, pair.unit)
-    write_labels(job.moved_labels, after[None] if pair.as_volume else after, pair.written)
-    return scores
-
-
-def _write_displacement(path: Path, pair: Pair, displacement: npt.NDArray[np.float32]) -> None:
-    if pair.as_volume and suffix(path) in ITK_SUFFIXES:
-        field, geometry, moving = field_of_volume(displacement), pair.fixed.volume, pair.moving.volume
-    else:
-        field, geometry, moving = displacement, pair.geometry, pair.moving_geometry
-    io.write_field(path, field, geometry=geometry, moving=moving)
+        initial = register_affine(fixed, moving, transform=transform, mask=mask, threads=threads, **known)
+    if not settings.refine:
+        mask = None
+    return learning.register(network, fixed, moving, **options, mask=mask, initial=initial, threads=threads, **places)

@@ -19,16 +19,15 @@ Image = npt.NDArray[np.float32]
 def draw(pair: Pair, displacement: Field, in_space: Field) -> Figure:
     """Draw two images before and after registration, as `modelaug.plots.plot_registration` does.
 
-    Of volumes that is the plane across the first axis in the middle of what moves: where the voxels' mean plane is,
-    weighted by their displacements, of those that show the moving image before and after. The moving image is shown
-    where it lies in space.
+    Of volumes it shows a plane across the first axis: the mean plane of the voxels that lie in the moving image before
+    and after, weighted by their displacements. The moving image is shown where it lies in space.
 
     Parameters
     ----------
     pair
         The images.
     displacement : ndarray, (d, *grid)
-        In voxels, from the fixed image to the moving one.
+        In voxels from the fixed image to the moving one.
     in_space : ndarray, (d, *grid)
         The same in voxels of the fixed image.
     """
@@ -44,7 +43,7 @@ def draw(pair: Pair, displacement: Field, in_space: Field) -> Figure:
 
 
 def _middle(pair: Pair, displacement: Field, in_place: Field, in_space: Field) -> int:
-    """Return the plane in the middle of what moves, the middle one if nothing does."""
+    """Return the mean plane of the voxels weighted by their displacements; the middle plane if nothing moves."""
     weights = np.sqrt(np.square(in_space * pair.spacing.reshape(-1, 1, 1, 1)).sum(axis=0))
     for field in (in_place, displacement):
         weights[~leads_inside(field, pair.moving.grid)] = 0
@@ -54,14 +53,14 @@ def _middle(pair: Pair, displacement: Field, in_place: Field, in_space: Field) -
 
 
 def _plane(field: Field, k: int) -> Field:
-    """Return what pulls plane k alone, (3, 1, h, w)."""
+    """Return the displacement (3, 1, h, w) of plane k alone."""
     plane = field[:, k : k + 1].copy()
     plane[0] += k
     return plane
 
 
 def _of_plane(fixed: Image, before: Image, after: Image, displacement: Field, name: str) -> Figure:
-    """Show a plane of volumes: what has been pulled into it comes from elsewhere, too."""
+    """Show a plane of volumes, to which the warped image may come from other planes."""
     h, w = displacement.shape[1:]
     panels = Panels(2, 3, 2.7, 2.7 * h / w, top=0.05, bottom=0.75, gap=0.06)
     above, below = panels.axes

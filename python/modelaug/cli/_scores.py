@@ -1,4 +1,4 @@
-"""How well label maps agree before and after registration."""
+"""Agreement of label maps before and after registration."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Labels = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Of every structure in two label maps, before and after registration.
+    """Scores of every structure in two label maps, before and after registration.
 
     Attributes
     ----------
     ids
         The structures' labels.
     dice : pair of ndarray, (k,)
-        Dice coefficients before and after; NaN for a structure that is in neither map then.
+        Dice coefficients before and after; NaN for a structure that is in neither map.
     distance : pair of ndarray, (k,)
-        95th percentiles of the Hausdorff distances, in `unit`; NaN for a structure that only one image has. If nothing
-        of one that both have is pulled into the image, it is the length of the grid's diagonal.
+        95th percentiles of the Hausdorff distances in `unit`; NaN for a structure that only one image has. The length
+        of the grid's diagonal for a structure of both images that is warped out of the grid.
     unit
         ``"mm"`` or ``"px"``.
     """
@@ -50,9 +50,9 @@ def score_labels(
     moving : ndarray of integers
         On the moving image's grid.
     before, after : ndarray of integers, (*grid)
-        The same on the fixed grid, as the images lie in space and pulled by the displacement.
+        The moving labels on the fixed grid: as the images lie in space, and warped by the displacement.
     spacing
-        Of the fixed grid, in `unit`.
+        Spacing of the fixed grid, in `unit`.
     unit
         ``"mm"`` or ``"px"``.
     """

@@ -1,4 +1,4 @@
-"""What the commands that train have in common: how they begin and end."""
+"""Options, beginning and end of a training, for ``train`` and ``pretrain``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from modelaug.cli._console import out
+from modelaug.cli._kinds import CURVES
 from modelaug.io.files.locks import hold_folder
 from modelaug.io.files.provenance import SOURCE, claim_folder
 from modelaug.io.files.writing import remove_leftovers
@@ -19,25 +20,17 @@ if TYPE_CHECKING:
 
 _LOSSES = "losses.png"
 
-LearningRate = Annotated[
-    float | None, typer.Option(help="Rate of Adam at the beginning.", show_default="the network's own")
-]
-Kind = Annotated[
-    str, typer.Option("--network", help="PyramidNetwork, in 2D and 3D, or the paper's FlowNetS, in 2D.", metavar="NAME")
-]
+Folder = Annotated[Path, Option("--out", "-o", help="Folder for the network.")]
+Restart = Annotated[bool, Option("--restart", help="Begin again instead of continuing.")]
+LearningRate = Annotated[float | None, Option(help="Rate of Adam at the beginning.", show_default="the network's own")]
+Kind = Annotated[str, Option("--network", help="PyramidNetwork (2D, 3D) or the paper's FlowNetS (2D).", metavar="NAME")]
 Width = Annotated[
     float | None,
-    typer.Option(
-        help="Factor on the channels of the network; 1 is the published FlowNet-S.",
-        show_default="1, for FlowNetS 0.25",
+    Option(
+        help="Factor on the channels of the network; 1 is the published FlowNet-S.", show_default="1, for FlowNetS 0.25"
     ),
 ]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs per step.", show_default="8, in space 2")]
-
-
-def default_batch(ndim: int) -> int:
-    """Return how many pairs a step takes by default."""
-    return 8 if ndim == 2 else 2
+BatchSize = Annotated[int | None, Option(min=1, help="Pairs per step.", metavar="N", show_default="8, in space 2")]
 
 
 def new_network(kind: str, grid: Sequence[int], image_channels: int, width: float | None) -> RegistrationNetwork:
@@ -52,7 +45,7 @@ def new_network(kind: str, grid: Sequence[int], image_channels: int, width: floa
 
 
 def training_options(steps: int, learning_rate: float | None, **changes: Any) -> TrainOptions:
-    """Return what is recommended for so many steps, with validations and checkpoints to suit."""
+    """Return the recommended options for a number of steps, with validations and checkpoints to suit."""
     from modelaug.learning import recommended_options
 
     if learning_rate is not None:
@@ -68,9 +61,9 @@ def training_options(steps: int, learning_rate: float | None, **changes: Any) ->
 
 @contextmanager
 def training_folder(folder: Path, source: Mapping[str, Any], *, restart: bool) -> Iterator[None]:
-    """Hold the folder of a training that is done within, and claim it for what the pairs come from.
+    """Lock the folder of a training, and note there what its pairs come from.
 
-    In the end the losses are drawn, where matplotlib is installed, and it is said how good the network is.
+    In the end draw the losses, where matplotlib is installed, and print the validation error.
     """
     with hold_folder(folder):
         remove_leftovers(folder, {SOURCE, _LOSSES}.__contains__)
@@ -78,25 +71,22 @@ def training_folder(folder: Path, source: Mapping[str, Any], *, restart: bool) -
             (folder / SOURCE).unlink(missing_ok=True)
         claim_folder(folder, source)
         yield
-        _conclude(folder)
+        _report_training(folder)
 
 
-def _conclude(folder: Path) -> None:
+def _report_training(folder: Path) -> None:
     from modelaug.learning import read_card
 
     metrics = read_card(folder)["metrics"]
-    _draw_losses(folder, metrics["validation_epe_of_zero_flow"])
-    out.print(
-        f"end-point error on held-out pairs {metrics['validation_epe']:.2f} voxels, "
-        f"without displacement {metrics['validation_epe_of_zero_flow']:.2f}; the network is in {folder}/"
-    )
-
-
-def _draw_losses(folder: Path, baseline: float) -> None:
+    baseline = metrics["validation_epe_of_zero_flow"]
     try:
         from modelaug import plots
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
-        return
-    plots.save_figure(plots.plot_losses(folder / "metrics.csv", baseline=baseline), folder / _LOSSES)
+    else:
+        plots.save_figure(plots.plot_losses(folder / CURVES, baseline=baseline), folder / _LOSSES)
+    out.print(
+        f"end-point error on held-out pairs {metrics['validation_epe']:.2f} voxels, without displacement "
+        f"{baseline:.2f}; the network is in {folder}/"
+    )

@@ -8,21 +8,21 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-import typer
+from typer import Argument, Option
 
 from modelaug import io, warp
-from modelaug.cli._console import ThreadsOption, err, out, output_file
+from modelaug.cli._console import out, output_file
 from modelaug.cli._moved import (
     IMAGE_OUTPUTS,
     LABEL_OUTPUTS,
     check_image_fits,
     check_labels_fit,
-    moved_labels,
-    write_labels,
-    write_moved_image,
+    warp_labels,
     write_points,
+    write_warped_image,
 )
-from modelaug.cli._pictures import Pair, Picture, as_picture, leads_inside, led_into, moved_points, points_of
+from modelaug.cli._options import Threads
+from modelaug.cli._pictures import Pair, Picture, as_picture, leads_inside, led_into, move_points, points_of
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.fields import field_of_plane
 from modelaug.io.files.paths import suffix
@@ -30,44 +30,28 @@ from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
 from modelaug.io.images import read_in_space, read_labels, read_placed
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
-__all__ = ["apply"]
-
 Field = npt.NDArray[np.float32]
 
 
 def apply(
-    displacement: Annotated[
-        Path, typer.Argument(help="Of `modelaug register` or another program, as its --out.", show_default=False)
-    ],
-    target: Annotated[Path, typer.Option("--out", "-o", help="What to write.", show_default=False)],
-    image: Annotated[
-        Path | None,
-        typer.Option(help="Image to pull onto the fixed one; beyond it its border continues.", show_default=False),
-    ] = None,
+    displacement: Annotated[Path, Argument(help="Of `modelaug register` or another program, as its --out.")],
+    target: Annotated[Path, Option("--out", "-o", help="What to write.")],
+    image: Annotated[Path | None, Option(help="Image to warp onto the fixed one, its border continued.")] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Label map to pull onto the fixed image, by the nearest voxel; beyond it is 0.", show_default=False
-        ),
+        Path | None, Option(help="Label map to warp onto the fixed image, by the nearest voxel; beyond it is 0.")
     ] = None,
-    points: Annotated[
-        Path | None,
-        typer.Option(help="Points of the fixed image to lead to the moving one.", show_default=False),
-    ] = None,
+    points: Annotated[Path | None, Option(help="Points of the fixed image to lead to the moving one.")] = None,
     order: Annotated[
-        int | None,
-        typer.Option(help="Of an image's interpolation: 1, linear, or 3, cubic.", metavar="1|3", show_default="1"),
+        int | None, Option(help="Of an image's interpolation: 1, linear, or 3, cubic.", metavar="1|3", show_default="1")
     ] = None,
     moving_geometry_of: Annotated[
         Path | None,
-        typer.Option(
-            help="Of points: the moving image; needed where points are to be in voxels and the displacement is in mm, "
-            "or the other way round.",
+        Option(
+            help="Of points: the moving image; needed if either they or the displacement, but not both, are in mm.",
             metavar="IMAGE",
-            show_default=False,
         ),
     ] = None,
-    threads: ThreadsOption = None,
+    threads: Threads = None,
 ) -> None:
     """Move an image, a label map or points by a displacement, as register does with its own.
 
@@ -94,28 +78,29 @@ def apply(
     if image is not None:
         field, moving = _fit(field, image, *read_in_space(image))
         check_image_fits(target, moving.image)
-        pulled = warp(moving.image, field.displacement, order=cast(Literal[1, 3], order or 1), threads=threads)
-        write_moved_image(target, pulled, moving.image, field.geometry)
+        warped = warp(moving.image, field.displacement, order=cast(Literal[1, 3], order or 1), threads=threads)
+        write_warped_image(target, warped, moving.image, field.geometry)
     elif labels is not None:
         array, geometry = read_labels(labels)
         field, moving = _fit(field, labels, array, geometry)
         if moving.image.ndim > moving.ndim:
             raise ValueError(f"{labels} has shape {array.shape}; pass labels without channels")
         check_labels_fit(target, moving.image)
-        write_labels(target, moved_labels(moving.image, field.displacement, threads), field.geometry)
+        warped_labels = warp_labels(moving.image, field.displacement, threads)
+        io.write_image(target, warped_labels, geometry=field.geometry)
     out.print(f"{target}: {chosen[0]}, moved by {displacement}")
 
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """A displacement as it comes out of its file.
+    """A displacement as read from its file.
 
     Attributes
     ----------
     path
         The file.
     displacement : ndarray, (d, *grid), float32
-        In voxels; as if the moving image's lay as the fixed one's do, if the file is in mm.
+        In voxels; of a file in mm, as if the moving image's voxels were where the fixed image's are.
     geometry
         Where the fixed image's voxels lie; None if the file does not say.
     """
@@ -131,12 +116,12 @@ class _Field:
 
     @property
     def single_plane(self) -> bool:
-        """Whether it is of a volume of one plane."""
+        """Whether it belongs to a volume of one plane."""
         return len(self.displacement) == 3 and self.displacement.shape[1] == 1
 
     @property
     def fixed(self) -> Picture:
-        """The fixed image, as far as it is known."""
+        """The fixed image, with a component of the displacement in place of its unknown intensities."""
         return Picture(self.path, self.displacement[0], len(self.displacement), self.geometry)
 
     def into(self, pair: Pair) -> _Field:
@@ -151,7 +136,7 @@ def _read(path: Path) -> _Field:
 
 
 def _pair(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry | None) -> tuple[_Field, Pair]:
-    """Return a displacement, and the fixed image with an image to be moved, all of as many axes."""
+    """Return a displacement and the pair of its fixed image and a moving image, with the same number of axes."""
     if field.single_plane and (geometry is None or len(geometry.spacing) == 2):
         plane = None if field.geometry is None else in_plane(field.geometry)
         field = replace(field, displacement=field_of_plane(field.displacement), geometry=plane)
@@ -160,10 +145,10 @@ def _pair(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry
 
 
 def _fit(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry | None) -> tuple[_Field, Picture]:
-    """Return a displacement in voxels of an image, and the image with as many axes."""
+    """Return a displacement in voxels of a moving image, and the image with the same number of axes."""
     field, pair = _pair(field, path, array, geometry)
-    if field.in_mm and (told := pair.unplaced()) is not None:
-        err.print(told)
+    if field.in_mm:
+        pair.report_assumption()
     field = field.into(pair)
     if not leads_inside(field.displacement, pair.moving.grid).any():
         raise ValueError(f"{field.path} leads nowhere into {path}; pass the moving image that it was made for")
@@ -171,7 +156,7 @@ def _fit(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry 
 
 
 def _apply_to_points(path: Path, points: Path, target: Path, moving: Path | None) -> None:
-    """Lead points of the fixed image to the moving one, from file to file."""
+    """Move points of the fixed image to the moving one, from file to file."""
     field = _read(path)
     physical = suffix(target) in PHYSICAL_SUFFIXES
     if moving is None and physical != field.in_mm:
@@ -190,6 +175,6 @@ def _apply_to_points(path: Path, points: Path, target: Path, moving: Path | None
     if moving is not None:
         _, pair = _pair(field, moving, *read_placed(moving))
         field, place = field.into(pair), pair.moving.place
-    led = moved_points(array, field.displacement)
-    write_points(target, led[:, 1:] if flat and not physical else led, names, place)
-    out.print(f"{target}: {len(led)} points of {points}, moved by {path}")
+    moved = move_points(array, field.displacement)
+    write_points(target, moved[:, 1:] if flat and not physical else moved, names, place)
+    out.print(f"{target}: {len(moved)} points of {points}, moved by {path}")

@@ -5,63 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from modelaug import Cohort
-from modelaug.cli._console import SeedOption, ThreadsOption, out, print_table
-
-__all__ = ["compare"]
+from modelaug.cli._console import out, print_table
+from modelaug.cli._options import CohortFile, Scheduler, Seed, Threads
 
 
 def compare(
-    cohort: Annotated[Path, typer.Argument(help="Cohort: .npz, a folder, or its cohort.toml.", show_default=False)],
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the comparison.", show_default=False)],
+    cohort: CohortFile,
+    folder: Annotated[Path, Option("--out", "-o", help="Folder for the comparison.")],
     methods: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Rows of the table, separated by semicolons; 'all' adds SyN, label-driven training and ablations.",
             show_default="those of the paper",
             metavar="NAME;NAME",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts into which the subjects are split.")] = 5,
+    folds: Annotated[int, Option(min=2, help="Parts into which the subjects are split.")] = 5,
     preset: Annotated[
-        str, typer.Option(help="tiny: shows that it works; small: for two cores; full: the paper's, for a GPU.")
+        str, Option(help="tiny: shows that it works; small: for two cores; full: the paper's, for a GPU.")
     ] = "small",
     metric: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="jaccard: overlap of the labels; contour_distance: between the landmark objects, in mm.",
             show_default="jaccard if there are labels",
         ),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(
-            help="Labels to score, separated by commas.",
-            show_default="those that nearly all training subjects have",
-            metavar="ID,ID",
-        ),
+        Option(help="Labels to score.", metavar="ID,ID", show_default="those that nearly all training subjects have"),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the cohort is called in the table.", show_default="the file's name")
-    ] = None,
+    name: Annotated[str | None, Option(help="Name of the cohort in the table.", show_default="the file's name")] = None,
     weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `modelaug pretrain --network FlowNetS`, instead of pre-training here.", show_default=False
-        ),
+        Path | None, Option(help="Folder of `modelaug pretrain --network FlowNetS`, instead of pre-training here.")
     ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Let the workers of this Dask scheduler work, best with one thread each; they must see the folder.",
-            metavar="ADDRESS",
-            show_default=False,
-        ),
-    ] = None,
-    seed: SeedOption = 0,
-    threads: ThreadsOption = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
     """Compare ways to register a cohort's images by cross-validation: the paper's table, for your own images.
 
@@ -72,7 +55,6 @@ def compare(
     from modelaug.comparison import ABLATIONS, METHODS, CompareOptions, compare, preset_options
 
     subjects = Cohort.load(cohort)
-
     options = CompareOptions(
         methods=_methods(methods, METHODS, ABLATIONS),
         folds=folds,
@@ -81,18 +63,9 @@ def compare(
         network=preset_options(preset),
         seed=seed,
     )
-    table = compare(
-        subjects,
-        folder,
-        name=name or cohort.stem,
-        options=options,
-        weights=weights,
-        scheduler=scheduler,
-        threads=threads,
-    )
-    rows = [
-        (row, f"{found['mean']:.3f}", f"{found['std']:.3f}", str(found["n"])) for row, found in table["methods"].items()
-    ]
+    name = name or cohort.stem
+    table = compare(subjects, folder, name=name, options=options, weights=weights, scheduler=scheduler, threads=threads)
+    rows = [(row, f"{of['mean']:.3f}", f"{of['std']:.3f}", str(of["n"])) for row, of in table["methods"].items()]
     print_table(rows, title=f"{table['cohort']}: {table['metric']}", header=("method", "mean", "std", "pairs"))
     out.print(f"the table, its tests and pictures are in {folder / 'report.html'}")
 

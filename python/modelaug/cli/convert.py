@@ -8,51 +8,40 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import typer
+from typer import Argument, Option
 
 from modelaug import Cohort, io
 from modelaug.cli._console import grid_text, out
+from modelaug.cli._kinds import detect_kind
+from modelaug.cli._moved import FIELD_SUFFIXES
 from modelaug.data.geometry import Geometry, in_plane
 from modelaug.io.cohorts.folders import write_cohort_folder
-from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.paths import suffix
 from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
 from modelaug.io.formats.volumes import read_header
 from modelaug.io.images import read_placed
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
-__all__ = ["convert"]
-
 Field = npt.NDArray[np.float32]
-
-_FIELD_SUFFIXES = (".npz", ".flo", *ITK_SUFFIXES)
 
 
 def convert(
-    source: Annotated[
-        Path,
-        typer.Argument(help="A folder, cohort.toml or cohort; landmarks; or a displacement field.", show_default=False),
-    ],
-    target: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="What to write; its ending says in which format.", show_default=False),
-    ],
+    source: Annotated[Path, Argument(help="A folder, cohort.toml or cohort; landmarks; or a displacement field.")],
+    target: Annotated[Path, Option("--out", "-o", help="What to write; its ending says in which format.")],
     geometry_of: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--geometry-of",
             help="Image on whose voxels landmarks or the field are; needed where a format is in mm and the other not.",
             metavar="IMAGE",
-            show_default=False,
         ),
     ] = None,
     moving_geometry_of: Annotated[
         Path | None,
-        typer.Option(help="Image into which the field points.", metavar="IMAGE", show_default="that of --geometry-of"),
+        Option(help="Image into which the field points.", metavar="IMAGE", show_default="that of --geometry-of"),
     ] = None,
     images: Annotated[
-        str,
-        typer.Option(help="Format of the images in a folder: .nii.gz, .nii, .nrrd, .mha or .png.", metavar="SUFFIX"),
+        str, Option(help="Format of the images in a folder: .nii.gz, .nii, .nrrd, .mha or .png.", metavar="SUFFIX")
     ] = ".nii.gz",
 ) -> None:
     """Convert cohorts, landmarks and displacement fields from one format to another.
@@ -73,29 +62,24 @@ def convert(
     elif ending in LANDMARK_SUFFIXES:
         _refuse_geometry(source, None, moving)
         _convert_landmarks(source, target, fixed)
-    elif suffix(source) == ".npz" and _holds_landmarks(source):
+    elif suffix(source) == ".npz" and detect_kind(source) == "cohort":
         _refuse_geometry(source, fixed, moving)
-        if ending in _FIELD_SUFFIXES:
+        if ending in FIELD_SUFFIXES:
             raise ValueError(f"{source} is a cohort already; use the name of a folder for it, not {target}")
         description = write_cohort_folder(target, Cohort.load(source), images=images)
         out.print(f"{description}: says what is in its folder")
-    elif ending in _FIELD_SUFFIXES:
+    elif ending in FIELD_SUFFIXES:
         _convert_field(source, target, fixed, moving)
     else:
         raise ValueError(
             f"{target} ends in no known format; use .npz or, for landmarks, {', '.join(LANDMARK_SUFFIXES)}, or, for "
-            f"fields, {', '.join(_FIELD_SUFFIXES)}"
+            f"fields, {', '.join(FIELD_SUFFIXES)}"
         )
-
-
-def _holds_landmarks(path: Path) -> bool:
-    with open_archive(path) as archive:
-        return "landmarks" in archive.headers
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the voxels of an image lie, and how many there are along the axes of space."""
+    """Geometry and shape of an image."""
 
     path: Path
     geometry: Geometry
@@ -108,7 +92,7 @@ class _Place:
 
 
 def _place(path: Path | None) -> _Place | None:
-    """Return where the voxels of an image lie, whose format must say it."""
+    """Read the geometry and shape of an image, whose format must have a geometry."""
     if path is None:
         return None
     if suffix(path) in ITK_READ_SUFFIXES:
@@ -128,7 +112,7 @@ def _convert_landmarks(source: Path, target: Path, place: _Place | None) -> None
     physical = [each for each in (source, target) if suffix(each) in PHYSICAL_SUFFIXES]
     if len(physical) == 1 and place is None:
         raise ValueError(f"{physical[0]} is in mm and the other file in voxels; pass their image by --geometry-of")
-    # From mm to mm it does not matter where the voxels are.
+    # From mm to mm the voxels do not matter.
     geometry = place.geometry if place is not None else Geometry(np.ones(3)) if physical else None
     points, names = io.read_named_landmarks(source, geometry=geometry)
     if place is not None and target in physical and len(place.grid) != points.shape[1]:
@@ -149,7 +133,7 @@ def _convert_landmarks(source: Path, target: Path, place: _Place | None) -> None
 
 def _convert_field(source: Path, target: Path, fixed: _Place | None, moving: _Place | None) -> None:
     if suffix(source) in ITK_READ_SUFFIXES:
-        _refuse_geometry(source, fixed, None)  # which says itself where its voxels lie
+        _refuse_geometry(source, fixed, None)  # the file has its own
     displacement, geometry = io.read_field(source, moving=None if moving is None else moving.geometry)
     in_mm = suffix(target) in ITK_SUFFIXES
     if geometry is None and fixed is None and in_mm:
@@ -168,9 +152,9 @@ def _convert_field(source: Path, target: Path, fixed: _Place | None, moving: _Pl
 
 
 def _on_image(source: Path, field: Field, fixed: _Place, *, in_volume: bool) -> tuple[Field, Geometry]:
-    """Return a field on its fixed image, and where that lies; one in a plane becomes one in a volume of one plane.
+    """Return a field on its fixed image, and the image's geometry.
 
-    Where only voxels count, a plane across the first axis stays one.
+    A field in a plane becomes that of a volume of one plane; across the first axis only if `in_volume`.
     """
     grid, across = field.shape[1:], fixed.across
     if fixed.grid == grid:
@@ -188,7 +172,7 @@ def _on_image(source: Path, field: Field, fixed: _Place, *, in_volume: bool) -> 
 
 
 def _within_plane(source: Path, field: Field) -> Field:
-    """Return a field (3, *grid) of a volume of one plane within that plane, which it must not leave."""
+    """Return the field in a plane of a field (3, *grid) of a volume of one plane, which must not leave the plane."""
     across = field.shape[1:].index(1)
     away = float(np.abs(field[across]).max())
     if away > 1e-3:

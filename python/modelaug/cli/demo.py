@@ -6,23 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
-from modelaug.cli._console import SeedOption, ThreadsOption, err, out, print_table
+from modelaug.cli._console import err, out, print_table
+from modelaug.cli._options import Seed, Threads
 from modelaug.demo import DemoOptions, run_demo
-
-__all__ = ["demo"]
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes; learns nothing.")] = False,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.", show_default="chosen")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Remove the results of an earlier demo first.")] = False,
-    seed: SeedOption = 0,
-    threads: ThreadsOption = None,
+    folder: Annotated[Path, Option("--out", "-o", help="Folder for the results.")] = Path("demo"),
+    quick: Annotated[bool, Option("--quick", help="Seconds instead of minutes; learns nothing.")] = False,
+    steps: Annotated[int | None, Option(min=1, help="Steps of training.", show_default="chosen")] = None,
+    restart: Annotated[bool, Option("--restart", help="Remove the results of an earlier demo first.")] = False,
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
-    """Run the whole chain on generated hearts and on generated volumes, a minute or two on two cores.
+    """Run all steps on generated hearts and on generated volumes, a minute or two on two cores.
 
     Learns a model from a few subjects, trains a network on pairs drawn from it, registers held-out subjects, and leaves
     the models, the networks, a summary and pictures in a folder. An interrupted demo continues.

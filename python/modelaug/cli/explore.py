@@ -6,34 +6,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from modelaug import AppearanceModel, Cohort, ModelFileError
-from modelaug.cli._console import ThreadsOption, out
-from modelaug.cli._files import kind_of_file
-
-__all__ = ["explore"]
+from modelaug.cli._console import out
+from modelaug.cli._kinds import detect_kind
+from modelaug.cli._options import Threads
 
 
 def explore(
-    thing: Annotated[
-        Path,
-        typer.Argument(metavar="MODEL", help="Model of `modelaug fit`, or a cohort to fit.", show_default=False),
-    ],
-    modes: Annotated[int, typer.Option(min=1, help="Sliders for modes of shape and of texture.")] = 6,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="To serve on; 0: any that is free.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Whether to open the browser.")] = True,
-    threads: ThreadsOption = None,
+    thing: Annotated[Path, Argument(metavar="MODEL", help="Model of `modelaug fit`, or a cohort to fit.")],
+    modes: Annotated[int, Option(min=1, help="Sliders for modes of shape and of texture.")] = 6,
+    port: Annotated[int, Option(min=0, max=65535, help="To serve on; 0: any that is free.")] = 0,
+    browser: Annotated[bool, Option(help="Whether to open the browser.")] = True,
+    threads: Threads = None,
 ) -> None:
     """Explore in the browser what a model draws: random pairs, or modes by sliders, with the Python that does the same.
 
     With a cohort, models are fitted with the levels of locality to choose from. Serves this machine only, without the
     internet, until Ctrl-C.
     """
-    choice = open_choice(thing, threads=threads)
+    choice = _open_choice(thing, threads)
     from modelaug.explorer import explore as view
     from modelaug.explorer.serving import make_server
 
-    view(choice, modes=modes)  # what is wrong with the model is said here, not in the browser
+    view(choice, modes=modes)  # reports errors of the model here, not in the browser
     try:
         server = make_server(lambda: view(choice, modes=modes), port=port, title=f"modelaug: {thing.name}")
     except OSError as error:
@@ -46,19 +43,12 @@ def explore(
     server.run_until_shutdown()
 
 
-def open_choice(path: Path, *, threads: int | None = None) -> Any:
-    """Return the models to choose from of a model's or a cohort's file.
-
-    Raises
-    ------
-    ModelFileError
-        If the file cannot be read, or is neither.
-    """
+def _open_choice(path: Path, threads: int | None) -> Any:
+    """Load a model, or a cohort with models to choose from, for the explorer."""
     from modelaug.explorer import ModelChoice
 
-    found = kind_of_file(path)
-    if found == "field":
-        raise ModelFileError(f"{path} is a displacement field, neither a model nor a cohort; pass one of them")
-    kind: Any = Cohort if found == "cohort" else AppearanceModel
-    expression = f"modelaug.{kind.__name__}.load({str(path.resolve())!r})"
-    return ModelChoice(kind.load(path), expression=expression, threads=threads)
+    found: Any = {"cohort": Cohort, "model": AppearanceModel}.get(detect_kind(path))
+    if found is None:
+        raise ModelFileError(f"{path} is neither a model nor a cohort; pass one of them")
+    expression = f"modelaug.{found.__name__}.load({str(path.resolve())!r})"
+    return ModelChoice(found.load(path), expression=expression, threads=threads)

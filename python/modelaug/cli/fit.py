@@ -5,49 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import typer
+from typer import Option
 
 from modelaug import AppearanceModel, Cohort, ShapeOptions, TextureOptions
-from modelaug.cli._console import ThreadsOption, err, grid_text, output_file, print_table, progress
-from modelaug.cli._options import words
+from modelaug.cli._console import err, grid_text, output_file, print_table, progress
+from modelaug.cli._options import CohortFile, Threads, words
 
-__all__ = ["fit"]
-
-_CLOSE: Final = 1.0
-"""Pixels from a landmark that a map may pass it by without a word."""
+_CLOSE: Final = 1.0  # pixels by which a map may miss a landmark without a warning
 
 
 def fit(
-    cohort: Annotated[
-        Path, typer.Argument(help="Images with landmarks: .npz, a folder, or its cohort.toml.", show_default=False)
-    ],
-    model: Annotated[Path, typer.Option("--out", "-o", help="Where to write the model, .npz.", show_default=False)],
+    cohort: CohortFile,
+    model: Annotated[Path, Option("--out", "-o", help="Where to write the model, .npz.")],
     subjects: Annotated[
-        str | None,
-        typer.Option(help="Subjects to learn from, e.g. 0:20 or 0,2,5:9.", metavar="LIST", show_default="all"),
+        str | None, Option(help="Subjects to learn from, e.g. 0:20 or 0,2,5:9.", metavar="LIST", show_default="all")
     ] = None,
-    levels: Annotated[int, typer.Option(help="Levels of locality of shapes; 1 is principal components.")] = (
-        ShapeOptions.levels
-    ),
-    taper: Annotated[str, typer.Option(help=f"How correlations end: {words(ShapeOptions, 'taper')}.")] = (
-        ShapeOptions.taper
-    ),
-    coverage: Annotated[float, typer.Option(help="Share of the shapes' variance to keep.")] = ShapeOptions.coverage,
+    levels: Annotated[int, Option(help="Levels of locality of shapes; 1: principal components.")] = ShapeOptions.levels,
+    taper: Annotated[str, Option(help=f"How correlations end: {words(ShapeOptions, 'taper')}.")] = ShapeOptions.taper,
+    coverage: Annotated[float, Option(help="Share of the shapes' variance kept.")] = ShapeOptions.coverage,
     transform: Annotated[
-        str, typer.Option(help=f"What the alignment takes away: {words(ShapeOptions, 'transform')}.")
+        str, Option(help=f"What the alignment removes: {words(ShapeOptions, 'transform')}.")
     ] = ShapeOptions.transform,
-    engine: Annotated[str, typer.Option(help=f"How textures are drawn: {words(TextureOptions, 'engine')}.")] = (
-        TextureOptions.engine
-    ),
-    texture_levels: Annotated[int, typer.Option(help="Levels of locality of textures.")] = TextureOptions.levels,
-    texture_coverage: Annotated[float, typer.Option(help="Share of the textures' variance to keep.")] = (
-        TextureOptions.coverage
-    ),
-    threads: ThreadsOption = None,
+    engine: Annotated[str, Option(help=f"Texture engine: {words(TextureOptions, 'engine')}.")] = TextureOptions.engine,
+    texture_levels: Annotated[int, Option(help="Levels of locality of textures.")] = TextureOptions.levels,
+    texture_coverage: Annotated[float, Option(help="Share of the textures' variance kept.")] = TextureOptions.coverage,
+    threads: Threads = None,
 ) -> None:
     """Learn a shape and appearance model from a cohort."""
     output_file(model, ".npz")
-    # The options check the words themselves.
+    # The options check their values themselves.
     shape = ShapeOptions(levels=levels, taper=taper, coverage=coverage, transform=transform)  # type: ignore[arg-type]
     texture = TextureOptions(engine=engine, levels=texture_levels, coverage=texture_coverage)  # type: ignore[arg-type]
     loaded = Cohort.load(cohort)
@@ -81,7 +67,7 @@ def _modes(model: AppearanceModel, part: Literal["shape", "texture"]) -> str:
 
 
 def parse_indices(text: str, n: int) -> list[int]:
-    """Return the numbers that a list such as ``0,2,5:9`` names, out of 0 to n - 1."""
+    """Parse a list of indices from 0 to n - 1 such as ``0,2,5:9``."""
     indices: list[int] = []
     for part in text.split(","):
         try:

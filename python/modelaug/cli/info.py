@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
-import typer
+from typer import Argument, Option
 
-from modelaug import AppearanceModel, Cohort, ModelFileError, io, jacobian_determinant
+from modelaug import AppearanceModel, Cohort, io, jacobian_determinant
 from modelaug.cli._console import out, print_table
-from modelaug.cli._files import kind_of_file
+from modelaug.cli._kinds import detect_kind
 from modelaug.io.files.reading import refusing
-from modelaug.io.shards.manifests import MANIFEST, has_manifest, read_manifest, shard_bytes
+from modelaug.io.shards.manifests import read_manifest, shard_bytes
 
-__all__ = ["info"]
-
-# What is shown of each level, and of all levels together, under which name; ratios are relative to the data.
-_COLUMNS = {
+# Titles of what is shown of each level of locality, and of the whole model; ratios are relative to the data.
+_COLUMNS: Final = {
     "threshold": "threshold (mm)",
     "modes": "modes",
     "trace_ratio": "variance ratio",
@@ -27,7 +25,7 @@ _COLUMNS = {
     "worst_residual": "residual",
     "skipped": "skipped",
 }
-_WHOLE = {
+_WHOLE: Final = {
     "trace": "variance of the data",
     "trace_ratio": "variance ratio of the model",
     "variance_ratio": "variance ratio of the model",
@@ -37,51 +35,39 @@ _WHOLE = {
 
 
 def info(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help="Cohort, model or displacement field; folder of a network or of pairs.",
-            show_default=False,
-        ),
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    path: Annotated[Path, Argument(help="Cohort, model or displacement field; folder of a network or of pairs.")],
+    as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what a file or folder holds."""
     kind, facts = describe(path)
     if as_json:
         out.print(json.dumps({"kind": kind, "path": str(path), **facts}, indent=2))
-    else:
-        tables = _locality_tables(path, facts.pop("locality", {}))
-        print_table({name.replace("_", " "): _text(value) for name, value in facts.items()}, title=f"{path}: {kind}")
-        for table in tables:
-            print_table(**table)
+        return
+    tables = _locality_tables(path, facts.pop("locality", {}))
+    print_table({name.replace("_", " "): _format(value) for name, value in facts.items()}, title=f"{path}: {kind}")
+    for table in tables:
+        print_table(**table)
 
 
 def describe(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return what kind of thing lies at a path, and facts about it, as in JSON.
+    """Return the kind of a file or folder in words, and facts about it as in JSON.
 
     Raises
     ------
     ModelFileError
-        If it does not exist, cannot be read, or is nothing that this package writes or reads.
+        If it does not exist, cannot be read, or is of no known kind.
     """
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist; check the path")
-    if has_manifest(path):
-        return "pairs", _pairs(path)
-    if (path / "net.json").exists() or path.suffix == ".safetensors":
-        return "network", _network(path)
-    if path.is_dir():
-        raise ModelFileError(f"{path} holds neither a network (net.json) nor pairs ({MANIFEST}); pass another folder")
-    name, facts = {
-        "cohort": ("cohort", _cohort),
-        "field": ("displacement field", _field),
-        "model": ("appearance model", _model),
-    }[kind_of_file(path)]
-    return name, facts(path)
+    name, describe_kind = {
+        "cohort": ("cohort", _describe_cohort),
+        "field": ("displacement field", _describe_field),
+        "model": ("appearance model", _describe_model),
+        "pairs": ("pairs", _describe_pairs),
+        "training": ("network", _describe_network),
+    }[detect_kind(path)]
+    return name, describe_kind(path)
 
 
-def _cohort(path: Path) -> dict[str, Any]:
+def _describe_cohort(path: Path) -> dict[str, Any]:
     cohort = Cohort.load(path)
     return {
         "subjects": len(cohort),
@@ -96,7 +82,7 @@ def _cohort(path: Path) -> dict[str, Any]:
     }
 
 
-def _model(path: Path) -> dict[str, Any]:
+def _describe_model(path: Path) -> dict[str, Any]:
     model = AppearanceModel.load(path)
     return {
         "channels": model.channels,
@@ -111,35 +97,30 @@ def _model(path: Path) -> dict[str, Any]:
     }
 
 
-def _network(path: Path) -> dict[str, Any]:
+def _describe_network(path: Path) -> dict[str, Any]:
     from modelaug import learning
 
     card = learning.read_card(path)
     parameters = sum(each.numel() for each in learning.load_network(path).parameters())
-    return {
-        "parameters": parameters,
-        **{name: value for name, value in card.items() if name not in ("format", "version")},
-    }
+    return {"parameters": parameters} | {k: value for k, value in card.items() if k not in ("format", "version")}
 
 
-def _pairs(path: Path) -> dict[str, Any]:
+def _describe_pairs(path: Path) -> dict[str, Any]:
     manifest = read_manifest(path)
-    written = sum(shard["count"] for shard in manifest["shards"])
+    shards = manifest["shards"]
     return {
         "pairs": manifest["count"],
-        "written": written,
+        "written": sum(shard["count"] for shard in shards),
         "first": manifest["first"],
         **({"part": "{}/{}".format(*manifest["part"])} if "part" in manifest else {}),
-        "shards": len(manifest["shards"]),
-        "bytes": sum(map(shard_bytes, manifest["shards"])),
-        "file_format": manifest["file_format"],
-        "source": manifest["source"],
-        "modelaug": manifest["modelaug"],
+        "shards": len(shards),
+        "bytes": sum(map(shard_bytes, shards)),
+        **{name: manifest[name] for name in ("file_format", "source", "modelaug")},
         "bits": manifest.get("bits"),
     }
 
 
-def _field(path: Path) -> dict[str, Any]:
+def _describe_field(path: Path) -> dict[str, Any]:
     displacement, geometry = io.read_field(path)
     lengths = np.linalg.norm(displacement, axis=0)
     return {
@@ -152,30 +133,29 @@ def _field(path: Path) -> dict[str, Any]:
 
 
 def _locality_tables(path: Path, reports: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what to print of each part of a model that has locality: a table of its levels, and one of the whole."""
+    """Return the tables of each part of a model that has locality: its levels, and the whole, for `print_table`."""
     tables: list[dict[str, Any]] = []
     with refusing(path, "holds no readable report on locality", "fit the model again"):
         for part, report in reports.items():
             if report is None:
                 continue
-            levels, whole = report["levels"], {name: each for name, each in report.items() if name != "levels"}
+            levels = report["levels"]
             columns = [name for name in _COLUMNS if name in levels[0]]
-            rows = [[str(i), *(_text(level[name]) for name in columns)] for i, level in enumerate(levels, start=1)]
+            rows = [[str(i), *(_format(level[name]) for name in columns)] for i, level in enumerate(levels, start=1)]
+            whole = {_WHOLE.get(name, name): _format(each) for name, each in report.items() if name != "levels"}
             header = ["level", *(_COLUMNS[name] for name in columns)]
             tables.append({"rows": rows, "title": f"locality of the {part}", "header": header})
-            tables.append({"rows": {_WHOLE.get(name, name): _text(each) for name, each in whole.items()}, "title": ""})
+            tables.append({"rows": whole, "title": ""})
     return tables
 
 
-def _text(value: Any, *, inline: bool = False) -> str:
-    """Return a value for a table; what is within another one in one line."""
+def _format(value: Any, *, inline: bool = False) -> str:
+    """Format a value of a table; values within other values in one line."""
     if isinstance(value, dict):
-        items = [f"{name.replace('_', ' ')}: {_text(each, inline=True)}" for name, each in value.items()]
-        return ", ".join(items) if inline else "\n".join(items)
+        items = [f"{name.replace('_', ' ')}: {_format(each, inline=True)}" for name, each in value.items()]
+        return (", " if inline else "\n").join(items)
     if isinstance(value, list):
-        return ", ".join(_text(each, inline=True) for each in value)
-    if isinstance(value, float):
-        return f"{value:.6g}"
+        return ", ".join(_format(each, inline=True) for each in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "none" if value is None else str(value)
+    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -8,18 +8,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-import typer
+from typer import Argument, Option
 
 from modelaug import ModelFileError
 from modelaug.cli._console import err, output_file, print_table
-from modelaug.correspondence import (
-    RECIPES,
-    Correspondence,
-    Recipe,
-    generic_recipe,
-    landmarks_from_labels,
-    read_recipe,
-)
+from modelaug.cli._moved import FIGURE_SUFFIXES
+from modelaug.correspondence import RECIPES, Correspondence, Recipe, generic_recipe, landmarks_from_labels, read_recipe
 from modelaug.data.cohort import subject_names
 from modelaug.data.scans import Scan, check_common_grid, cohort_from_scans
 from modelaug.io import Geometry, read_scans
@@ -28,36 +22,29 @@ from modelaug.io.files.arrays import open_archive
 from modelaug.io.files.reading import refusing
 from modelaug.io.tables import Table, read_rows, to_numbers
 
-__all__ = ["landmarks"]
-
 _COLUMNS = ("subject", "point", "row", "column")
 
 
 def landmarks(
-    scans: Annotated[
-        Path,
-        typer.Argument(help="Images with label maps: a folder, its cohort.toml, or .npz.", show_default=False),
-    ],
-    cohort: Annotated[Path, typer.Option("--out", "-o", help="Where to write the cohort, .npz.", show_default=False)],
+    scans: Annotated[Path, Argument(help="Images with label maps: a folder, its cohort.toml, or .npz.")],
+    cohort: Annotated[Path, Option("--out", "-o", help="Where to write the cohort, .npz.")],
     recipe: Annotated[
-        str,
-        typer.Option(help="hearts, brains, generic (any label maps), or a recipe's .toml file.", metavar="NAME|FILE"),
+        str, Option(help="hearts, brains, generic (any label maps), or a recipe's .toml file.", metavar="NAME|FILE")
     ] = "generic",
     points: Annotated[
         Path | None,
-        typer.Option(help="Your own anchors: .csv with the columns subject, point, row, column.", show_default="none"),
+        Option(help="Your own anchors: .csv with the columns subject, point, row, column.", show_default="none"),
     ] = None,
-    skip: Annotated[bool, typer.Option("--skip", help="Leave subjects out in which something is missing.")] = False,
+    skip: Annotated[bool, Option("--skip", help="Leave subjects out in which something is missing.")] = False,
     figure: Annotated[
-        Path | None,
-        typer.Option(help="Where to draw images and landmarks, .png, .pdf or .svg.", show_default="nowhere"),
+        Path | None, Option(help="Where to draw images and landmarks, .png, .pdf or .svg.", show_default="nowhere")
     ] = None,
 ) -> None:
     """Place landmarks in correspondence on label maps, for fit."""
     output_file(cohort, ".npz")
     if figure is not None:
-        output_file(figure, ".png", ".pdf", ".svg")
-    given = read_labelled(scans)
+        output_file(figure, *FIGURE_SUFFIXES)
+    given = _read_labelled(scans)
     if len(given[0].grid) == 3:
         raise ValueError(
             f"{scans} holds volumes, but landmarks are placed on planes; take one by slice_axis = 0 and slice_at = 0.5 "
@@ -66,14 +53,8 @@ def landmarks(
     labels = np.stack([each.labels for each in given if each.labels is not None])
     spacing, names = given[0].geometry.spacing, [each.name for each in given]
     chosen, remarks = _recipe(recipe, labels, spacing, names, skip=skip)
-    found = landmarks_from_labels(
-        labels,
-        chosen,
-        spacing=spacing,
-        names=names,
-        points=None if points is None else read_points(points, names),
-        skip=skip,
-    )
+    anchors = None if points is None else read_points(points, names)
+    found = landmarks_from_labels(labels, chosen, spacing=spacing, names=names, points=anchors, skip=skip)
     step = {"step": "landmarks", "recipe": recipe}
     made = cohort_from_scans(
         [given[i].after(step, landmarks=placed) for i, placed in zip(found.subjects, found.landmarks, strict=True)],
@@ -89,17 +70,9 @@ def landmarks(
         err.print(line)
 
 
-def read_labelled(path: Path) -> list[Scan]:
-    """Return the scans of a folder, a ``cohort.toml`` or an ``.npz`` with images and labels, all on one grid.
-
-    Raises
-    ------
-    ModelFileError
-        If a file cannot be read, or an ``.npz`` lacks images or label maps.
-    ValueError
-        If a subject has no labels, or another grid than the first.
-    """
-    scans = _of_archive(path) if path.suffix.lower() == ".npz" else read_scans(path)
+def _read_labelled(path: Path) -> list[Scan]:
+    """Read the scans of a folder, a ``cohort.toml`` or an ``.npz`` with images and labels, all on one grid."""
+    scans = _read_archive(path) if path.suffix.lower() == ".npz" else read_scans(path)
     for scan in scans:
         if scan.labels is None:
             raise ValueError(f"subject {scan.name!r} of {path} has no label map; add a file, see docs/files.md")
@@ -107,7 +80,7 @@ def read_labelled(path: Path) -> list[Scan]:
     return scans
 
 
-def _of_archive(path: Path) -> list[Scan]:
+def _read_archive(path: Path) -> list[Scan]:
     with open_archive(path) as archive, refusing(path, "holds no images with label maps", "pass another file"):
         archive.require("images", "labels")
         known = [name for name in ("images", "labels", "names", "spacing", "preparation") if name in archive.headers]
@@ -129,30 +102,29 @@ def _of_archive(path: Path) -> list[Scan]:
 
 
 def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np.float64]]:
-    """Return the points (n, 2) in voxels of all subjects, by their names, from a table with a line per point.
+    """Read points (n, 2) in voxels of all subjects, by the points' names, from a table with a line per point.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, is no such table, or a subject lacks a point that another has.
+        If the file is not such a table, or a subject lacks a point that another has.
     """
     try:
-        table = read_rows(path, lambda table: bool(table.rows) and set(_COLUMNS) <= set(_titles(table)))
+        table = read_rows(path, lambda table: set(_COLUMNS) <= set(_titles(table)))
     except ModelFileError as error:
         raise ModelFileError(f"{path} cannot be read ({error}); write a table with {', '.join(_COLUMNS)}") from None
-    titles = _titles(table) if table.rows else []
+    titles = _titles(table)
     found: dict[str, dict[str, list[float]]] = {}
-    for k, row in enumerate(table.rows[1:]):
-        try:
-            subject, point, *place = (row[titles.index(name)].strip() for name in _COLUMNS)
-        except (IndexError, ValueError):
+    for number, row in enumerate(table.rows[1:], start=2):
+        cells = dict(zip(titles, map(str.strip, row), strict=False))
+        if not set(_COLUMNS) <= set(cells):
             raise ModelFileError(
-                f"line {k + 2} of {path} has no {', '.join(_COLUMNS)}; name the columns in the first line"
-            ) from None
+                f"line {number} of {path} has no {', '.join(_COLUMNS)}; name the columns in the first line"
+            )
+        subject, point, *place = (cells[name] for name in _COLUMNS)
         if subject in found.setdefault(point, {}):
             raise ModelFileError(f"{path} has the point {point!r} of subject {subject!r} twice; remove one")
-        (position,) = to_numbers(path, table, [place])
-        found[point][subject] = position
+        (found[point][subject],) = to_numbers(path, table, [place])
     for point, places in found.items():
         lacking = next((name for name in names if name not in places), None)
         if lacking is not None:
@@ -161,7 +133,7 @@ def read_points(path: Path, names: Sequence[str]) -> Mapping[str, npt.NDArray[np
 
 
 def _titles(table: Table) -> list[str]:
-    return [cell.strip().lower() for cell in table.rows[0]]
+    return [cell.strip().lower() for cell in table.rows[0]] if table.rows else []
 
 
 def _recipe(

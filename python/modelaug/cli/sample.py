@@ -7,46 +7,33 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from modelaug import AppearanceModel, PairSynthesizer
-from modelaug.cli._console import SeedOption, ThreadsOption, grid_text, out, progress
-from modelaug.cli._options import PairSettings, parse_pair_options
+from modelaug.cli._console import grid_text, out, progress
+from modelaug.cli._options import Model, PairSettings, Scheduler, Seed, Threads, parse_pair_options
 from modelaug.io.shards.manifests import read_manifest
 from modelaug.io.shards.writing import describe_synthesizer, write_shards
-
-__all__ = ["parse_part", "sample"]
 
 _SHOWN = 8
 
 
 def sample(
-    model: Annotated[Path, typer.Argument(help="Model of `modelaug fit`.", show_default=False)],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of pairs.", show_default=False)],
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pairs.", show_default=False)],
-    shard_size: Annotated[int, typer.Option(min=1, help="Pairs per shard.")] = 64,
+    model: Model,
+    count: Annotated[int, Option("--count", "-n", min=1, help="Number of pairs.")],
+    folder: Annotated[Path, Option("--out", "-o", help="Folder for the pairs.")],
+    shard_size: Annotated[int, Option(min=1, help="Pairs per shard.")] = 64,
     format: Annotated[
-        str,
-        typer.Option(help="npz: an archive per shard; tar: for WebDataset; chairs: .ppm and .flo, for FlowNet code."),
+        str, Option(help="npz: an archive per shard; tar: for WebDataset; chairs: .ppm and .flo, for FlowNet code.")
     ] = "npz",
     shard: Annotated[
-        str,
-        typer.Option(help="Write the k-th of K parts of the shards only, on any machine of a kind.", metavar="k/K"),
+        str, Option(help="Write the k-th of K parts of the shards only, on any machine of a kind.", metavar="k/K")
     ] = "1/1",
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Let the workers of this Dask scheduler draw, in a thread each; they must see model and folder.",
-            metavar="ADDRESS",
-            show_default=False,
-        ),
-    ] = None,
+    scheduler: Scheduler = None,
     settings: PairSettings = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="Also draw the first pairs, .png or .pdf.", show_default=False)
-    ] = None,
-    seed: SeedOption = 0,
-    threads: ThreadsOption = None,
+    figure: Annotated[Path | None, Option(help="Also draw the first pairs, .png or .pdf.")] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
     """Write pairs with their flow to files; pair i depends on model, seed and i only.
 
