@@ -127,8 +127,8 @@ def test_only_so_many_pages_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pages_that_are_closed_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "SESSIONS", 1)
-    monkeypatch.setattr(serving, "_CHECK", 20)
-    monkeypatch.setattr(serving, "_UNUSED", 100)
+    monkeypatch.setattr(serving, "_CHECK_INTERVAL", 20)
+    monkeypatch.setattr(serving, "_UNUSED_LIFETIME", 100)
 
     async def check(port: int) -> None:
         assert (await get(port))[0] == 200
@@ -144,7 +144,7 @@ def test_pages_that_are_closed_make_room(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_long_requests_are_refused() -> None:
     async def check(port: int) -> None:
-        status, _ = await get(port, method="POST", body=b"x" * (2 * serving._LARGEST), request_timeout=20)
+        status, _ = await get(port, method="POST", body=b"x" * (2 * serving._LARGEST_MESSAGE), request_timeout=20)
         assert status in (400, 599)  # 599: the connection was closed before all was sent
 
     serve(check)

@@ -45,8 +45,8 @@ MUTANTS: Final = (
     Mutant(
         "the union counts what overlaps twice",
         "evaluation/overlap.py",
-        "return _share(both, in_a + in_b - both)",
-        "return _share(both, in_a + in_b)",
+        "return _ratio(both, in_a + in_b - both)",
+        "return _ratio(both, in_a + in_b)",
         ("evaluation/test_overlap.py",),
     ),
     Mutant(

@@ -162,7 +162,7 @@ def test_callers_in_the_package_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     choose_options(cohort, [QUICK], [(0, 1)], lambda i, j, u: len(shapes.append(u.shape) or shapes), threads=1)
     assert shapes == [(2, 48, 48)]
     assert RegisteredPairs(cohort, options=QUICK).draw(0).flow.shape == (2, 48, 48)
-    monkeypatch.setattr(methods, "_chosen", lambda fold: QUICK)
+    monkeypatch.setattr(methods, "_variational", lambda fold: QUICK)
     fold: Any = SimpleNamespace(training=cohort, mask=None)
     assert methods._variational(fold)(*channels[:2]).shape == (2, 48, 48)
 

@@ -99,9 +99,8 @@ def prepare_method(method: str, fold: Fold) -> Mapping[str, Register]:
     if method == "Before Reg":
         return {method: no_registration(fold.training, 0)}
     if method == "VarReg":
-        d = len(fold.training.grid)
-        register = functools.partial(register_variational, options=_chosen(fold), mask=fold.mask, ndim=d, threads=1)
-        return {method: register}
+        d, chosen = len(fold.training.grid), _variational(fold)
+        return {method: functools.partial(register_variational, options=chosen, mask=fold.mask, ndim=d, threads=1)}
     if method == "SyN":
         syn = functools.partial(register_syn, spacing=fold.training.spacing, mask=fold.mask)
         return {method: syn, f"{method}, no affine map": functools.partial(syn, affine=False)}
@@ -162,7 +161,7 @@ def new_network(options: NetworkOptions, channels: int) -> RegistrationNetwork:
 
 def _refined(register: Register, fold: Fold) -> Register:
     """Return a registration that refines a network's displacement by the finer levels of the classical method."""
-    options = replace(_chosen(fold), levels=REFINING.levels)
+    options = replace(_variational(fold), levels=REFINING.levels)
 
     def refined(fixed: Field, moving: Field) -> Field:
         start = register(fixed, moving)
@@ -172,7 +171,7 @@ def _refined(register: Register, fold: Fold) -> Register:
     return refined
 
 
-def _chosen(fold: Fold) -> VariationalOptions:
+def _variational(fold: Fold) -> VariationalOptions:
     """Choose the parameters of the classical registration on training pairs, or read an earlier choice."""
     training = fold.training
     note = fold.folder.parent / "variational.json"
@@ -192,14 +191,14 @@ def _chosen(fold: Fold) -> VariationalOptions:
     return chosen
 
 
-def _registered(training: Cohort, fold: Fold) -> PairSource:
+def _registered_pairs(training: Cohort, fold: Fold) -> PairSource:
     cache = fold.shared / "registered"
     source = RegisteredPairs(training, seed=fold.options.seed, cache=cache, threads=fold.threads)
     source.register()
     return source
 
 
-def _sam(
+def _model_pairs(
     training: Cohort,
     fold: Fold,
     shape: ShapeOptions | None = None,
@@ -214,12 +213,12 @@ def _sam(
 
 
 _SOURCES: Final[Mapping[str, Callable[[Cohort, Fold], PairSource]]] = {
-    "FlowNet-Reg": _registered,
+    "FlowNet-Reg": _registered_pairs,
     "FlowNet-Random": lambda training, fold: RandomDeformations(training, seed=fold.options.seed),
-    "FlowNet-SAM": _sam,
+    "FlowNet-SAM": _model_pairs,
     "FlowNet-Labels": lambda training, fold: LabelShapes(training, seed=fold.options.seed),
-    "FlowNet-SAM, global shapes": functools.partial(_sam, shape=ShapeOptions(levels=1, coverage=0.98)),
-    "FlowNet-SAM, Gaussian textures": functools.partial(_sam, texture=TextureOptions(engine="fields")),
-    "FlowNet-SAM, no residual": functools.partial(_sam, pairs=PairOptions()),
-    FROM_SCRATCH: _sam,
+    "FlowNet-SAM, global shapes": functools.partial(_model_pairs, shape=ShapeOptions(levels=1, coverage=0.98)),
+    "FlowNet-SAM, Gaussian textures": functools.partial(_model_pairs, texture=TextureOptions(engine="fields")),
+    "FlowNet-SAM, no residual": functools.partial(_model_pairs, pairs=PairOptions()),
+    FROM_SCRATCH: _model_pairs,
 }

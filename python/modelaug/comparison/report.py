@@ -30,7 +30,7 @@ _HEADINGS: Final = {
 # Best without registration, so that no method is singled out in these.
 _BEST_AT_REST: Final = ("folded_percent", "log_jacobian_sd", "inverse_consistency", "seconds")
 _SIGNIFICANT: Final = 0.05
-_ABSENT: Final = "\N{EN DASH}"
+_MISSING: Final = "\N{EN DASH}"
 
 
 def write_report(
@@ -136,7 +136,7 @@ def _scores(table: Mapping[str, Any], best: str | None) -> Section:
     columns = {name: [row["metrics"].get(name, {}) for row in rows.values()] for name in others}
     columns = {metric: list(rows.values()), **columns}
     winners = {
-        name: _winners(name, column) for name, column in columns.items() if name == metric or name not in _BEST_AT_REST
+        name: _best_of(name, column) for name, column in columns.items() if name == metric or name not in _BEST_AT_REST
     }
     return Section(
         "Results",
@@ -155,7 +155,7 @@ def _scores(table: Mapping[str, Any], best: str | None) -> Section:
     )
 
 
-def _winners(metric: str, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+def _best_of(metric: str, rows: Sequence[Mapping[str, Any]]) -> set[int]:
     """Return the rows with the best mean as printed; none if all are equal."""
     written = {k: write_value(metric, row["mean"]) for k, row in enumerate(rows) if _known(row.get("mean"))}
     if len(set(written.values())) < 2:
@@ -194,7 +194,7 @@ def _tests(table: Mapping[str, Any], best: str | None) -> Iterator[Section]:
         return
     members = {f"{a} vs {b}": (a, b) for a in table["methods"] for b in table["methods"]}
     metric = table["metric"]
-    readings = {name: _reading(metric, *members[name], test) for name, test in tests.items() if name in members}
+    readings = {name: _sentence(metric, *members[name], test) for name, test in tests.items() if name in members}
     of_best = [reading for name, reading in readings.items() if best in members[name]]
     sizes = {key: {test.get(key) for test in tests.values()} for key in ("pairs", "subjects", "folds")}
     same = {key: values.pop() for key, values in sizes.items() if len(values) == 1}
@@ -213,7 +213,7 @@ def _tests(table: Mapping[str, Any], best: str | None) -> Iterator[Section]:
     )
 
 
-def _reading(metric: str, a: str, b: str, test: Mapping[str, Any]) -> str:
+def _sentence(metric: str, a: str, b: str, test: Mapping[str, Any]) -> str:
     """Return the result of a test of A vs B in a sentence."""
     mean, interval = test["mean_difference"], test.get("confidence_interval")
     if test.get("better") is None:
@@ -237,11 +237,11 @@ def _test_cell(metric: str, key: str, value: Any) -> str:
     """Return a value of a test as text: differences in the digits of the metric, of a test its p."""
     if isinstance(value, Mapping):
         p: Any = value.get("p")
-        return _probability(p).removeprefix("= ") if _known(p) else _ABSENT
+        return _probability(p).removeprefix("= ") if _known(p) else _MISSING
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " to ".join(write_value(metric, end) for end in value)
     if not _known(value):
-        return _ABSENT if value is None or isinstance(value, float) else str(value)
+        return _MISSING if value is None or isinstance(value, float) else str(value)
     if key == "mean_difference":
         return write_value(metric, value, signed=True)
     return str(value) if isinstance(value, int) else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
@@ -299,7 +299,7 @@ def _with_unit(metric: str, text: str) -> str:
 def _spread(metric: str, row: Mapping[str, Any]) -> str:
     """Return mean ± standard deviation as text."""
     if not _known(row.get("mean")):
-        return _ABSENT
+        return _MISSING
     spread = f" ± {write_value(metric, row['std'])}" if _known(row.get("std")) else ""
     return write_value(metric, row["mean"]) + spread
 
@@ -310,7 +310,7 @@ def _probability(p: float) -> str:
 
 def _duration(seconds: float | None) -> str:
     if not _known(seconds):
-        return _ABSENT
+        return _MISSING
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms" if seconds >= 1e-3 else "< 1 ms"
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"

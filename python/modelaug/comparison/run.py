@@ -38,7 +38,7 @@ _FORMAT: Final = "modelaug registration scores"
 _VERSION: Final = 1
 _NETWORKS: Final = "FlowNet"
 _FILES: Final = ("cohort.npz", SOURCE, "table.json", "table.md", "report.html")
-_PATIENCE: Final = 60.0
+_LONGEST_WAIT: Final = 60.0
 """Seconds to wait for a lost worker of the same task to end."""
 
 
@@ -152,11 +152,11 @@ def compare(
 
     with hold_folder(folder, contents=state):
         remove_leftovers(folder, _FILES.__contains__)
-        _claim(folder, cohort, options, weights)
+        _record_comparison(folder, cohort, options, weights)
         pretrained = weights is None and options.network.pretrain_steps > 0
         if pretrained and any(task.method.startswith(_NETWORKS) for task in tasks):
-            _run([Task(folder, options, "", 0, threads)], scheduler)
-        _run(tasks, scheduler)
+            _run_tasks([Task(folder, options, "", 0, threads)], scheduler)
+        _run_tasks(tasks, scheduler)
         return _summarize(folder, cohort, name, tasks, options)
 
 
@@ -166,14 +166,15 @@ def run_task(task: Task) -> None:
         return
     if not (task.out / "cohort.npz").exists():
         raise ModelFileError(f"{task.out / 'cohort.npz'} is not there; use a folder that all machines share")
-    with hold_folder(task.folder, patience=_PATIENCE):
+    with hold_folder(task.folder, patience=_LONGEST_WAIT):
         for each in (task.folder, *(path for path in task.folder.rglob("*") if path.is_dir())):
             remove_leftovers(each, lambda _: True)  # all in there is the task's
         if not task.result.exists():
-            _do(task)
+            _run_method(task)
 
 
-def _do(task: Task) -> None:
+def _run_method(task: Task) -> None:
+    """Train and score a method in a fold, or pre-train, and write the results."""
     threads = _checks.thread_count(task.threads)
     started = time.perf_counter()
     cohort = Cohort.load(task.out / "cohort.npz")
@@ -209,7 +210,7 @@ def _do(task: Task) -> None:
         _LOG.info("fold %d, %s: %s %.3f (%.0f s)", task.fold, row, task.options.metric, mean, prepared)
 
 
-def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str | Path | None) -> None:
+def _record_comparison(folder: Path, cohort: Cohort, options: CompareOptions, weights: str | Path | None) -> None:
     """Record the comparison in the folder, with the cohort and given weights."""
     network, digest = None, ""
     if weights is not None:
@@ -221,12 +222,12 @@ def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str |
         wanted = architecture_of(new_network(options.network, cohort.images.shape[1]))
         found = architecture_of(network)
         if found != wanted:
-            raise ValueError(f"weights are of {_shown(found)}; pass those of {_shown(wanted)}")
+            raise ValueError(f"weights are of {_describe(found)}; pass those of {_describe(wanted)}")
     folder.mkdir(parents=True, exist_ok=True)
     given = folder / "cohort.npz"
     if not given.exists():
         cohort.save(given)
-    elif not _same(Cohort.load(given), cohort):
+    elif not _same_cohort(Cohort.load(given), cohort):
         raise ValueError(f"out is {folder}, which holds the comparison of another cohort; pass another folder")
     source: dict[str, Any] = {"comparison": options.identity(), "modelaug": _core.build_config()["version"]}
     if network is not None:
@@ -237,11 +238,12 @@ def _claim(folder: Path, cohort: Cohort, options: CompareOptions, weights: str |
         write_json(folder / "pretrained" / "done.json", {"seconds": 0.0})
 
 
-def _shown(architecture: Mapping[str, Any]) -> str:
+def _describe(architecture: Mapping[str, Any]) -> str:
+    """Return a network's architecture in words."""
     return f"{architecture['name']} ({', '.join(f'{k} {v}' for k, v in architecture.items() if k != 'name')})"
 
 
-def _same(a: Cohort, b: Cohort) -> bool:
+def _same_cohort(a: Cohort, b: Cohort) -> bool:
     if a.names != b.names or a.objects != b.objects or (a.labels is None) != (b.labels is None):
         return False
     return all(
@@ -251,7 +253,8 @@ def _same(a: Cohort, b: Cohort) -> bool:
     )
 
 
-def _run(tasks: list[Task], scheduler: str | None) -> None:
+def _run_tasks(tasks: list[Task], scheduler: str | None) -> None:
+    """Run the unfinished ones of the tasks, here or on a scheduler's workers."""
     missing = [task for task in tasks if not task.result.exists()]
     if not missing:
         return

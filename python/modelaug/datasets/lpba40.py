@@ -68,7 +68,7 @@ PREPARATION: Final = PreparationOptions(spacing=1.0, shape=(256, 256), center="l
 
 _IMAGE: Final = {"delineation": "delineation.skullstripped", "native": "native.mri"}
 _LABELS: Final = "delineation.structure.label"
-_PACKED: Final = 1032
+_COMPRESSION: Final = 1032
 """Largest factor by which gzip compresses."""
 
 
@@ -181,7 +181,7 @@ def _read_analyze(path: Path) -> tuple[npt.NDArray[np.float32], Geometry]:
         files = {"header": nibabel.FileHolder(str(header)), "image": nibabel.FileHolder(str(path))}
         image: Any = nibabel.AnalyzeImage.from_file_map(files)  # type: ignore[no-untyped-call]
         promised = math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
-        if not 0 < promised <= place.stat().st_size * (_PACKED if path.suffix == ".gz" else 1):
+        if not 0 < promised <= place.stat().st_size * (_COMPRESSION if path.suffix == ".gz" else 1):
             raise ValueError(f"its header promises {promised} bytes")
         voxels = np.asarray(image.dataobj)
         geometry = Geometry([float(each) for each in image.header.get_zooms()[:3]][::-1])

@@ -97,14 +97,14 @@ def read(
     _checks.choice("phase", phase, ("ed", "es"))
     chosen = PREPARATION if options is None else _checks.options(options, PreparationOptions)
     root = _files.root_folder(folder)
-    content = _Content.of(root)
+    content = _Files.of(root)
     wanted = subjects if subjects is None or isinstance(subjects, str) else [_case(each) or each for each in subjects]
     names = _files.choose_subjects(
         wanted, content.contours, f"{folder} has no folders SC-HF-I-01/contours-manual/IRCCI-expert; pass the one above"
     )
     scans = []
     for name in names:
-        drawn = _of_phase(list(_drawn_images(name, content)), phase)
+        drawn = _images_of_phase(list(_contoured_images(name, content)), phase)
         if not drawn:
             raise ModelFileError(f"{content.contours[name]} has no contours of phase {phase!r}; leave {name} out")
         scans.append(prepare(drawn[slice_at_fraction("slice", slice, len(drawn))].scan(name, phase), chosen))
@@ -143,7 +143,7 @@ def _case(name: object) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Content:
+class _Files:
     """Files of the data set in a folder.
 
     Attributes
@@ -161,8 +161,8 @@ class _Content:
     tables: list[Path] = field(default_factory=list)
 
     @staticmethod
-    def of(root: Path) -> _Content:
-        content = _Content()
+    def of(root: Path) -> _Files:
+        content = _Files()
         for where, folders, files in os.walk(root):
             folders.sort()
             path = Path(where)
@@ -172,7 +172,7 @@ class _Content:
                 content.contours[case] = path
             content.tables.extend(path / each for each in files if each.lower() == "scd_patientdata.csv")
             images = {each: match for each in files if (match := _IMAGE.fullmatch(each))}
-            for owner in _owners(path.relative_to(root)) if images else ():
+            for owner in _owner_names(path.relative_to(root)) if images else ():
                 series = content.series.setdefault(owner, {})
                 for each, match in images.items():
                     series.setdefault((path, match[1]), {})[int(match[2])] = path / each
@@ -207,7 +207,7 @@ class _Content:
         raise ModelFileError(f"{self.tables[0]} has no row with OriginalID {case} and a PatientID; copy it again")
 
 
-def _owners(path: Path) -> Iterator[str]:
+def _owner_names(path: Path) -> Iterator[str]:
     """Yield the names of the case or patient to which images in a folder belong."""
     parts = path.parts
     for index, part in enumerate(parts):
@@ -223,7 +223,7 @@ def _listed(numbers: set[int]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
+class _ContouredImage:
     """An image with its contours, in pixels.
 
     Attributes
@@ -266,7 +266,7 @@ class _Drawn:
         return Scan(name, self.image, geometry=Geometry(self.spacing), labels=labels, steps=(step,))
 
 
-def _drawn_images(case: str, content: _Content) -> Iterator[_Drawn]:
+def _contoured_images(case: str, content: _Files) -> Iterator[_ContouredImage]:
     """Yield the images of a case that have an inner contour."""
     folder = content.contours[case]
     contours: dict[str, dict[int, Path]] = {"i": {}, "o": {}}
@@ -279,12 +279,12 @@ def _drawn_images(case: str, content: _Content) -> Iterator[_Drawn]:
         if array.ndim != 3 or len(array) != 1:
             raise ModelFileError(f"{images[number]} holds an array of shape {array.shape}, not a slice; copy it again")
         image, position = array[0].astype(np.float32), float(geometry.origin @ geometry.direction[:, 2])
-        inner = _within(path, image.shape)
-        outer = _within(contours["o"][number], image.shape) if number in contours["o"] else None
-        yield _Drawn(images[number], number, image, geometry.spacing[1:], position, inner, outer)
+        inner = _read_inside(path, image.shape)
+        outer = _read_inside(contours["o"][number], image.shape) if number in contours["o"] else None
+        yield _ContouredImage(images[number], number, image, geometry.spacing[1:], position, inner, outer)
 
 
-def _within(path: Path, grid: tuple[int, ...]) -> Points:
+def _read_inside(path: Path, grid: tuple[int, ...]) -> Points:
     """Read a contour and check that it lies within its image."""
     points = read_contour(path)
     if (points < -0.5).any() or (points > np.array(grid) - 0.5).any():
@@ -292,9 +292,9 @@ def _within(path: Path, grid: tuple[int, ...]) -> Points:
     return points
 
 
-def _of_phase(drawn: list[_Drawn], phase: str) -> list[_Drawn]:
+def _images_of_phase(drawn: list[_ContouredImage], phase: str) -> list[_ContouredImage]:
     """Return the image of a phase at each position that has one, ordered by position."""
-    found: list[_Drawn] = []
+    found: list[_ContouredImage] = []
     ordered = sorted(drawn, key=lambda each: each.position)
     breaks = [k for k in range(1, len(ordered)) if ordered[k].position - ordered[k - 1].position > _SAME_SLICE]
     for first, last in zip([0, *breaks], [*breaks, len(ordered)], strict=True):

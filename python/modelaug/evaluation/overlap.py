@@ -41,8 +41,8 @@ def jaccard(
     >>> jaccard([[0, 1, 1]], [[0, 1, 0]], ids=[1, 9])  # 9 is in neither
     array([0.5, nan])
     """
-    both, in_a, in_b = _voxels(labels_a, labels_b, ids)
-    return _share(both, in_a + in_b - both)
+    both, in_a, in_b = _count_voxels(labels_a, labels_b, ids)
+    return _ratio(both, in_a + in_b - both)
 
 
 def dice(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
@@ -72,8 +72,8 @@ def dice(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | 
     >>> dice([[0, 1, 1]], [[0, 1, 0]], ids=[1, 9])  # 9 is in neither
     array([0.66666667,        nan])
     """
-    both, in_a, in_b = _voxels(labels_a, labels_b, ids)
-    return _share(2 * both, in_a + in_b)
+    both, in_a, in_b = _count_voxels(labels_a, labels_b, ids)
+    return _ratio(2 * both, in_a + in_b)
 
 
 def scored_labels(labels: npt.ArrayLike, *, share: float = 0.9, voxels: int = 20) -> Labels:
@@ -149,22 +149,22 @@ def histogram(values: Labels) -> tuple[Labels, Counts]:
     return np.array([low + int(k) for k in present], values.dtype), counts[present]
 
 
-def _counts(present: Labels, counts: Counts, ids: Labels) -> Counts:
+def _count_of_each(present: Labels, counts: Counts, ids: Labels) -> Counts:
     """Return how often each of `ids` occurs, given a histogram."""
     found = dict(zip(present.tolist(), counts.tolist(), strict=True))
     return np.array([found.get(each, 0) for each in ids.tolist()], np.int64)
 
 
-def _voxels(
+def _count_voxels(
     labels_a: npt.ArrayLike, labels_b: npt.ArrayLike, ids: npt.ArrayLike | None
 ) -> tuple[Counts, Counts, Counts]:
     """Count the voxels of each structure in both maps at once, in the first, and in the second."""
     a, b = label_pair(labels_a, labels_b)
     both, in_a, in_b = (histogram(x) for x in (a[a == b], a, b))
     wanted = structure_ids(ids, in_a[0], in_b[0])
-    return _counts(*both, wanted), _counts(*in_a, wanted), _counts(*in_b, wanted)
+    return _count_of_each(*both, wanted), _count_of_each(*in_a, wanted), _count_of_each(*in_b, wanted)
 
 
-def _share(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
+def _ratio(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
     """Return the quotients, NaN where the divisor is 0."""
     return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))

@@ -144,7 +144,7 @@ def compare_methods(
         "mean_difference": mean,
         "confidence_interval": _interval(mean, error, df, level, tiny),
         "better": None if abs(mean) <= tiny else favoured,
-        "effect_size": None if effects is None else _ratio(effects, tiny),
+        "effect_size": None if effects is None else _effect_size(effects, tiny),
         "pairs": n,
         "subjects": count,
         "folds": folds,
@@ -253,7 +253,7 @@ def _interval(mean: float, error: float, df: float, level: float, tiny: float) -
     return [mean - half, mean + half]
 
 
-def _ratio(sample: Array, tiny: float) -> float | None:
+def _effect_size(sample: Array, tiny: float) -> float | None:
     mean, deviation = float(sample.mean()), float(sample.std(ddof=1))
     if deviation <= tiny:
         return 0.0 if abs(mean) <= tiny else None

@@ -130,9 +130,9 @@ def surface_distances(
     wanted = structure_ids(ids, histogram(a)[0], histogram(b)[0])
     axes = [k for k, length in enumerate(a.shape) if length > 1] or [0]
     structures, position = np.unique(wanted, return_inverse=True)
-    maps = [_numbered(labels.reshape([labels.shape[k] for k in axes]), structures) for labels in (a, b)]
+    maps = [_positions(labels.reshape([labels.shape[k] for k in axes]), structures) for labels in (a, b)]
     boxes = zip(*(scipy.ndimage.find_objects(each, max_label=len(structures)) for each in maps), strict=True)
-    found = [_between(maps, number, pair, scale[axes]) for number, pair in enumerate(boxes, start=1)]
+    found = [_structure_distances(maps, number, pair, scale[axes]) for number, pair in enumerate(boxes, start=1)]
     return [found[k] for k in position]
 
 
@@ -149,7 +149,7 @@ def percentile_distance(distances: Distances, percentile: float) -> float:
     return float(max(np.percentile(each, percentile) for each in distances))
 
 
-def _numbered(labels: Labels, ids: Labels) -> npt.NDArray[np.int32]:
+def _positions(labels: Labels, ids: Labels) -> npt.NDArray[np.int32]:
     """Return the position, from 1, of each voxel's label among ascending `ids`, 0 for other labels."""
     known = ids.astype(labels.dtype)
     numbers = 1 + np.flatnonzero(known == ids)  # ids beyond the range of the labels' type occur nowhere
@@ -160,7 +160,7 @@ def _numbered(labels: Labels, ids: Labels) -> npt.NDArray[np.int32]:
     return np.where(known[nearest] == labels, numbers[nearest], 0).astype(np.int32)
 
 
-def _between(
+def _structure_distances(
     maps: list[npt.NDArray[np.int32]], number: int, boxes: tuple[Box | None, Box | None], spacing: Array
 ) -> Distances:
     """Return the distances of one structure, given its bounding box in each map."""
@@ -172,7 +172,7 @@ def _between(
         slice(min(each.start for each in along), max(each.stop for each in along)) for along in zip(*there, strict=True)
     )
     first, second = (_surface(each[box] == number) for each in maps)
-    return _distances(first, second, spacing), _distances(second, first, spacing)
+    return _nearest_distances(first, second, spacing), _nearest_distances(second, first, spacing)
 
 
 def _surface(mask: Mask) -> Mask:
@@ -180,7 +180,7 @@ def _surface(mask: Mask) -> Mask:
     return np.asarray(mask & ~scipy.ndimage.binary_erosion(mask))
 
 
-def _distances(start: Mask, end: Mask, spacing: Array) -> Array:
+def _nearest_distances(start: Mask, end: Mask, spacing: Array) -> Array:
     """Return the distance of each voxel of one surface to the nearest voxel of another."""
     if not end.any():
         return np.full(np.count_nonzero(start), np.inf)

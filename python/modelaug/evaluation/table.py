@@ -78,8 +78,8 @@ def make_table(
         "metric": metric,
         "unit": info.unit,
         "higher_is_better": info.higher_is_better,
-        "methods": {name: _row(list(by_method[name].values()), metric) for name in names},
-        "tests": {f"{a} vs {b}": _compare(by_method[a], by_method[b], metric) for a, b in compared},
+        "methods": {name: _summary(list(by_method[name].values()), metric) for name in names},
+        "tests": {f"{a} vs {b}": _test(by_method[a], by_method[b], metric) for a, b in compared},
     }
 
 
@@ -93,19 +93,19 @@ def table_markdown(table: Mapping[str, Any], *, reference: str | None = None) ->
     shown = [name for name in METRICS if name not in (table["metric"], "seconds")]
     shown = [name for name in shown if any(name in row["metrics"] for row in rows.values())]
     head = ["method", _title(table["metric"], table["unit"])]
-    head += [_title(name, METRICS[name].unit) for name in shown]
+    head += [*(_title(name, METRICS[name].unit) for name in shown), "s per pair"]
     lines = [
-        [name, _spread(row), *(_spread(row["metrics"].get(m)) for m in shown), _short(row["seconds_per_pair"])]
+        [name, _mean(row), *(_mean(row["metrics"].get(m)) for m in shown), _digits(row["seconds_per_pair"])]
         for name, row in rows.items()
     ]
     n = max(row["n"] for row in rows.values())
     better = "higher" if table["higher_is_better"] else "lower"
-    parts = [f"{table['cohort']}: {n} pairs, {better} {table['metric']} is better", _grid([*head, "s per pair"], lines)]
+    parts = [f"{table['cohort']}: {n} pairs, {better} {table['metric']} is better", _format(head, lines)]
     wanted = table["tests"] if reference not in rows else _tests_with(reference, rows)
     tests = {name: table["tests"][name] for name in wanted if table["tests"].get(name) is not None}
     if tests:
         columns = ["comparison", "difference", "95 % interval", "d_z", *(f"p, {title}" for title in TESTS.values())]
-        parts.append(_grid(columns, [_test_line(name, test) for name, test in tests.items()]))
+        parts.append(_format(columns, [_test_line(name, test) for name, test in tests.items()]))
         parts.append(
             "Both tests allow for pairs that share images; that of folds for networks that pairs share, too. Intervals "
             "are those of the dyadic t-test. No p-value is adjusted for the number of tests."
@@ -155,7 +155,9 @@ def _value(row: Mapping[str, Any], name: str) -> float:
     return math.nan if value is None else float(value)
 
 
-def _row(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+def _summary(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """Summarize all metrics of one method."""
+
     def brief(name: str) -> dict[str, Any]:
         summary = summarize([_value(row, name) for row in rows])
         return {key: summary[key] for key in ("mean", "std", "n")}
@@ -168,7 +170,8 @@ def _row(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     }
 
 
-def _compare(a: Mapping[Pair, Any], b: Mapping[Pair, Any], metric: str) -> dict[str, Any] | None:
+def _test(a: Mapping[Pair, Any], b: Mapping[Pair, Any], metric: str) -> dict[str, Any] | None:
+    """Compare two methods on the pairs for which both have the metric; None with fewer than 3 subjects."""
     values = {pair: (_value(a[pair], metric), _value(b[pair], metric)) for pair in a}
     defined = {pair: both for pair, both in values.items() if not any(map(math.isnan, both))}
     subjects = [pair[1:] for pair in defined]
@@ -183,24 +186,26 @@ def _title(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def _short(value: float | None) -> str:
+def _digits(value: float | None) -> str:
+    """Format a number with three significant digits, or as an integer."""
     return "" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _spread(summary: Mapping[str, Any] | None) -> str:
+def _mean(summary: Mapping[str, Any] | None) -> str:
     if summary is None or summary["mean"] is None:
         return ""
-    return _short(summary["mean"]) + ("" if summary["std"] is None else f" ± {_short(summary['std'])}")
+    return _digits(summary["mean"]) + ("" if summary["std"] is None else f" ± {_digits(summary['std'])}")
 
 
 def _test_line(name: str, test: Mapping[str, Any]) -> list[str]:
     interval = test["confidence_interval"]
-    ends = "" if interval is None else f"{_short(interval[0])} to {_short(interval[1])}"
+    ends = "" if interval is None else f"{_digits(interval[0])} to {_digits(interval[1])}"
     probabilities = ["" if test.get(key) is None else f"{test[key]['p']:.2g}" for key in TESTS]
-    return [name, _short(test["mean_difference"]), ends, _short(test["effect_size"]), *probabilities]
+    return [name, _digits(test["mean_difference"]), ends, _digits(test["effect_size"]), *probabilities]
 
 
-def _grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _format(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Format a head and lines of cells as a Markdown table."""
     cells = [[cell.replace("|", "\\|") for cell in line] for line in (head, *lines)]
     rule = ["---"] + ["---:"] * (len(head) - 1)
     return "\n".join("| " + " | ".join(line) + " |" for line in (cells[0], rule, *cells[1:]))

@@ -24,17 +24,17 @@ from modelaug.models.appearance import AppearanceModel
 from modelaug.plots.figures import OBJECT_COLORS
 from modelaug.synthesis import Pair, PairOptions
 
-_SIDE: Final = 256  # screen pixels of a panel's longer side
-_MODES: Final = 100  # most sliders for shape, and for texture
-_REACH: Final = 3.0  # standard deviations, the range of sliders
-_INDICES: Final = 999  # on the slider
-_PATIENCE: Final = 10  # ms between a change and its drawing
-_WHITE: Final = ("flow", "warped grid", "Jacobian")  # panels whose contours are black
+_SIZE: Final = 256  # screen pixels of a panel's longer side
+_MOST_MODES: Final = 100  # most sliders for shape, and for texture
+_RANGE: Final = 3.0  # standard deviations, the range of sliders
+_LAST_INDEX: Final = 999  # on the slider
+_DELAY: Final = 10  # ms between a change and its drawing
+_PALE: Final = ("flow", "warped grid", "Jacobian")  # panels whose contours are black
 _TITLES: Final = {
     "flow": "flow (→ red, ↓ yellow, ← cyan)",
     "Jacobian": "Jacobian (red: compressed)",
 }
-_SMALL: Final[dict[str, Any]] = {"width": 240, "margin": (2, 10)}
+_STYLE: Final[dict[str, Any]] = {"width": 240, "margin": (2, 10)}
 
 
 class Explorer:
@@ -52,7 +52,7 @@ class Explorer:
         self._choice = choice
         self._renderer = PairRenderer(choice)
         self._use_level(choice.levels[-1] if choice.levels else None)
-        self._count = _checks.integer("modes", modes, minimum=1, maximum=_MODES)
+        self._count = _checks.integer("modes", modes, minimum=1, maximum=_MOST_MODES)
         self.pair: Pair
         self._make_controls()
         self._make_panels()
@@ -110,30 +110,30 @@ class Explorer:
 
     def _make_controls(self) -> None:
         self.source = pn.widgets.RadioButtonGroup(
-            options={"random pairs": "pairs", "modes": "modes"}, value="pairs", **_SMALL
+            options={"random pairs": "pairs", "modes": "modes"}, value="pairs", **_STYLE
         )
-        self.seed = pn.widgets.IntInput(label="Seed", value=0, start=0, step=1, **_SMALL)
-        self.index = pn.widgets.IntSlider(label="Pair", value=0, start=0, end=_INDICES, **_SMALL)
+        self.seed = pn.widgets.IntInput(label="Seed", value=0, start=0, step=1, **_STYLE)
+        self.index = pn.widgets.IntSlider(label="Pair", value=0, start=0, end=_LAST_INDEX, **_STYLE)
         self.shape, self.texture = (
             [
-                pn.widgets.FloatSlider(value=0.0, start=-_REACH, end=_REACH, step=0.1, **_SMALL)
+                pn.widgets.FloatSlider(value=0.0, start=-_RANGE, end=_RANGE, step=0.1, **_STYLE)
                 for _ in range(self._count)
             ]
             for _ in range(2)
         )
         self._fit_sliders(self._model)
-        self.flow = pn.widgets.Select(label="Flow", options=["composed", "direct"], **_SMALL)
-        self.textures = pn.widgets.Select(label="Textures", options=["independent", "shared"], **_SMALL)
-        self.pose = pn.widgets.Select(label="Poses", options=["cohort", "none"], **_SMALL)
+        self.flow = pn.widgets.Select(label="Flow", options=["composed", "direct"], **_STYLE)
+        self.textures = pn.widgets.Select(label="Textures", options=["independent", "shared"], **_STYLE)
+        self.pose = pn.widgets.Select(label="Poses", options=["cohort", "none"], **_STYLE)
         self.level = pn.widgets.DiscreteSlider(
-            label="Levels of locality", options=list(self._choice.levels) or [0], value=self._level or 0, **_SMALL
+            label="Levels of locality", options=list(self._choice.levels) or [0], value=self._level or 0, **_STYLE
         )
         self._selects = [self.flow, self.textures, self.pose] + ([self.level] if self._choice.levels else [])
-        self._reset = pn.widgets.Button(label="Back to the mean", **_SMALL)
+        self._reset = pn.widgets.Button(label="Back to the mean", **_STYLE)
         self._reset.on_click(lambda _: self._to_mean())
-        self.facts = pn.pane.HTML("", width=4 * _SIDE)
+        self.facts = pn.pane.HTML("", width=4 * _SIZE)
         self.line = pn.widgets.TextAreaInput(
-            label="The same in Python", value="", rows=3, max_length=10_000, resizable=False, width=4 * _SIDE - 90
+            label="The same in Python", value="", rows=3, max_length=10_000, resizable=False, width=4 * _SIZE - 90
         )
         self._copy = pn.widgets.Button(label="Copy", width=70, align="center")
         self._copy.js_on_click(args={"line": self.line}, code="navigator.clipboard.writeText(line.value)")
@@ -144,7 +144,7 @@ class Explorer:
 
     def _make_panels(self) -> None:
         h, w = self._model.grid
-        scale = _SIDE / max(h, w)
+        scale = _SIZE / max(h, w)
         across, down = Range1d(-0.5, w - 0.5), Range1d(h - 0.5, -0.5)  # shared, so that all panels zoom as one
         self._images = {name: ColumnDataSource({"image": []}) for name in PANELS}
         self._contours = {name: [ColumnDataSource({"x": [], "y": []}) for _ in self._model.objects] for name in PANELS}
@@ -166,7 +166,7 @@ class Explorer:
             if name == "warped grid":
                 plot.multi_line(xs="xs", ys="ys", source=self._grid, line_color="#555555", line_width=0.8)
             for k, (each, source) in enumerate(zip(self._model.objects, self._contours[name], strict=True)):
-                _draw_object(plot, each, source, "black" if name in _WHITE else OBJECT_COLORS[k % len(OBJECT_COLORS)])
+                _draw_object(plot, each, source, "black" if name in _PALE else OBJECT_COLORS[k % len(OBJECT_COLORS)])
             plots.append(plot)
         rows = [plots[:4], plots[4:]]
         self._pane = pn.pane.Bokeh(gridplot(rows, toolbar_location="right", toolbar_options={"logo": None}))
@@ -188,7 +188,7 @@ class Explorer:
             self.update()
             return
         self._due = True
-        document.add_timeout_callback(self._draw_due, _PATIENCE)
+        document.add_timeout_callback(self._draw_due, _DELAY)
 
     def _draw_due(self) -> None:
         self._due = False

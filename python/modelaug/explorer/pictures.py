@@ -32,7 +32,7 @@ PANELS: Final = (
 )
 """From left to right, in two rows."""
 
-_FINE: Final = 128  # points along a line of the grid are enough
+_MOST_POINTS: Final = 128  # points along a line of the grid are enough
 
 Colors = npt.NDArray[np.uint8]
 Line = npt.NDArray[np.float64]
@@ -119,7 +119,7 @@ def pictures(pair: Pair, objects: Sequence[LandmarkObject], limits: tuple[float,
         "attempts": _attempts(info),
     }
     size = pair.weight.shape
-    rows, columns = grid_lines(pair.flow, grid_cell(size), stride=max(1, max(size) // _FINE))
+    rows, columns = grid_lines(pair.flow, grid_cell(size), stride=max(1, max(size) // _MOST_POINTS))
     return Pictures(dict(zip(PANELS, images, strict=True)), on, rows + columns, facts)
 
 

@@ -13,9 +13,9 @@ SESSIONS: Final = 16
 """Largest number of open pages; each takes some ten megabytes."""
 
 _HOSTS: Final = ("localhost", ADDRESS)
-_CHECK: Final = 5000  # ms between checks for closed pages
-_UNUSED: Final = 15000  # ms after which closed pages, or pages that never connected, are forgotten
-_LARGEST: Final = 2**20  # bytes in a message of a browser; controls send some hundreds
+_CHECK_INTERVAL: Final = 5000  # ms between checks for closed pages
+_UNUSED_LIFETIME: Final = 15000  # ms after which closed pages, or pages that never connected, are forgotten
+_LARGEST_MESSAGE: Final = 2**20  # bytes in a message of a browser; controls send some hundreds
 
 
 def make_server(view: Callable[[], Any], *, port: int, title: str) -> Any:
@@ -43,21 +43,21 @@ def make_server(view: Callable[[], Any], *, port: int, title: str) -> Any:
         address=ADDRESS,
         title=title,
         start=False,
-        check_unused_sessions_milliseconds=_CHECK,
-        unused_session_lifetime_milliseconds=_UNUSED,
-        websocket_max_message_size=_LARGEST,
-        http_server_kwargs={"max_body_size": _LARGEST},
+        check_unused_sessions_milliseconds=_CHECK_INTERVAL,
+        unused_session_lifetime_milliseconds=_UNUSED_LIFETIME,
+        websocket_max_message_size=_LARGEST_MESSAGE,
+        http_server_kwargs={"max_body_size": _LARGEST_MESSAGE},
     )
     application = server._tornado
     application.websocket_origins.update(f"{host}:{server.port}" for host in _HOSTS)
     names = "|".join(host.replace(".", r"\.") for host in _HOSTS)
     application.add_handlers(rf"(?!(?:{names})$).*", [(r".*", ErrorHandler, {"status_code": 403})])
     for context in application.applications.values():
-        _limit(context)
+        _limit_sessions(context)
     return server
 
 
-def _limit(context: Any) -> None:
+def _limit_sessions(context: Any) -> None:
     """Make an application refuse sessions beyond the limit."""
     create = context.create_session_if_needed
     coming: set[Any] = set()

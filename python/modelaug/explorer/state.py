@@ -54,7 +54,7 @@ class ExplorerState(Checked):
             module, name = "modelaug.explorer", "ModePairs"
             draw = f"shape={_trimmed(self.shape)}, texture={_trimmed(self.texture)}"
         if self.options != PairOptions():
-            arguments.append(f"options={_written(self.options)}")
+            arguments.append(f"options={_expression(self.options)}")
         return f"import {module}; pair = {module}.{name}({', '.join(arguments)}).draw({draw})"
 
 
@@ -93,8 +93,8 @@ def _trimmed(values: tuple[float, ...]) -> tuple[float, ...]:
     return values[:last]
 
 
-def _written(options: Checked) -> str:
+def _expression(options: Checked) -> str:
     """Return a Python expression of options, without default values."""
     given = differences(options).items()
-    words = (f"{name}={_written(value) if isinstance(value, Checked) else repr(value)}" for name, value in given)
+    words = (f"{name}={_expression(value) if isinstance(value, Checked) else repr(value)}" for name, value in given)
     return f"modelaug.{type(options).__name__}({', '.join(words)})"

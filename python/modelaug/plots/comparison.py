@@ -27,7 +27,7 @@ Scores = dict[tuple[int, Any, Any], float]
 _FOLD_COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a63b5", "#6b7280")
 _FOLD_MARKERS: Final = ("o", "^", "s", "v", "D")
 _BETTER: Final = "#009e73"
-_ROW: Final = 0.56  # inches of height per method in plots of scores
+_ROW_HEIGHT: Final = 0.56  # inches of height per method in plots of scores
 _CURVES: Final = {
     "loss": "training loss",
     "epe": "end-point error in training (px)",
@@ -211,7 +211,7 @@ def _read_curves(
 
 def _rows_figure(rows: Mapping[str, Scores], columns: Mapping[str, Callable[[Array], str]]) -> tuple[Figure, Axes]:
     """Plot a row per method, the first at the top, with columns of text on the right, and a legend of the folds."""
-    figure = Figure(figsize=(8.4, 1.2 + _ROW * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8.4, 1.2 + _ROW_HEIGHT * len(rows)), layout="constrained")
     ax = figure.subplots()
     ax.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
     _plain_axes(ax)

@@ -18,15 +18,15 @@ from modelaug.transforms.fields import jacobian_determinant
 
 _MAP: Final = "RdBu_r"
 # Bounds of the default limit, so that neither rounding nor a single voxel sets the scale.
-_LEAST: Final = 0.1
-_MOST: Final = 2.0
+_LEAST_LIMIT: Final = 0.1
+_LARGEST_LIMIT: Final = 2.0
 
 
 def determinant_limit(determinant: npt.NDArray[np.floating[Any]]) -> float:
     """Return the largest magnitude of the binary logarithm of a determinant (h, w) without folds, within [0.1, 2]."""
     positive = determinant[determinant > 0]
     extremes = np.array([positive.min(), positive.max()], dtype=np.float64) if positive.size else np.ones(1)
-    return float(np.clip(np.abs(np.log2(extremes)).max(), _LEAST, _MOST))
+    return float(np.clip(np.abs(np.log2(extremes)).max(), _LEAST_LIMIT, _LARGEST_LIMIT))
 
 
 def determinant_to_rgb(determinant: npt.NDArray[np.floating[Any]], limit: float) -> npt.NDArray[np.uint8]:

@@ -34,7 +34,7 @@ def plot_cohort(cohort: Cohort, *, limit: int = 24, columns: int | None = None) 
     Figure
     """
     n = min(len(cohort), _checks.integer("limit", limit, minimum=1))
-    h, w = _plane(cohort.grid)
+    h, w = _plane_grid(cohort.grid)
     across = min(n, 8 if n > 12 else 4) if columns is None else _checks.integer("columns", columns, minimum=1)
     rows = -(-n // across)
     panels = Panels(rows, across, 1.5, 1.5 * h / w, top=0.05, bottom=0.32, gap=0.04)
@@ -63,7 +63,7 @@ def plot_modes(model: AppearanceModel, modes: int = 3) -> Figure:
     -------
     Figure
     """
-    h, w = _plane(model.grid)
+    h, w = _plane_grid(model.grid)
     count = _checks.integer("modes", modes, minimum=1)
     shape_modes, texture_modes = (min(count, len(part.variances)) for part in (model.shape, model.texture))
     panels = Panels(
@@ -73,7 +73,7 @@ def plot_modes(model: AppearanceModel, modes: int = 3) -> Figure:
     panels.title_rows(
         _row_titles("shape", model.shape, shape_modes) + _row_titles("texture", model.texture, texture_modes)
     )
-    textures = [[_deviate(model.texture, k, t) for t in _DEVIATIONS] for k in range(texture_modes)]
+    textures = [[_at_deviation(model.texture, k, t) for t in _DEVIATIONS] for k in range(texture_modes)]
     shown = slice(None) if model.channels == 3 else slice(1)
     channels = np.reshape(textures, (-1, model.channels, h, w))[:, shown]
     low, high = (float(v) for v in np.percentile(channels, (0.5, 99.5)))
@@ -81,7 +81,7 @@ def plot_modes(model: AppearanceModel, modes: int = 3) -> Figure:
         for j, ax in enumerate(row):
             landmarks, texture = model.reference, model.texture.mean
             if i < shape_modes:
-                deformed = _deviate(model.shape, i, _DEVIATIONS[j]).reshape(landmarks.shape)
+                deformed = _at_deviation(model.shape, i, _DEVIATIONS[j]).reshape(landmarks.shape)
                 landmarks = np.clip(deformed, 0, np.array(model.grid) - 1)
             else:
                 texture = textures[i - shape_modes][j]
@@ -93,7 +93,7 @@ def plot_modes(model: AppearanceModel, modes: int = 3) -> Figure:
     return panels.figure
 
 
-def _plane(grid: tuple[int, ...]) -> tuple[int, int]:
+def _plane_grid(grid: tuple[int, ...]) -> tuple[int, int]:
     if len(grid) != 2:
         raise ValueError(f"the images have the grid {grid}; pictures need images in the plane, pass a cohort of slices")
     return grid[0], grid[1]
@@ -104,7 +104,7 @@ def _row_titles(name: str, part: GaussianModel, count: int) -> list[str]:
     return [f"{name} mode {k + 1}\n{shares[k]:.0%}" for k in range(count)]
 
 
-def _deviate(part: GaussianModel, mode: int, deviations: float) -> npt.NDArray[np.float64]:
+def _at_deviation(part: GaussianModel, mode: int, deviations: float) -> npt.NDArray[np.float64]:
     return np.asarray(part.mean + deviations * np.sqrt(part.variances[mode]) * part.basis[:, mode])
 
 
