@@ -115,6 +115,8 @@ class TestGrid:
     def test_bad_arguments_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"not finite|slice"):
             plots.plot_grid(np.zeros((3, 4, 5)))
+        with pytest.raises(ValueError, match=r"displacement\[0, 0, 0\] is nan"):
+            plots.plot_grid(np.full((2, 4, 5), np.nan))
         with pytest.raises(ValueError, match="step"):
             plots.plot_grid(np.zeros((2, 4, 5)), step=0)
 
