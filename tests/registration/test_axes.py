@@ -164,7 +164,7 @@ def test_callers_in_the_package_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RegisteredPairs(cohort, options=QUICK).draw(0).flow.shape == (2, 48, 48)
     monkeypatch.setattr(methods, "_variational", lambda fold: QUICK)
     fold: Any = SimpleNamespace(training=cohort, mask=None)
-    assert methods._variational(fold)(*channels[:2]).shape == (2, 48, 48)
+    assert methods.prepare_method("VarReg", fold)["VarReg"](*channels[:2]).shape == (2, 48, 48)
 
 
 def test_syn_can_be_told() -> None:
