@@ -150,7 +150,7 @@ MUTANTS: Final = (
     Mutant(
         "data of nobody are left out",
         "io/cohorts/matching.py",
-        "        _check_homeless(homeless, found)\n",
+        "        _check_unmatched(unmatched, found)\n",
         "",
         ("io/test_matching.py",),
     ),

@@ -272,8 +272,8 @@ def _from_table(path: str | Path, table: Table) -> tuple[Points, Names]:
         named = None if looks_numeric(rows[0][0]) else 0
         axes = list(range(0 if named is None else 1, len(rows[0])))
     for row in rows:
-        partial = f"{path} has a line {row} with {len(row)} of {len(titles)} columns; complete it"
-        refuse_if(len(row) != len(titles), partial)
+        if len(row) != len(titles):
+            raise ModelFileError(f"{path} has a line {row} with {len(row)} of {len(titles)} columns; complete it")
     points = _array(path, to_numbers(path, table, ([row[k] for k in axes] for row in rows)))
     return points, None if named is None else _completed([row[named] for row in rows])
 

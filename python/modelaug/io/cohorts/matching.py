@@ -89,7 +89,7 @@ class _Found:
         Whether labels, or landmarks, have a folder of their own.
     images, labels, landmarks
         Names and paths; names of labels and landmarks may go on after the subject's.
-    strangers
+    remaining
         All other files that are not hidden.
     """
 
@@ -98,7 +98,7 @@ class _Found:
     images: list[tuple[str, Path]] = field(default_factory=list)
     labels: list[tuple[str, Path]] = field(default_factory=list)
     landmarks: list[tuple[str, Path]] = field(default_factory=list)
-    strangers: list[Path] = field(default_factory=list)
+    remaining: list[Path] = field(default_factory=list)
 
 
 def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[SubjectFiles]:
@@ -118,9 +118,9 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
         If there is no image, a subject has two files of a kind, or lacks one that others have; if labels or landmarks
         belong to no image, or an image is of a format that is not read.
     """
-    found = _look_into(folder)
+    found = _list_files(folder)
     if not found.images:
-        hints = [f"; {each.name} is of a format that is not read" for each in found.strangers if _is_data(each)]
+        hints = [f"; {each.name} is of a format that is not read" for each in found.remaining if _is_data(each)]
         hints += [f"; {path.name} is called like labels" for _, path in found.labels]
         raise ModelFileError(
             f"{found.place} holds no images ({', '.join(IMAGE_SUFFIXES)}){(hints or [''])[0]}; pass another folder, or "
@@ -131,7 +131,7 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
     refuse_if(unknown is not None, f"subject {unknown!r} has no image in {found.place}; check the list of subjects")
     names = sorted(of_images) if subjects is None else list(subjects)
     partners: dict[str, dict[str, Path]] = {}
-    homeless: list[tuple[str, Path]] = []
+    unmatched: list[tuple[str, Path]] = []
     for kind, words, files in (("labels", _LABELS, found.labels), ("landmarks", _LANDMARKS, found.landmarks)):
         named = [(_subject(words, called, of_images), path) for called, path in files]
         fitting = _by_name([(name, path) for name, path in named if name in of_images], kind)
@@ -144,19 +144,19 @@ def match_folder(folder: Path, subjects: Sequence[str] | None = None) -> list[Su
                 "subjects to use in a cohort.toml"
             )
         partners[kind] = fitting
-        homeless += [(name, path) for _, name, path in alone]
-    _check_misplaced(found.strangers, names)
+        unmatched += [(name, path) for _, name, path in alone]
+    _check_misplaced(found.remaining, names)
     if subjects is None:
-        _check_homeless(homeless, found)
-        others = {*found.strangers, *(path for _, path in homeless)}
-        _warn_of(folder, sorted(path for path in others if not _is_quiet(path, names, found)))
+        _check_unmatched(unmatched, found)
+        others = {*found.remaining, *(path for _, path in unmatched)}
+        _warn_of(folder, sorted(path for path in others if not _is_ignorable(path, names, found)))
     return [
         SubjectFiles(name, of_images[name], partners["labels"].get(name), partners["landmarks"].get(name))
         for name in names
     ]
 
 
-def _look_into(folder: Path) -> _Found:
+def _list_files(folder: Path) -> _Found:
     """List and sort the files in a folder, and in its folders of images, labels and landmarks."""
     places = {
         kind: next((folder / name for name in names if (folder / name).is_dir()), None)
@@ -164,7 +164,7 @@ def _look_into(folder: Path) -> _Found:
     }
     found = _Found(places["images"] or folder, {kind: place is not None for kind, place in places.items()})
     if found.own["images"]:
-        found.strangers.extend(path for path in _entries(folder) if path not in places.values())
+        found.remaining.extend(path for path in _entries(folder) if path not in places.values())
     for kind, files, suffixes in (
         ("labels", found.labels, _LABEL_SUFFIXES),
         ("landmarks", found.landmarks, LANDMARK_SUFFIXES),
@@ -175,12 +175,12 @@ def _look_into(folder: Path) -> _Found:
             if (called := _called(path, suffixes)) is not None:
                 files.append((called, path))
             elif not (finished and path.name == _FINISHED):
-                found.strangers.append(path)
-    _look_for_images(found, [path for path in _entries(found.place) if path not in places.values()])
+                found.remaining.append(path)
+    _sort_images(found, [path for path in _entries(found.place) if path not in places.values()])
     return found
 
 
-def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
+def _sort_images(found: _Found, paths: Sequence[Path]) -> None:
     """Sort the files in the folder of the images into images, labels, landmarks and others."""
     pictures = []
     for path in paths:
@@ -189,7 +189,7 @@ def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
         elif suffix(path) in LANDMARK_SUFFIXES and not found.own["landmarks"]:
             found.landmarks.append((stem(path), path))
         else:
-            found.strangers.append(path)
+            found.remaining.append(path)
     every = {called for called, _ in pictures}
     labelled = {called for called, _ in found.labels}  # in a folder of their own, whose names may end in any word
     for called, path in pictures:
@@ -202,7 +202,7 @@ def _look_for_images(found: _Found, paths: Sequence[Path]) -> None:
         elif path.is_dir() or suffix(path) in _LABEL_SUFFIXES:
             found.labels.append((called, path))
         elif beside:
-            found.strangers.append(path)
+            found.remaining.append(path)
         else:
             found.images.append((called, path))
     if found.place.name == _CHANNELS:
@@ -259,9 +259,9 @@ def _subject(words: re.Pattern[str], called: str, images: Container[str]) -> str
     return next((name for name in names if name in images), names[-1])
 
 
-def _check_misplaced(strangers: Iterable[Path], names: Sequence[str]) -> None:
+def _check_misplaced(remaining: Iterable[Path], names: Sequence[str]) -> None:
     """Refuse data of a subject in a folder or format where they are not read."""
-    for path in strangers:
+    for path in remaining:
         if path.is_dir() or suffix(path) not in _READ:
             continue
         called = (stem(path), *_stripped(_LABELS, stem(path)), *_stripped(_LANDMARKS, stem(path)))
@@ -273,18 +273,18 @@ def _check_misplaced(strangers: Iterable[Path], names: Sequence[str]) -> None:
             )
 
 
-def _check_homeless(homeless: Iterable[tuple[str, Path]], found: _Found) -> None:
+def _check_unmatched(unmatched: Iterable[tuple[str, Path]], found: _Found) -> None:
     """Refuse data without a subject."""
     remedy = "remove it, or list the subjects to use in a cohort.toml"
-    for name, path in homeless:
+    for name, path in unmatched:
         if suffix(path) != ".csv" or holds_landmarks(path):  # a table may be of anything
-            unread = next((each for each in found.strangers if name in (each.name, stem(each))), None)
+            unread = next((each for each in found.remaining if name in (each.name, stem(each))), None)
             hint = "" if unread is None else f" ({unread.name} is none that is read)"
             raise ModelFileError(
                 f"{path} belongs to no image, {found.place} has none of {name!r}{hint}; add it, {remedy}"
             )
     read = {stem(path) for _, path in found.images}
-    for path in found.strangers:
+    for path in found.remaining:
         beside = found.own["images"] and path.parent == found.place.parent
         if _is_data(path) and not beside and stem(path) not in read:  # unlike the voxels of a header in another file
             raise ModelFileError(f"{path} is of a format that is not read; save it as .nii.gz, .nrrd or .png, {remedy}")
@@ -295,7 +295,7 @@ def _is_data(path: Path) -> bool:
     return path.is_file() and suffix(path) in _UNREAD and suffix(path) not in _READ
 
 
-def _is_quiet(path: Path, names: Sequence[str], found: _Found) -> bool:
+def _is_ignorable(path: Path, names: Sequence[str], found: _Found) -> bool:
     """Return whether a file need not be mentioned: notes, and the voxels that belong to a header."""
     if path.is_dir():
         return False

@@ -56,7 +56,7 @@ def on_grid(
     start = image.to_voxels(geometry.to_space(np.zeros((1, len(grid)))))[0]
     begin = np.rint(start).astype(np.int64)
     moved = Geometry(image.spacing, image.to_space(begin[None].astype(np.float64))[0], image.direction)
-    if _is_slicers(path) and labels.shape != grid and voxels_apart(labels.shape, geometry, moved) <= _SAME:
+    if _is_from_slicer(path) and labels.shape != grid and voxels_apart(labels.shape, geometry, moved) <= _SAME:
         whole, inside = np.zeros(grid, labels.dtype), labels
         low, high = np.maximum(begin, 0), np.minimum(begin + labels.shape, grid)
         if (low < high).all():
@@ -74,7 +74,7 @@ def on_grid(
     )
 
 
-def _is_slicers(path: Path) -> bool:
+def _is_from_slicer(path: Path) -> bool:
     """Return whether a label map is a segmentation of 3D Slicer, which may cover only a part of the image."""
     return path.name.lower().endswith(".seg.nrrd")
 
@@ -94,7 +94,7 @@ def check_segments(files: Sequence[tuple[str, Path]]) -> None:
     """
     known: dict[str, tuple[int, Path]] = {}
     for _, path in files:
-        if _is_slicers(path):
+        if _is_from_slicer(path):
             for called, value in _segments(path).items():
                 other, before = known.setdefault(called, (value, path))
                 differing = f"{path} calls segment {called!r} {value} but {before} calls it {other}"

@@ -76,7 +76,7 @@ def read_dicom(path: str | Path, *, labels: bool = False) -> tuple[npt.NDArray[A
         ordered, geometry = stacked(planes, place)
         voxels = _voxels(ordered, floating=folder, labels=labels)
     if len(planes) == 1 and planes[0].spacing is None:
-        geometry = _sized(planes[0], geometry)
+        geometry = _with_detector_spacing(planes[0], geometry)
     return voxels, geometry
 
 
@@ -127,7 +127,7 @@ def _ending(path: Path) -> str:
     return "" if ending[1:].isdigit() else ending
 
 
-def _sized(plane: Plane, geometry: Geometry) -> Geometry:
+def _with_detector_spacing(plane: Plane, geometry: Geometry) -> Geometry:
     """Return the geometry of a single plane with the pixel spacing at its detector, and warn."""
     lengths, source = detector_spacing(plane)
     size = f"{source} is taken, which is that at the detector" if source else "1 mm is assumed"
@@ -142,7 +142,7 @@ def _voxels(planes: Sequence[Plane], *, floating: bool, labels: bool) -> npt.NDA
     for k, pixels in enumerate(stored_pixels(planes, palette=not labels)):
         if voxels is None:
             stored = pixels.dtype
-            kind = _floating(planes, stored, rescaled) if floating or rescaled else stored.newbyteorder("=")
+            kind = _value_type(planes, stored, rescaled) if floating or rescaled else stored.newbyteorder("=")
             voxels = np.empty((len(planes), *pixels.shape), kind)
         plane = planes[k]
         if pixels.shape != voxels.shape[1:] or pixels.dtype.itemsize != stored.itemsize:
@@ -159,7 +159,7 @@ def _voxels(planes: Sequence[Plane], *, floating: bool, labels: bool) -> npt.NDA
     return channels[0] if (channels == channels[0]).all() else channels
 
 
-def _floating(planes: Iterable[Plane], stored: np.dtype[Any], rescaled: bool) -> np.dtype[Any]:
+def _value_type(planes: Iterable[Plane], stored: np.dtype[Any], rescaled: bool) -> np.dtype[Any]:
     """Return the type that holds stored values times slope plus intercept."""
     if stored.kind == "f" and not rescaled:
         return stored.newbyteorder("=")

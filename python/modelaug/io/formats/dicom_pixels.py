@@ -51,17 +51,17 @@ def stored_pixels(planes: Sequence[Plane], *, palette: bool) -> Iterator[npt.NDA
         if plane.path != path:
             path = plane.path
             header = read_dicom_header(path, (*PIXEL_KEYWORDS, "PixelData", *_FLOATS, *_OFFSETS))
-            kind = _checked(path, header)
+            kind = _photometric(path, header)
         with reading(plane.path, "an image", "copy it again"):
             pixels = _decoded(header, plane.frame)
             if pixels.dtype.kind != "f" and header.BitsAllocated > 1:
-                pixels = _cleaned(pixels, header)
+                pixels = _without_unused_bits(pixels, header)
             if kind == _PALETTE and palette:
                 pixels = _coloured(pixels, header)
         yield pixels
 
 
-def _checked(path: Path, header: Any) -> str:
+def _photometric(path: Path, header: Any) -> str:
     """Return the photometric interpretation of a file whose pixels can be returned exactly."""
     with reading(path, "DICOM", "copy it again"):
         kind, samples = str(header.get("PhotometricInterpretation")), int(header.get("SamplesPerPixel") or 1)
@@ -179,7 +179,7 @@ def _through_gdcm(header: Any, coded: bytes) -> npt.NDArray[Any]:
     return np.asarray(array[0].view(f"{signed}{array.dtype.itemsize}"))
 
 
-def _cleaned(pixels: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
+def _without_unused_bits(pixels: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
     """Return pixels without the bits outside of BitsStored, and with their sign."""
     bits = 8 * pixels.dtype.itemsize
     if header.BitsStored == bits:

@@ -288,7 +288,7 @@ def _affine(path: Path, raw: Any, forms: dict[str, Affine], grid: tuple[int, ...
         steps = directions * pixdim
     square = np.abs(directions.T @ directions - np.eye(3)).max() <= 1e-4
     if "qform" in forms and (pixdim > 0).all():
-        apart = _apart(grid, forms["qform"], (steps, origin))
+        apart = _greatest_distance(grid, forms["qform"], (steps, origin))
         if apart <= _SAME and not square:
             return forms["qform"]
         mirrored = np.linalg.det(forms["qform"][0]) * np.linalg.det(steps) < 0
@@ -298,7 +298,7 @@ def _affine(path: Path, raw: Any, forms: dict[str, Affine], grid: tuple[int, ...
     return steps, origin
 
 
-def _apart(grid: tuple[int, ...], one: Affine, other: Affine) -> float:
+def _greatest_distance(grid: tuple[int, ...], one: Affine, other: Affine) -> float:
     """Return the greatest distance of a grid's corners, x first, under two affine maps, in voxels of the first."""
     corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.array(grid)[:, None] - 1)
     gap = (one[0] - other[0]) @ corners + (one[1] - other[1])[:, None]
