@@ -1,4 +1,4 @@
-"""Locality: models with far more modes than samples, because distant parts are taken to vary independently."""
+"""Locality: models with far more modes than samples, on the assumption that distant parts vary independently."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from modelaug._arrays import Array
 
 @dataclass(frozen=True, eq=False)
 class NearestCorrelation:
-    """A repaired correlation matrix, and how it was reached.
+    """A repaired correlation matrix, and the convergence of the repair.
 
     Attributes
     ----------
@@ -36,10 +36,10 @@ class NearestCorrelation:
 def nearest_correlation(
     matrix: npt.ArrayLike, *, tolerance: float = 1e-5, max_iterations: int = 1000
 ) -> NearestCorrelation:
-    """Return the correlation matrix that is nearest to a symmetric matrix in the Frobenius norm.
+    """Return the nearest correlation matrix to a symmetric matrix in the Frobenius norm.
 
-    Projections onto the positive semidefinite matrices (with Dykstra's correction) and onto those of unit diagonal
-    alternate until neither moves.
+    Projections onto the positive semidefinite matrices (with Dykstra's correction) and onto the matrices of unit
+    diagonal alternate until both converge.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def nearest_correlation(
     tolerance
         Relative change of either projection, and relative distance of the two, at which to stop.
     max_iterations
-        When to stop at the latest.
+        Largest number of iterations.
     """
     y = _checks.finite("matrix", matrix, ndim=2, dtype=np.float64)
     if y.shape[0] != y.shape[1] or np.abs(y - y.T).max() > 1e-9 * np.abs(y).max():
@@ -71,7 +71,7 @@ def nearest_correlation(
 
 
 def _nearest_semidefinite(matrix: Array) -> Array:
-    """Return the symmetric matrix without its negative eigenvalues."""
+    """Return the nearest positive semidefinite matrix: the symmetric matrix without its negative eigenvalues."""
     eigenvalues, vectors = np.linalg.eigh(matrix)
     kept = vectors[:, eigenvalues > 0]
     root = kept * np.sqrt(eigenvalues[eigenvalues > 0])
@@ -79,6 +79,6 @@ def _nearest_semidefinite(matrix: Array) -> Array:
 
 
 def _relative(new: Array, old: Array) -> float:
-    """Return the relative change of a matrix in the Frobenius norm."""
+    """Return the relative distance of two matrices in the Frobenius norm."""
     size = float(np.linalg.norm(new))
     return float(np.linalg.norm(new - old)) / size if size > 0 else 0.0

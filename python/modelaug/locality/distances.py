@@ -1,4 +1,4 @@
-"""Distances between landmarks, and the thresholds made of them.
+"""Distances between landmarks, and schedules of thresholds.
 
 Distances along contours and between objects after M. Wilms, H. Handels, J. Ehrhardt: Multi-resolution multi-object
 statistical shape models based on the locality assumption. Medical Image Analysis 38, 2017.
@@ -22,7 +22,7 @@ _ROUNDING = 1e-9  # relative asymmetry that is taken for rounding
 
 
 def euclidean_distances(points: npt.ArrayLike) -> Array:
-    """Return the straight distances between points.
+    """Return the Euclidean distances between points.
 
     Parameters
     ----------
@@ -34,22 +34,19 @@ def euclidean_distances(points: npt.ArrayLike) -> Array:
     ndarray, (m, m), float64
         In the unit of the points.
     """
-    return np.asarray(
-        scipy.spatial.distance.squareform(
-            scipy.spatial.distance.pdist(_checks.finite("points", points, ndim=2, dtype=np.float64)), checks=False
-        )
-    )
+    between = scipy.spatial.distance.pdist(_checks.finite("points", points, ndim=2, dtype=np.float64))
+    return np.asarray(scipy.spatial.distance.squareform(between, checks=False))
 
 
 def contour_distances(points: npt.ArrayLike, *, closed: bool) -> Array:
-    """Return the distances between points along the polygon through them.
+    """Return the arc lengths between points along the contour through them.
 
     Parameters
     ----------
     points : array_like, (m, d)
         In order along the contour.
     closed
-        Whether the last point is next to the first; distances then go the shorter way round.
+        Whether the last point is joined to the first; distances are then those of the shorter way round.
 
     Returns
     -------
@@ -61,7 +58,7 @@ def contour_distances(points: npt.ArrayLike, *, closed: bool) -> Array:
     one_way = np.abs(along[:, None] - along)
     if not closed:
         return np.asarray(one_way)
-    # Summed like this, no way round is negative by rounding, even where the ends coincide.
+    # The other way round, computed so that rounding never makes it negative, even where the ends coincide.
     return np.asarray(np.minimum(one_way, stops[-1] - one_way))
 
 
@@ -72,23 +69,22 @@ def multi_object_distances(
     stretch: float = 10.0,
     crossing: float | None = None,
 ) -> Array:
-    """Return the lengths of the shortest paths between landmarks that run along objects and pay for leaving them.
+    """Return the costs of the cheapest paths between landmarks along objects and, at a price, between them.
 
-    Within an object a step costs its length along the contour, for objects of kind ``"points"`` the straight distance.
-    Between any two landmarks a jump costs ``stretch * straight distance + crossing``. Distances are those of the
-    cheapest paths.
+    Within an object a step costs its arc length along the contour, or for objects of kind ``"points"`` the Euclidean
+    distance. Between any two landmarks a jump costs ``stretch * Euclidean distance + crossing``.
 
     Parameters
     ----------
     points : array_like, (m, d)
         The mean shape, with the same unit along all axes.
     objects
-        Every landmark belongs to exactly one.
+        Groups of landmarks; every landmark belongs to exactly one.
     stretch
-        Factor on straight distances off the objects, at least 0.
+        Factor on Euclidean distances off the objects, at least 0.
     crossing
-        Price of a jump in the unit of the points: where thresholds fall below it, objects vary independently. None
-        means a fifth of the length of the longest contour (of the greatest width if no object is a contour).
+        Price of a jump in the unit of the points: at thresholds below it, objects vary independently. None means a
+        fifth of the length of the longest contour (of the greatest width if no object is a contour).
 
     Returns
     -------
@@ -115,17 +111,13 @@ def multi_object_distances(
     graph = stretch * euclidean_distances(x) + price
     np.fill_diagonal(graph, 0.0)
     for o in objects:
-        own = np.array(o.indices)
-        inside = (
-            euclidean_distances(x[own]) if o.kind == "points" else contour_distances(x[own], closed=o.kind == "closed")
-        )
-        graph[np.ix_(own, own)] = np.minimum(graph[np.ix_(own, own)], inside)
-    # As a sparse graph, so that a step of length 0 is a step and not a missing edge.
-    return np.asarray(
-        scipy.sparse.csgraph.floyd_warshall(
-            scipy.sparse.csgraph.csgraph_from_dense(graph, null_value=np.inf), directed=False
-        )
-    )
+        own, points_of = np.ix_(o.indices, o.indices), x[list(o.indices)]
+        contour = o.kind != "points"
+        inside = contour_distances(points_of, closed=o.kind == "closed") if contour else euclidean_distances(points_of)
+        graph[own] = np.minimum(graph[own], inside)
+    # A sparse graph, in which an edge of length 0 is not a missing edge.
+    edges = scipy.sparse.csgraph.csgraph_from_dense(graph, null_value=np.inf)
+    return np.asarray(scipy.sparse.csgraph.floyd_warshall(edges, directed=False))
 
 
 def mesh_distances(points: npt.ArrayLike, triangles: npt.ArrayLike) -> Array:
@@ -135,7 +127,7 @@ def mesh_distances(points: npt.ArrayLike, triangles: npt.ArrayLike) -> Array:
     ----------
     points : array_like, (m, d)
     triangles : array_like of integers, (t, 3)
-        Indices of the corners. Tetrahedra, (t, 4), or edges, (t, 2), work as well.
+        Point indices of the corners; tetrahedra (t, 4) and edges (t, 2) work as well.
 
     Returns
     -------
@@ -167,13 +159,13 @@ def mesh_distances(points: npt.ArrayLike, triangles: npt.ArrayLike) -> Array:
 
 
 def check_distances(distances: npt.ArrayLike, *, name: str = "distances") -> Array:
-    """Return a matrix of distances as floats, exactly symmetric, if it is one.
+    """Return a checked matrix of distances, exactly symmetric.
 
     Parameters
     ----------
     distances : array_like, (m, m)
     name
-        What errors call it.
+        Name of the argument in messages.
 
     Raises
     ------
@@ -193,16 +185,15 @@ def check_distances(distances: npt.ArrayLike, *, name: str = "distances") -> Arr
     wrong = np.abs(matrix - matrix.T) > _ROUNDING * matrix.max()
     if wrong.any():
         i, j = (int(k) for k in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"{name}[{i}, {j}] is {matrix[i, j]:g} but {name}[{j}, {i}] is {matrix[j, i]:g}; pass a symmetric matrix"
-        )
+        one, other = matrix[i, j], matrix[j, i]
+        raise ValueError(f"{name}[{i}, {j}] is {one:g} but {name}[{j}, {i}] is {other:g}; pass a symmetric matrix")
     return np.asarray(0.5 * (matrix + matrix.T))
 
 
 def expand_distances(distances: npt.ArrayLike, d: int) -> Array:
-    """Return the distances between the coordinates of points, point by point.
+    """Expand distances between points to distances between their coordinates, point by point.
 
-    The coordinates of one point are at distance 0 of each other, so that their correlation is never cut.
+    The coordinates of one point have distance 0, so that their correlation is never tapered.
 
     Parameters
     ----------
@@ -219,7 +210,7 @@ def expand_distances(distances: npt.ArrayLike, d: int) -> Array:
 
 
 def thresholds(distances: npt.ArrayLike, levels: int) -> Array:
-    """Return a falling schedule of thresholds: the largest distance, halved from level to level.
+    """Return falling thresholds: the largest distance, halved from level to level.
 
     Parameters
     ----------
@@ -248,7 +239,7 @@ def thresholds(distances: npt.ArrayLike, levels: int) -> Array:
 
 
 def _longest(x: Array, objects: Sequence[LandmarkObject]) -> float:
-    """Return the length of the longest contour, or the greatest width of an object if none is a contour."""
+    """Return the length of the longest contour, or the greatest width of an object if there is no contour."""
     contours = [Polyline(x[list(o.indices)], o.kind == "closed").steps.sum() for o in objects if o.kind != "points"]
     return float(max(contours or [euclidean_distances(x[list(o.indices)]).max() for o in objects]))
 
@@ -262,6 +253,4 @@ def _check_objects(objects: Sequence[LandmarkObject], m: int) -> None:
     wrong = np.flatnonzero(counts != (np.arange(len(counts)) < m))
     if len(wrong):
         i = int(wrong[0])
-        raise ValueError(
-            f"objects name landmark {i} {counts[i]} times; each of 0..{m - 1} belongs to exactly one object"
-        )
+        raise ValueError(f"objects name landmark {i} {counts[i]} times; each of 0..{m - 1} belongs to one object")

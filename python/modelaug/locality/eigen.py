@@ -1,13 +1,13 @@
-"""Explicit eigenimages of localized covariances, at several levels of locality.
+"""Eigenimages of localized covariances, at several levels of locality.
 
 The leading eigenpairs come from a block Krylov space of the covariance operator (C. Musco, C. Musco: Randomized block
-Krylov methods for stronger and faster approximate singular value decomposition. NeurIPS 2015), restarted with its best
-vectors where it grows too large (K. Wu, H. Simon: Thick-restart Lanczos method for large symmetric eigenvalue problems.
-SIAM Journal on Matrix Analysis and Applications 22(2), 2000).
+Krylov methods for stronger and faster approximate singular value decomposition. NeurIPS 2015) with thick restarts
+(K. Wu, H. Simon: Thick-restart Lanczos method for large symmetric eigenvalue problems. SIAM Journal on Matrix Analysis
+and Applications 22(2), 2000).
 
-scipy.sparse.linalg has no search that stops at a fraction of the trace. Its eigsh, asked for twice as many eigenpairs
-until they suffice, takes 1.2 to 4.2 times as long at the sizes of the guides; told their number, 0.9 to 1.7 times, and
-3.6 times for the 1000 modes that are the default; its lobpcg, told their number, 1.4 to 2.5 times
+scipy.sparse.linalg has no search that stops at a fraction of the trace. Its eigsh, with twice as many eigenpairs until
+they suffice, takes 1.2 to 4.2 times as long at the sizes of the guides; with their number given, 0.9 to 1.7 times, and
+3.6 times for the default of 1000 modes; its lobpcg, with their number given, 1.4 to 2.5 times
 (`python bench/eigenpairs.py`, one thread).
 """
 
@@ -28,11 +28,11 @@ from modelaug.locality.merging import RESCALES, Rescale, merge_levels
 from modelaug.locality.operator import LocalizedOperator, images_on_grid, mask_on_grid
 from modelaug.locality.tapers import TAPERS, Taper, check_thresholds
 
-_BLOCK = 32  # vectors multiplied at a time: more make a product cheaper and a Krylov space of given size poorer
-_GROWTH = 1.15  # of the Krylov space between two looks at its eigenvalues
+_BLOCK = 32  # vectors per product: more make it cheaper, and a Krylov space of given size poorer
+_GROWTH = 1.15  # of the Krylov space between two Rayleigh-Ritz steps
 _RESTARTS = 20
-_ROUNDS = 5  # of orthonormalization, at most
-_COLUMNS = 1 << 12  # columns of a basis that are rotated at a time
+_ROUNDS = 5  # of orthonormalization at most
+_COLUMNS = 1 << 12  # columns of a basis rotated at a time
 _MODES = 1000
 
 
@@ -49,7 +49,7 @@ class Eigenpairs:
     residuals : ndarray, (k,), float64
         Norms of ``A v - value v``, up to rounding.
     products : int
-        Vectors that the operator was applied to.
+        Number of products of the operator with a vector.
     """
 
     values: Array
@@ -60,26 +60,26 @@ class Eigenpairs:
 
 @dataclass(frozen=True)
 class EigenimageLevel:
-    """One level of locality.
+    """Report on one level of locality of eigenimages.
 
     Attributes
     ----------
     threshold : float
-        Range of the taper; the first level has none.
+        Threshold of the taper, which the first level does not have.
     modes : int
-        Eigenimages of this level.
+        Number of eigenimages of this level.
     variance : float
         Sum of their eigenvalues.
     covered : float
-        `variance` as a fraction of the trace. Less than the coverage asked for if `max_modes` cut the level short.
+        `variance` as a fraction of the trace; less than the requested coverage if `max_modes` limits the level.
     worst_residual : float
         Largest norm of ``A v - value v`` as a fraction of the largest eigenvalue.
     products : int
-        Vectors that the level's operator was applied to; 0 for the first level, which needs none.
+        Number of products of the level's operator with a vector; 0 for the first level.
     seconds : float
-        Time it took.
+        Duration of the computation.
     skipped : bool
-        Whether the level has no more modes than those before it together, so that it adds none.
+        Whether the level has no more modes than those before it together and so adds none.
     """
 
     threshold: float
@@ -94,16 +94,16 @@ class EigenimageLevel:
 
 @dataclass(frozen=True)
 class EigenimageReport:
-    """What became of the variance of the samples.
+    """Report on the variance that eigenimages keep.
 
     Attributes
     ----------
     trace : float
-        Total variance of the samples at the kept pixels, the same at every level.
+        Total variance of the samples at the kept pixels, equal at every level.
     levels : tuple of EigenimageLevel
         From the coarsest to the finest.
     variance_ratio : float
-        Total variance of the merged model as a fraction of the trace; depends on ``rescale``.
+        Total variance of the merged model as a fraction of the trace, which depends on ``rescale``.
     """
 
     trace: float
@@ -125,10 +125,10 @@ def localized_eigenimages(
     threads: int | None = None,
     seed: int = 0,
 ) -> tuple[GaussianModel, EigenimageReport]:
-    """Return the Gaussian model of images with eigenimages of several levels of locality.
+    """Fit a Gaussian model of images with eigenimages of several levels of locality.
 
     The first level is the principal component analysis of the samples. Every further level tapers their covariance
-    (`LocalizedOperator`), keeps its leading eigenimages, and is merged into those before (`merge_levels`).
+    (`LocalizedOperator`), keeps its leading eigenimages, and is merged into the previous ones (`merge_levels`).
 
     Parameters
     ----------
@@ -137,38 +137,38 @@ def localized_eigenimages(
     grid
         Shape of the images, 2 or 3 axes.
     thresholds : array_like, (levels,)
-        Strictly falling, in the unit of `spacing`. The first stands for the whole image; only the others taper.
+        Strictly falling, in the unit of `spacing`. The first stands for the global level, which is not tapered.
     taper
         ``"hard"``, ``"wendland"`` or ``"gaussian"``, see `taper_weights`.
     coverage
         Fraction of the total variance that each level keeps: the fewest modes that reach it.
     max_modes
-        Largest number of modes; by default 1000, or all where there are fewer. Level l of L may use l/L of them, so
-        that finer levels have modes left to add.
+        Largest number of modes; by default 1000, or all if there are fewer. Level l of L may use l/L of them, so that
+        finer levels have modes left to add.
     rescale
         ``"total"``, ``"tail"`` or ``"none"``, see `merge_levels`.
     mask : array_like, (*grid), optional
-        The pixels that vary, those where it is not 0; elsewhere the model keeps the mean. All by default.
+        The pixels that vary, where it is not 0; all others keep the mean. All by default.
     spacing : array_like, (d,), optional
         Distance between neighbouring pixels along each axis, usually in mm; 1 by default.
     threads
-        Threads to use; None means all cores. Those that numpy uses for large matrix products come on top.
+        Threads to use; None means all cores. NumPy's threads for large matrix products are extra.
     seed
-        Non-negative integer; of the random vectors that the search for eigenimages starts from.
+        Non-negative integer: seed of the random vectors that start the search for eigenimages.
 
     Returns
     -------
     model : GaussianModel
-        float32, modes one after the other in memory.
+        float32, with contiguous modes.
     report : EigenimageReport
-        What each level covers, and how exactly.
+        Coverage and residuals of each level.
 
     Notes
     -----
-    Eigenvalues sum up to the trace, so the covered fraction is known without the rest of the spectrum. With ``"hard"``
-    the tapered covariance has negative eigenvalues, too, and its positive ones sum up to more than the trace, up to
-    about twice as much. Only those count, and the fewest that reach the coverage are kept: far fewer modes than with
-    the other tapers, though no more is covered.
+    Eigenvalues sum to the trace, so the covered fraction is known without the rest of the spectrum. With ``"hard"`` the
+    tapered covariance has negative eigenvalues, too, and its positive ones sum to up to about twice the trace. Only the
+    positive ones count, and the fewest that reach the coverage are kept: far fewer modes than with the other tapers,
+    though no more is covered.
 
     Memory: the samples, up to two vectors of pixels for each of `max_modes` plus 320 more during a level, and the modes
     of all levels.
@@ -226,7 +226,7 @@ def leading_eigenpairs(
     rng: np.random.Generator,
     tolerance: float = 1e-4,
 ) -> Eigenpairs:
-    """Return the fewest leading eigenpairs whose eigenvalues reach a fraction of the operator's trace.
+    """Return the fewest leading eigenpairs of an operator whose eigenvalues reach a fraction of its trace.
 
     Parameters
     ----------
@@ -237,41 +237,41 @@ def leading_eigenpairs(
     max_modes
         Largest number of pairs.
     rng
-        Source of the random vectors to start from.
+        Source of the random start vectors.
     tolerance
         Largest residual of a pair, as a fraction of the largest eigenvalue.
 
     Raises
     ------
     ValueError
-        If not one pair converges, as happens where thresholds below the pixels' spacing leave all pixels independent.
+        If no pair converges, as with thresholds below the spacing of the pixels, which leave all pixels independent.
     """
     p, dtype = operator.shape[0], operator.dtype
     blocks = 2 * max_modes // _BLOCK + 10
     limit = min(blocks * _BLOCK, p)
-    basis = np.empty((limit, p), dtype=dtype)  # takes memory only as far as it is filled
+    basis = np.empty((limit, p), dtype=dtype)  # memory is used as it is filled
     projected = np.zeros((limit, limit))  # basis A basis^T
     eps = float(np.finfo(dtype).eps)
     target = min(coverage, 1 - 100 * eps) * operator.trace
     _, block, _ = _orthonormalize(basis[:0], rng.standard_normal((min(_BLOCK, p), p)).astype(dtype))
     m = products = restarts = 0
-    look, noise = 4 * _BLOCK, 0.0
+    check, noise = 4 * _BLOCK, 0.0  # size of the space at the next Rayleigh-Ritz step
     while True:
         new = slice(m, m + len(block))
         m, products = new.stop, products + len(block)
         basis[new] = block
         image = operator.apply(block)
-        # Where the Krylov space is exhausted nothing is left of the image but this noise, and the search starts anew.
+        # Where the Krylov space is exhausted, only this noise remains of the image and starts a new search.
         noise = noise or eps * float(np.linalg.norm(image, axis=1).max()) / p**0.5
         image += (noise * rng.standard_normal(image.shape)).astype(dtype)
         inner, block, coupling = _orthonormalize(basis[:m], image)
         projected[:m, new] = inner
         projected[new, :m] = inner.T
-        if m < min(look, limit):
+        if m < min(check, limit):
             block = block[: limit - m]
             continue
 
-        look = int(_GROWTH * m)
+        check = int(_GROWTH * m)
         values, vectors = np.linalg.eigh(projected[:m, :m])
         values, vectors = values[::-1], vectors[:, ::-1]
         sums = np.cumsum(values[values > 100 * eps * values[0]])
@@ -286,7 +286,7 @@ def leading_eigenpairs(
             _rotate(basis, vectors[:, :m])
             projected[:] = 0
             projected[range(m), range(m)] = values[:m]
-            look = m + 4 * _BLOCK
+            check = m + 4 * _BLOCK
         block = block[: limit - m]
     if len(bad):
         k = int(bad[0])
@@ -297,10 +297,10 @@ def leading_eigenpairs(
 
 
 def _orthonormalize(basis: Real, rows: Real) -> tuple[Array, Real, Array]:
-    """Split rows (b, p) into their parts within and beyond an orthonormal basis (m, p).
+    """Split rows (b, p) into their parts in the span of an orthonormal basis (m, p) and orthogonal to it.
 
-    Returns h (m, b), q (b, p) and r (b, b) with ``rows^T = basis^T h + q^T r``, where q is orthonormal and orthogonal
-    to the basis, its best determined rows first.
+    Return h (m, b), q (b, p) and r (b, b) with ``rows^T = basis^T h + q^T r``, where q is orthonormal and orthogonal to
+    the basis, with its best determined rows first.
     """
     inner, r, limits = np.zeros((len(basis), len(rows))), np.eye(len(rows)), np.finfo(rows.dtype)
     for attempt in range(_ROUNDS):
@@ -312,14 +312,14 @@ def _orthonormalize(basis: Real, rows: Real) -> tuple[Array, Real, Array]:
         lengths = np.sqrt(np.maximum(squares, max(float(limits.eps) * squares[0], float(limits.tiny))))
         rows = (vectors / lengths).T.astype(rows.dtype) @ rows
         r = (vectors * lengths).T @ r
-        # What a round leaves within the basis is rounding, unless it took away nearly all there was.
+        # After a round only rounding errors remain in the span, unless the round removed nearly everything.
         if attempt > 0 and lengths[-1] > 0.5:
             break
     return inner, rows, r
 
 
 def _rotate(basis: Real, vectors: Array) -> None:
-    """Replace the first k rows of a basis by ``vectors^T basis[:m]``, vectors (m, k)."""
+    """Replace the first k rows of a basis by ``vectors^T basis[:m]`` for vectors (m, k)."""
     m, k = vectors.shape
     rotation = np.ascontiguousarray(vectors.T, dtype=basis.dtype)
     for start in range(0, basis.shape[1], _COLUMNS):
@@ -330,7 +330,7 @@ def _rotate(basis: Real, vectors: Array) -> None:
 def _principal_components(
     rows: npt.NDArray[np.float32], threshold: float, coverage: float, most: int
 ) -> tuple[GaussianModel, float, EigenimageLevel]:
-    """Return the first level of images (n, p), and their total variance."""
+    """Return the principal components of images (n, p), their total variance, and the report on this first level."""
     start = time.perf_counter()
     whole = GaussianModel.from_samples(rows, coverage=coverage)
     k = min(len(whole.variances), most)

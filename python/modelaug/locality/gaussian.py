@@ -1,4 +1,4 @@
-"""A Gaussian distribution with few modes: what a shape model and a texture model both are."""
+"""Gaussian models with few modes, of shapes and of textures alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from modelaug import _checks
 from modelaug._arrays import Real
 
-_BLOCK = 1 << 16  # columns of the samples that are worked on at a time in float64
+_BLOCK = 1 << 16  # columns of the samples converted to float64 at a time
 _ORTHONORMAL = 1e-3
 _NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding errors
 
@@ -61,21 +61,20 @@ class GaussianModel:
                 raise TypeError(f"{name} must be an array of floats with {ndim} axes; convert it")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} holds values that are not finite; remove them")
-        if self.basis.shape != (len(self.mean), len(self.variances)):
-            raise ValueError(
-                f"basis has shape {self.basis.shape}; pass (p, k) = {(len(self.mean), len(self.variances))}"
-            )
+        wanted = (len(self.mean), len(self.variances))
+        if self.basis.shape != wanted:
+            raise ValueError(f"basis has shape {self.basis.shape}; pass (p, k) = {wanted}")
         if (self.variances < 0).any() or (np.diff(self.variances) > 0).any():
             raise ValueError("variances must not be negative and must not rise; sort the modes")
 
     @classmethod
     def from_samples(cls, samples: npt.ArrayLike, *, coverage: float = 1.0) -> GaussianModel:
-        """Return the principal components of samples, through their n x n Gram matrix.
+        """Fit the principal components of samples by their n x n Gram matrix.
 
         Parameters
         ----------
         samples : array_like, (n, p)
-            float32 stays float32; sums are float64 either way.
+            float32 stays float32; sums are in float64.
         coverage
             Fraction of the total variance to keep: the fewest modes that reach it, at most n - 1.
 
@@ -84,7 +83,7 @@ class GaussianModel:
         TypeError, ValueError
             If there are fewer than 2 samples, all are equal, or a value is not finite.
         """
-        dtype = np.float32 if getattr(samples, "dtype", None) == np.float32 else np.float64
+        dtype = precision(samples)
         x = _checks.finite("samples", samples, ndim=2, dtype=dtype)
         _checks.number("coverage", coverage, above=0.0, maximum=1.0)
         n, p = x.shape
@@ -104,7 +103,6 @@ class GaussianModel:
             raise ValueError("samples are all equal; pass samples that differ")
         kept = eigenvalues[: n - 1][eigenvalues[: n - 1] > _NOISE * eigenvalues[0]]
         k = modes_to_cover(kept, coverage)
-        # Modes are stored one after the other, so that a sample is a sum of contiguous vectors.
         # The Gram matrix squares the range of the variances: weak modes need a second pass to be orthonormal.
         weights = vectors[:, :k].T / np.sqrt(kept[:k] * (n - 1))[:, None]
         overlap = np.zeros((k, k))
@@ -112,7 +110,7 @@ class GaussianModel:
             part = weights @ (x[:, block] - mean[block])
             overlap += part @ part.T
         weights = np.linalg.solve(np.linalg.cholesky(overlap), weights)
-        modes = np.empty((k, p), dtype=dtype)
+        modes = np.empty((k, p), dtype=dtype)  # one after the other: a sample is a sum of contiguous vectors
         for block in blocks:
             modes[:, block] = weights @ (x[:, block] - mean[block])
         peaks = np.take_along_axis(modes, np.abs(modes).argmax(axis=1)[:, None], axis=1)
@@ -133,8 +131,8 @@ class GaussianModel:
         return np.asarray(self.mean + np.asarray(coefficients) @ self.basis.T)
 
     def is_orthonormal(self) -> bool:
-        """Return whether P^T P is the identity up to the rounding of single precision, seen from some vectors."""
-        # The product itself takes k times as long.
+        """Return whether P^T P is the identity up to single precision, by products with random vectors."""
+        # P^T P itself takes k times as long.
         probes = np.random.Generator(np.random.Philox(0)).standard_normal((len(self.variances), 3))
         products = self.basis.T @ (self.basis @ probes.astype(self.basis.dtype))
         lengths = np.linalg.norm(self.basis, axis=0)
@@ -143,6 +141,11 @@ class GaussianModel:
 
 
 def modes_to_cover(variances: npt.NDArray[np.floating[Any]], coverage: float) -> int:
-    """Return how many of the first variances (k,), which fall, cover a share of their sum."""
+    """Return the fewest leading ones of falling variances (k,) that cover a fraction of their sum."""
     share = np.cumsum(variances) / variances.sum()
     return min(int(np.searchsorted(share, coverage - 1e-12)) + 1, len(variances))
+
+
+def precision(values: npt.ArrayLike) -> type[np.float32] | type[np.float64]:
+    """Return float32 for arrays of float32, float64 for all others."""
+    return np.float32 if getattr(values, "dtype", None) == np.float32 else np.float64

@@ -1,6 +1,6 @@
-"""Merging of Gaussian models of falling scale into one.
+"""Merging of Gaussian models of several levels of locality into one.
 
-The merged modes span the nearest subspace to the finer level's that contains the coarser level's (K. Ye, L.-H. Lim:
+The merged modes span the subspace nearest to that of the finer level that contains the coarser one (K. Ye, L.-H. Lim:
 Schubert varieties and distances between subspaces of different dimensions. SIAM Journal on Matrix Analysis and
 Applications 37(3), 2016; used for shape models by Wilms et al., Medical Image Analysis 38, 2017).
 """
@@ -17,7 +17,7 @@ import scipy
 
 from modelaug import _checks
 from modelaug._arrays import Array, Real
-from modelaug.locality.gaussian import GaussianModel
+from modelaug.locality.gaussian import GaussianModel, precision
 
 Rescale = Literal["total", "tail", "none"]
 RESCALES: tuple[Rescale, ...] = get_args(Rescale)
@@ -25,10 +25,10 @@ _ORTHONORMAL = 1e-4  # largest deviation of P^T P from the identity that a calle
 
 
 def merge_bases(p1: npt.ArrayLike, p2: npt.ArrayLike) -> Real:
-    """Return an orthonormal basis of the subspace nearest to span(p2) among those that contain span(p1).
+    """Return an orthonormal basis of the nearest subspace to span(p2) that contains span(p1).
 
     With the full singular value decomposition p1^T p2 = U S V^T, it is p1 U and the last k2 - k1 columns of p2 V. Its
-    Grassmann distance to span(p2) is the root of the sum of squares of the principal angles between the two.
+    Grassmann distance to span(p2) is the root of the sum of squares of the principal angles between p1 and p2.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def merge_bases(p1: npt.ArrayLike, p2: npt.ArrayLike) -> Real:
 
 
 def principal_angles(p1: npt.ArrayLike, p2: npt.ArrayLike) -> Array:
-    """Return the min(k1, k2) principal angles between two subspaces in radians, falling, accurate near 0 and pi/2.
+    """Return the min(k1, k2) principal angles in radians between two subspaces, falling, accurate near 0 and pi/2.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def principal_angles(p1: npt.ArrayLike, p2: npt.ArrayLike) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class MergedLevels:
-    """Several levels as one model.
+    """The merged model of several levels.
 
     Attributes
     ----------
     model : GaussianModel
     skipped : tuple of bool
-        For each level whether it had no more modes than the levels before it together, so that it added none.
+        For each level, whether it had no more modes than the levels before it together and so added none.
     """
 
     model: GaussianModel
@@ -83,26 +83,26 @@ class MergedLevels:
 def merge_levels(
     levels: Sequence[GaussianModel], *, rescale: Rescale = "total", total: float | None = None
 ) -> MergedLevels:
-    """Merge models of falling scale.
+    """Merge models of several levels of locality, from the coarsest to the finest.
 
-    The covariance of a merged model has two blocks without correlation: the coarser model's covariance, and the finer
-    one's on the modes that it adds. So the coarser model's modes stay modes, and the new ones are decorrelated among
-    themselves.
+    The covariance of a merged model has two uncorrelated blocks: the covariance of the coarser model, and that of the
+    finer model on the modes that it adds. So the modes of the coarser model stay modes, and the added ones are
+    decorrelated among themselves.
 
     Parameters
     ----------
     levels
-        From the coarsest, which is kept whole, to the finest; all have the first one's mean.
+        From the coarsest, which is kept whole, to the finest; the mean is that of the first.
     rescale
-        What happens to the variances, which would add up to more than those of the data:
+        Scaling of the variances, whose sum would exceed that of the data:
 
-        - ``"total"``: at every merge all are scaled to the sum of the first level's (the authors' choice), so that the
-          first level's modes shrink, too;
-        - ``"tail"``: the first level's stay, and those of all added modes are scaled by one factor, so that the sum is
-          `total`;
-        - ``"none"``: nothing.
+        - ``"total"``: at every merge all are scaled to the sum of those of the first level (the authors' choice), so
+          that the modes of the first level shrink, too;
+        - ``"tail"``: those of the first level stay, and those of all added modes are scaled by one factor, so that the
+          sum is `total`;
+        - ``"none"``: no scaling.
     total
-        Total variance of the data; for ``"tail"`` only.
+        Total variance of the data, for ``"tail"`` only.
 
     Raises
     ------
@@ -119,25 +119,23 @@ def merge_levels(
         _checked_bases(modes, level.basis)
         skipped.append(modes.shape[1] >= level.basis.shape[1])
         if not skipped[-1]:
-            added, its_variances = _added_modes(modes, level)
+            added, added_variances = _added_modes(modes, level)
             modes = np.concatenate([modes, added], axis=1)
-            variances = np.concatenate([variances, its_variances])
+            variances = np.concatenate([variances, added_variances])
             if rescale == "total":
                 variances = variances * (first.variances.sum() / variances.sum())
     k = len(first.variances)
     if rescale == "tail" and len(variances) > k:
         left = _checks.number("total", total, above=0.0) - first.variances.sum()
         if left <= 1e-9 * first.variances.sum():
-            raise ValueError(
-                "rescale is 'tail' but the first level keeps all variance; lower its coverage or pass another rescale"
-            )
+            raise ValueError("rescale is 'tail' but the first level keeps all variance; lower coverage or pass another")
         tail = variances[k:]
         variances = np.concatenate([first.variances, tail * (left / tail.sum())])
     return MergedLevels(model_of_modes(first.mean, modes, variances), tuple(skipped))
 
 
 def model_of_modes(mean: Real, modes: Real, variances: Array) -> GaussianModel:
-    """Return the model of these modes (p, k) in any order: orthonormal to rounding, of falling variance, fixed sign."""
+    """Return the model of modes (p, k) in any order: orthonormalized, sorted by variance, with fixed signs."""
     gram = (modes.T @ modes).astype(np.float64)
     if np.abs(gram - np.eye(len(gram))).max() > (1e-12 if modes.dtype == np.float64 else 1e-5):
         # Weak principal components are orthonormal to single precision only.
@@ -164,10 +162,10 @@ def _added_modes(modes: Real, level: GaussianModel) -> tuple[Real, Array]:
 
 
 def _checked_bases(p1: npt.ArrayLike, p2: npt.ArrayLike) -> tuple[Real, Real]:
+    """Return two orthonormal bases of subspaces of one space."""
     bases = []
     for name, p in (("p1", p1), ("p2", p2)):
-        dtype = np.float32 if getattr(p, "dtype", None) == np.float32 else np.float64
-        basis = _checks.finite(name, p, ndim=2, dtype=dtype)
+        basis = _checks.finite(name, p, ndim=2, dtype=precision(p))
         deviation = float(np.abs(basis.T @ basis - np.eye(basis.shape[1])).max())
         if deviation > _ORTHONORMAL:
             raise ValueError(f"{name} is not orthonormal (off by {deviation:.1g}); pass orthonormal columns")

@@ -1,4 +1,4 @@
-"""The localized covariance of images as an operator: products in memory linear in the number of pixels."""
+"""The localized covariance of images as a linear operator, in memory linear in the number of pixels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from modelaug import _checks
 from modelaug._arrays import Real
+from modelaug.locality.gaussian import precision
 from modelaug.locality.tapers import Taper, taper_weights
 
 _SMALL = 1 << 17  # multiplications
@@ -21,16 +22,16 @@ Convolution = Callable[[Real, int], Real]
 
 
 class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no types
-    """The covariance of images, tapered by the distance between their pixels, without forming it.
+    """The covariance of images, tapered by the distance between pixels, as a matrix-free linear operator.
 
     With the centred samples z_s, the diagonal matrices D_s = diag(z_s) and ``W_ij = w(|x_i - x_j|)``, the elementwise
     product of the samples' covariance C and W is a sum of convolutions, each between two scalings:
 
         C ∘ W = 1/(n - 1) sum_s D_s W D_s.
 
-    Pixels of different channels at the same place are at distance 0, so one convolution per sample serves all channels.
-    Hard and Wendland weights are convolved by Fourier transforms, padded so that nothing wraps around. A Gaussian is a
-    product over the axes, and few eigenvectors along each axis make it up: many times faster, and as exact.
+    Pixels of different channels at one position have distance 0, so one convolution per sample serves all channels.
+    Hard and Wendland weights are convolved by Fourier transforms, padded against wrap-around. A Gaussian separates over
+    the axes and has few eigenvectors along each: many times faster, and as exact.
 
     The operator is symmetric; ``"gaussian"`` and ``"wendland"`` make it positive semidefinite, ``"hard"`` does not.
 
@@ -45,12 +46,12 @@ class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no t
     taper
         ``"hard"``, ``"wendland"`` or ``"gaussian"``, see `taper_weights`.
     mask : array_like, (*grid), optional
-        The pixels to keep, those where it is not 0; all by default. Vectors hold these pixels only, channel by channel,
-        each in array order.
+        The pixels to keep, where it is not 0; all by default. Vectors hold these pixels only, channel by channel, each
+        in array order.
     spacing : array_like, (d,), optional
         Distance between neighbouring pixels along each axis, usually in mm; 1 by default.
     dtype
-        Of the samples that are kept and of the products: float32 or float64.
+        Type of the stored samples and of the products: float32 or float64.
     threads
         Threads to use; None means all cores. The products do not depend on their number.
 
@@ -59,7 +60,7 @@ class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no t
     shape : tuple of int
         (p, p) with p = c * kept pixels.
     trace : float
-        Sum of the samples' variances at the kept pixels, which is that of all eigenvalues.
+        Sum of the samples' variances at the kept pixels, and of all eigenvalues.
 
     Raises
     ------
@@ -87,15 +88,13 @@ class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no t
         if kind not in (np.float32, np.float64):
             raise TypeError(f"dtype is {kind}; pass numpy.float32 or numpy.float64")
         grid = _checks.grid_shape("grid", grid)
-        # Samples are centred in the precision they come in.
-        images = images_on_grid(
-            samples, grid, np.float32 if getattr(samples, "dtype", None) == np.float32 else np.float64
-        )
+        # Samples are centred in their own precision.
+        images = images_on_grid(samples, grid, precision(samples))
         kept = mask_on_grid(mask, grid)
         mm = _checks.spacing("spacing", spacing, len(grid))
         self.threads = _checks.thread_count(threads)
 
-        # Beyond the mask's bounding box everything is 0 before and after a product.
+        # Outside the mask's bounding box everything is 0 before and after a product.
         box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(kept))
         inside = kept[box]
         self._kept = slice(None) if inside.all() else np.flatnonzero(inside)
@@ -108,8 +107,8 @@ class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no t
         super().__init__(dtype=kind, shape=(p, p))
 
     def apply(self, vectors: Real) -> Real:
-        """Return the products with vectors that are the rows of a matrix: (b, p) to (b, p)."""
-        # One vector at a time and one sample at a time stay in the processor's cache.
+        """Apply the operator to the rows of a matrix: (b, p) to (b, p)."""
+        # One vector and one sample at a time stay in the cache.
         workers = self.threads if len(vectors) == 1 else 1
         result = np.empty((len(vectors), self.shape[0]), dtype=self.dtype)
 
@@ -136,7 +135,7 @@ class LocalizedOperator(LinearOperator):  # type: ignore[misc]  # scipy has no t
 
 
 def images_on_grid(samples: npt.ArrayLike, grid: tuple[int, ...], dtype: npt.DTypeLike) -> Real:
-    """Return samples as at least 2 images (n, c, *grid).
+    """Return samples as checked images (n, c, *grid), at least 2.
 
     Raises
     ------
@@ -147,16 +146,15 @@ def images_on_grid(samples: npt.ArrayLike, grid: tuple[int, ...], dtype: npt.DTy
     images = _checks.finite("samples", samples, ndim=(2, d + 1, d + 2), dtype=dtype)
     fits = images.shape[1] % pixels == 0 if images.ndim == 2 else images.shape[-d:] == grid
     if not fits:
-        raise ValueError(
-            f"samples has shape {images.shape}; pass (n, c * {pixels}), (n, *grid) or (n, c, *grid) with grid {grid}"
-        )
+        wanted = f"(n, c * {pixels}), (n, *grid) or (n, c, *grid) with grid {grid}"
+        raise ValueError(f"samples has shape {images.shape}; pass {wanted}")
     if len(images) < 2:
         raise ValueError(f"samples holds {len(images)} image; pass at least 2")
     return images.reshape(len(images), -1, *grid)
 
 
 def mask_on_grid(mask: npt.ArrayLike | None, grid: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return a mask as booleans (*grid), all True if it is None."""
+    """Return a checked mask as booleans (*grid), all True for None."""
     if mask is None:
         return np.ones(grid, dtype=bool)
     kept: npt.NDArray[np.bool_] = _checks.finite("mask", mask, ndim=len(grid), dtype=np.float64) != 0
@@ -184,7 +182,7 @@ def _centre(images: Real, inside: npt.NDArray[np.bool_], kind: np.dtype[Any]) ->
 def _gaussian_convolution(
     box: tuple[int, ...], spacing: npt.NDArray[np.float64], threshold: float, taper: Taper, kind: np.dtype[Any]
 ) -> Convolution:
-    """Return the product of an image with Gaussian weights, which are a product over the axes."""
+    """Return the convolution of images with Gaussian weights, which separate over the axes."""
     factors: list[Real] = []
     for length, step in zip(box, spacing, strict=True):
         x = np.arange(length) * step
@@ -193,7 +191,7 @@ def _gaussian_convolution(
         factors.append((vectors[:, kept] * np.sqrt(values[kept])).astype(kind))
 
     def convolve(image: Real, workers: int) -> Real:
-        # Each product contracts the first axis and appends its result as the last; after d of them all are in order.
+        # Each product contracts the first axis and appends the result as the last; d of them restore the order.
         for factor in (*factors, *(factor.T for factor in factors)):
             image = _small_products(image.reshape(len(factor), -1).T, factor)
         return image.reshape(box)
@@ -202,7 +200,7 @@ def _gaussian_convolution(
 
 
 def _small_products(a: Real, b: Real) -> Real:
-    """Return a @ b in pieces so small that BLAS starts no threads for them, which cost more than they bring."""
+    """Return a @ b in pieces so small that BLAS starts no threads for them, which would cost more than they gain."""
     rows = max(1, _SMALL // b.size)
     result = np.empty((len(a), b.shape[1]), dtype=a.dtype)
     for start in range(0, len(a), rows):
@@ -213,11 +211,11 @@ def _small_products(a: Real, b: Real) -> Real:
 def _fourier_convolution(
     box: tuple[int, ...], spacing: npt.NDArray[np.float64], threshold: float, taper: Taper, kind: np.dtype[Any]
 ) -> Convolution:
-    """Return the convolution of an image with weights of bounded support by Fourier transforms."""
+    """Return the convolution of images with weights of bounded support, by Fourier transforms."""
     d = len(box)
     lengths, lags, squares = [], [], []
     for axis, (length, step) in enumerate(zip(box, spacing, strict=True)):
-        # As many zeros as the weights reach, so that the ends do not touch.
+        # As many zeros as the weights reach, against wrap-around.
         reach = np.count_nonzero(taper_weights(np.sqrt((np.arange(length) * step) ** 2), threshold, taper)) - 1
         lengths.append(scipy.fft.next_fast_len(length + int(reach), real=axis == d - 1))
         index = np.arange(lengths[axis])
@@ -227,7 +225,7 @@ def _fourier_convolution(
     spectrum = np.ascontiguousarray(scipy.fft.rfftn(weights).real)
 
     def convolve(image: Real, workers: int) -> Real:
-        # Axis by axis, so that lines of zeros are not transformed, nor lines back that are cut off.
+        # Axis by axis: lines of zeros, and lines that are cut off, are not transformed.
         transform = scipy.fft.rfft(image, n=lengths[-1], axis=-1, workers=workers)
         for axis in range(d - 2, -1, -1):
             transform = scipy.fft.fft(transform, n=lengths[axis], axis=axis, overwrite_x=True, workers=workers)

@@ -1,4 +1,4 @@
-"""Shape models under the locality assumption: far more modes than samples.
+"""Shape models under the locality assumption, with far more modes than samples.
 
 M. Wilms, H. Handels, J. Ehrhardt: Multi-resolution multi-object statistical shape models based on the locality
 assumption. Medical Image Analysis 38, 2017. The kernel mixture and tapers in place of cuts: M. Wilms, J. Ehrhardt,
@@ -27,7 +27,7 @@ _NOISE = 1e-12  # eigenvalues below this fraction of the largest are rounding er
 
 
 class Spread(NamedTuple):
-    """Smallest, middle and largest of several numbers."""
+    """Smallest number, median and largest of several."""
 
     min: float
     median: float
@@ -36,29 +36,29 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelReport:
-    """What one level of locality did.
+    """Effects of one level of locality.
 
     Attributes
     ----------
     threshold
-        Distance beyond which correlations are taken away; for the first level of a merged model and for a mixture, the
-        largest of the schedule.
+        Distance beyond which correlations are removed; for the first level of a merged model and for a mixture, the
+        largest threshold.
     modes
-        Modes of the level by itself.
+        Number of modes of the level alone.
     trace_ratio
         Total variance of the level's modes, relative to the data's.
     smallest_eigenvalue
-        Of the localized correlation matrix. Well below 0 it is repaired.
+        Smallest eigenvalue of the localized correlation matrix, which is repaired if it is well below 0.
     iterations
-        Steps of the repair; 0 if there was none.
+        Iterations of the repair; 0 without one.
     converged
         Whether the repair reached its tolerance.
     repair_norm
         Relative change of the correlation matrix by the repair, in the Frobenius norm.
     put_back
-        Largest absolute correlation that the repair put back where the taper is 0.
+        Largest absolute correlation that the repair restored where the taper is 0.
     skipped
-        Whether the level had no more modes than the model so far, which then stayed as it was.
+        Whether the level had no more modes than those before it together and so added none.
     """
 
     threshold: float
@@ -74,18 +74,18 @@ class LevelReport:
 
 @dataclass(frozen=True)
 class LocalityReport:
-    """What locality did to a model, against the samples it was made of.
+    """Effects of locality on a model, relative to its samples.
 
     Attributes
     ----------
     levels : tuple of LevelReport
-        A single one for a kernel mixture.
+        One per level; a single one for a kernel mixture.
     trace_ratio
         Total variance of the model, relative to the data's.
     coordinates : Spread
-        Variance of each coordinate that is not constant, relative to the data's.
+        Variance of each varying coordinate, relative to the data's.
     global_modes : Spread
-        Variance along each principal component of the data (those that the coverage keeps), relative to the data's.
+        Variance along each principal component of the data within the coverage, relative to the data's.
     """
 
     levels: tuple[LevelReport, ...]
@@ -95,7 +95,7 @@ class LocalityReport:
 
 
 class LocalizedFit(NamedTuple):
-    """A model, and what locality did to it."""
+    """A model and the report on its locality."""
 
     model: GaussianModel
     report: LocalityReport
@@ -110,9 +110,9 @@ def localized_model(
     coverage: float = 0.95,
     rescale: Rescale = "total",
 ) -> GaussianModel:
-    """Return the multi-level model: principal components, then ever more local modes merged into them.
+    """Return the multi-level model of samples: principal components with merged, ever more local modes.
 
-    See `fit_localized`, of which this is the model with ``method="merge"``.
+    This is the model of `fit_localized` with ``method="merge"``.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def localized_model(
     >>> alignment = procrustes(phantoms.heart(8, shape=(48, 48)).landmarks)
     >>> distances = expand_distances(euclidean_distances(alignment.mean), 2)
     >>> model = localized_model(alignment.shapes.reshape(8, -1), distances, thresholds(distances, 4))
-    >>> model.basis.shape[1] > 7  # a model of 8 shapes without locality has 7 modes at most
+    >>> model.basis.shape[1] > 7  # without locality, 8 shapes have at most 7 modes
     True
     """
     return fit_localized(samples, distances, thresholds, taper=taper, coverage=coverage, rescale=rescale).model
@@ -135,9 +135,9 @@ def kernel_mixture_model(
     taper: Taper = "gaussian",
     coverage: float = 0.95,
 ) -> GaussianModel:
-    """Return the model whose covariance is the data's, weighted by the mean of the levels' tapers.
+    """Return the model of the data's covariance weighted by the mean of the levels' tapers.
 
-    See `fit_localized`, of which this is the model with ``method="mixture"``.
+    This is the model of `fit_localized` with ``method="mixture"``.
     """
     return fit_localized(samples, distances, thresholds, method="mixture", taper=taper, coverage=coverage).model
 
@@ -152,16 +152,16 @@ def fit_localized(
     coverage: float = 0.95,
     rescale: Rescale = "total",
 ) -> LocalizedFit:
-    """Learn a model of few samples in which distant coordinates vary independently, and report what that changed.
+    """Fit a model of few samples in which distant coordinates vary independently, and report the effects of locality.
 
-    The first level is global: plain principal components. Each further level weights the correlations of the
-    coordinates by a taper of its threshold. Where the result is indefinite, as after a hard cut, it is replaced by the
-    nearest correlation matrix. Correlations turn into covariances with the standard deviations of the data; the fewest
-    modes that cover the level's variance are kept. ``"merge"`` merges the levels in order (see `merge_levels`);
-    ``"mixture"`` averages the tapers of all levels (1 for the first) and decomposes once, which keeps the variance of
-    every coordinate up to the coverage.
+    The first level is global: principal components. Each further level weights the correlations of the coordinates by a
+    taper of its threshold. Where the result is indefinite, as after a hard cut, it is replaced by the nearest
+    correlation matrix. The standard deviations of the data turn correlations into covariances, whose fewest modes that
+    reach the coverage are kept. ``"merge"`` merges the levels in order (see `merge_levels`); ``"mixture"`` averages the
+    tapers of all levels (1 for the first) and decomposes once, which keeps the variance of every coordinate up to the
+    coverage.
 
-    Memory is that of a few p x p matrices.
+    Memory: a few p x p matrices.
 
     Parameters
     ----------
@@ -170,8 +170,7 @@ def fit_localized(
     distances : array_like, (p, p)
         Between the coordinates; see `expand_distances`.
     thresholds : array_like, (levels,)
-        Strictly falling, in the unit of the distances. The first is that of the global level, which needs none: it
-        only counts the level.
+        Strictly falling, in the unit of the distances. The first stands for the global level, which is not tapered.
     method
         ``"merge"`` or ``"mixture"``.
     taper
@@ -179,8 +178,8 @@ def fit_localized(
     coverage
         Fraction of each level's variance (or the mixture's) to keep.
     rescale
-        What merging does to the variances: ``"total"``, ``"tail"`` or ``"none"``; see `merge_levels`. A mixture has
-        nothing to rescale.
+        Scaling of variances when merging: ``"total"``, ``"tail"`` or ``"none"``, see `merge_levels`. A mixture needs
+        none.
 
     Returns
     -------
@@ -190,16 +189,13 @@ def fit_localized(
     Raises
     ------
     TypeError, ValueError
-        If there are fewer than 2 samples or all are equal, the distances are no matrix of distances of the samples'
-        coordinates, the thresholds are not positive and strictly falling, or an option is not one of those named.
+        If there are fewer than 2 samples or all are equal, the distances are no matrix of distances between the
+        samples' coordinates, the thresholds are not positive and strictly falling, or an option is unknown.
     """
     x = _checks.finite("samples", samples, ndim=2, dtype=np.float64)
     d = check_distances(distances)
-    if len(d) != x.shape[1]:
-        raise ValueError(
-            f"distances has shape {d.shape} for samples of {x.shape[1]} coordinates; expand those of landmarks with "
-            "expand_distances"
-        )
+    if len(d) != (p := x.shape[1]):
+        raise ValueError(f"distances has shape {d.shape} for samples of {p} coordinates; see expand_distances")
     taus = check_thresholds(thresholds)
     _checks.choice("method", method, ("merge", "mixture"))
     _checks.choice("taper", taper, TAPERS)
@@ -209,14 +205,12 @@ def fit_localized(
     first = LevelReport(float(taus[0]), modes=len(principal.variances), trace_ratio=data.ratio(principal))
     tapers = [taper_weights(d, float(tau), taper) for tau in taus[1:]]
     if method == "mixture":
-        mixed = np.mean([np.ones_like(d), *tapers], axis=0)
-        model, report = data.localized(mixed, float(taus[0]), coverage)
+        model, report = data.localized(np.mean([np.ones_like(d), *tapers], axis=0), float(taus[0]), coverage)
         reports = [report]
     else:
         fitted = [data.localized(weights, float(tau), coverage) for weights, tau in zip(tapers, taus[1:], strict=True)]
         merged = merge_levels([principal, *(level for level, _ in fitted)], rescale=rescale, total=data.total)
-        model = merged.model
-        reports = [first, *(report for _, report in fitted)]
+        model, reports = merged.model, [first, *(report for _, report in fitted)]
         reports = [replace(r, skipped=s) for r, s in zip(reports, merged.skipped, strict=True)]
     return LocalizedFit(model, _report(data, principal, model, reports))
 
@@ -234,7 +228,7 @@ class _Data:
         n = len(x)
         mean = x.mean(axis=0)
         deviations = x.std(axis=0, ddof=1)
-        # A constant coordinate may differ from its rounded mean: it has no correlation, not one of rounding errors.
+        # A constant coordinate may differ from its rounded mean, but rounding errors make no correlation.
         constant = deviations <= n * np.finfo(np.float64).eps * np.abs(x).max(axis=0)
         deviations[constant] = 0.0
         z = np.where(constant, 0.0, (x - mean) / np.where(constant, 1.0, deviations))
@@ -252,7 +246,7 @@ class _Data:
         return float(model.variances.sum()) / self.total
 
     def localized(self, weights: Array, threshold: float, coverage: float) -> tuple[GaussianModel, LevelReport]:
-        """Return the model of the weighted correlations, and what was done to them."""
+        """Return the model of the weighted correlations, and a report."""
         tapered = self.correlations * weights
         eigenvalues = np.linalg.eigvalsh(tapered)
         matrix, iterations, converged = tapered, 0, True
@@ -273,10 +267,9 @@ class _Data:
         return model, report
 
     def _decomposed(self, correlations: Array, coverage: float) -> GaussianModel:
-        """Return the fewest modes of a covariance that cover its trace."""
-        covariance = self.deviations[:, None] * correlations * self.deviations
-        eigenvalues, vectors = np.linalg.eigh(covariance)
-        # A repaired matrix may keep negative eigenvalues of the size of the repair's tolerance.
+        """Return the fewest modes that cover the covariance of these correlations."""
+        eigenvalues, vectors = np.linalg.eigh(self.deviations[:, None] * correlations * self.deviations)
+        # A repaired matrix may have negative eigenvalues within the tolerance of the repair.
         kept = eigenvalues[::-1][eigenvalues[::-1] > _NOISE * eigenvalues[-1]]
         k = modes_to_cover(kept, coverage)
         return model_of_modes(self.mean, vectors[:, ::-1][:, :k], kept[:k])

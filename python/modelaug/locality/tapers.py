@@ -1,8 +1,8 @@
-"""Tapers: how much of a correlation is kept at a distance.
+"""Tapers: weights of correlations that fall with distance.
 
 The Gaussian is positive definite for Euclidean distances in any dimension, the Wendland function (H. Wendland, Advances
 in Computational Mathematics 4, 1995) in up to three; its weights are zero beyond the threshold. The hard cut of the
-locality-based shape model is not positive definite. For other distances than Euclidean ones none of them is in general.
+locality-based shape model is not positive definite. For distances other than Euclidean ones none is in general.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ _WENDLAND_HALF = 0.3138101704556974
 
 
 def taper_weights(distances: npt.ArrayLike, threshold: float, taper: Taper) -> npt.NDArray[np.float64]:
-    """Return the weights of correlations at some distances.
-
-    With r the distance and t the threshold:
+    """Return the weights of correlations at distances r for the threshold t.
 
     - ``"hard"``: 1 for r <= t, else 0;
     - ``"wendland"``: (1 - r/t)^4 (4 r/t + 1) for r <= t, else 0;
@@ -49,7 +47,7 @@ def taper_weights(distances: npt.ArrayLike, threshold: float, taper: Taper) -> n
     r = np.asarray(distances, dtype=np.float64)
     if taper == "hard":
         return np.asarray(r <= t, dtype=np.float64)
-    with np.errstate(over="ignore"):  # infinitely many thresholds away is a weight of 0
+    with np.errstate(over="ignore"):  # at infinitely many thresholds the weight is 0
         if taper == "gaussian":
             return np.asarray(np.exp(-0.5 * (r / t) ** 2))
         left = np.maximum(1 - r / t, 0)
@@ -59,15 +57,15 @@ def taper_weights(distances: npt.ArrayLike, threshold: float, taper: Taper) -> n
 def effective_range(taper: Taper) -> float:
     """Return the distance, as a multiple of the threshold, at which a taper falls to one half.
 
-    Tapers of the same threshold differ much in how local they are; thresholds divided by this number make them keep
-    one half of a correlation at the same distance.
+    Tapers of one threshold differ much in their range; thresholds divided by this number halve correlations at the same
+    distance.
     """
     _checks.choice("taper", taper, TAPERS)
     return {"hard": 1.0, "wendland": _WENDLAND_HALF, "gaussian": float(np.sqrt(2 * np.log(2)))}[taper]
 
 
 def check_thresholds(thresholds: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return thresholds (levels,) as floats if they are positive and strictly falling.
+    """Return checked thresholds (levels,): positive and strictly falling.
 
     Raises
     ------
