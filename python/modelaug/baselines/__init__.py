@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from modelaug.baselines.label_shapes import LabelShapes, LabelShapesOptions
-from modelaug.baselines.moving_shapes import Motion, MovingShapes, MovingShapesOptions
+from modelaug.baselines.motion import Motion
+from modelaug.baselines.moving_shapes import MovingShapes, MovingShapesOptions
 from modelaug.baselines.random_deformations import RandomDeformations, RandomOptions
 from modelaug.baselines.registered_pairs import RegisteredPairs
 from modelaug.registration.syn import register_syn

@@ -7,8 +7,6 @@ from modelaug.data.cohort import Cohort
 from modelaug.synthesis.batching import BatchedSource, pair_layout
 from modelaug.synthesis.pairs import Layout
 
-__all__ = ["CohortSource"]
-
 
 class CohortSource(BatchedSource):
     """A source whose pairs have the grid, channels, landmarks and labels of a cohort.

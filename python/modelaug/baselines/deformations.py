@@ -16,8 +16,6 @@ from modelaug.synthesis.pairs import PairInfo
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
 from modelaug.transforms.lattices import InterpolatingLattice
 
-__all__ = ["Deformations"]
-
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 Steps = list[tuple[Array, ...]]

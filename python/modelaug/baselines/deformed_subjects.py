@@ -17,8 +17,6 @@ from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice
 from modelaug.transforms.warping import pull, pull_nearest
 
-__all__ = ["DeformedSubjects"]
-
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 

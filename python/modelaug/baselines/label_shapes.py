@@ -18,8 +18,6 @@ from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionO
 from modelaug.transforms.lattices import InterpolatingLattice, MultiscaleLattice
 from modelaug.transforms.warping import pull, pull_nearest
 
-__all__ = ["LabelShapes", "LabelShapesOptions"]
-
 Image = npt.NDArray[np.float32]
 Regions = npt.NDArray[np.uint32]
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from modelaug._checked import Checked, Limits, Share
 from modelaug.transforms.affine import join, random_direction, rotation_matrix
 
-__all__ = ["Motion"]
-
 Array = npt.NDArray[np.float64]
 
 

@@ -23,8 +23,6 @@ from modelaug.synthesis.pairs import Layout, Pair, PairInfo
 from modelaug.transforms.affine import Box, compose_affine, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.transforms.warping import pull_nearest
 
-__all__ = ["Motion", "MovingShapes", "MovingShapesOptions"]
-
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.integer[Any]]

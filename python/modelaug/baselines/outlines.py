@@ -15,8 +15,6 @@ import scipy
 from modelaug.transforms.affine import random_rotation
 from modelaug.transforms.directions import sphere_directions
 
-__all__ = ["Outline", "draw_outline"]
-
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 

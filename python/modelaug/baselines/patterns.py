@@ -15,8 +15,6 @@ from modelaug import _core
 from modelaug._random import Stream, generator
 from modelaug.transforms.affine import Box, on_box, random_direction
 
-__all__ = ["PatternLibrary"]
-
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
 

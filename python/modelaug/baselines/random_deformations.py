@@ -17,8 +17,6 @@ from modelaug.synthesis.acquisition import Strength
 from modelaug.transforms.lattices import InterpolatingLattice
 from modelaug.transforms.warping import pull
 
-__all__ = ["RandomDeformations", "RandomOptions"]
-
 Image = npt.NDArray[np.float32]
 Nodes = Annotated[int, Limits(2, 64)]  # finer lattices are noise
 

@@ -26,8 +26,6 @@ from modelaug.registration.variational import VariationalOptions, register_varia
 from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import SubjectWeights
 
-__all__ = ["RegisteredPairs", "affine_displacement"]
-
 Field = npt.NDArray[np.float32]
 
 _WEIGHT_WIDTH: Final = 4.0  # mean distances of neighbouring landmarks, as for pairs of the model

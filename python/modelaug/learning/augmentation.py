@@ -19,8 +19,6 @@ from modelaug.learning.intensity import GREY_MEAN
 from modelaug.learning.sampling import sample_at
 from modelaug.transforms.affine import compose_affine
 
-__all__ = ["AffineRanges", "AugmentOptions", "draw_maps", "pull_by_maps", "transform_pairs", "vary_intensity"]
-
 _SLACK: Final = 1e-3
 """Tolerance in pixels, for rounding, of the test whether a point is inside the outermost pixels' centres."""
 

@@ -14,8 +14,6 @@ from modelaug.io.files.provenance import as_json
 from modelaug.io.files.reading import check_format, refusing
 from modelaug.learning.storage import read_torch
 
-__all__ = ["COLUMNS", "SUMS", "UNUSABLE", "read_checkpoint", "write_checkpoint"]
-
 _FORMAT: Final = "modelaug checkpoint"
 _VERSION: Final = 1
 UNUSABLE: Final = ("is no checkpoint of a training run", "remove it to start anew")

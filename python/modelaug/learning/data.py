@@ -19,8 +19,6 @@ from modelaug import _checks
 from modelaug.synthesis import InPlaceSource, Pair, PairSource
 from modelaug.synthesis.pairs import check_source, draw_pairs
 
-__all__ = ["PairDataset", "PairStream", "draw_batch"]
-
 _NAMES: Final = {
     "image1": "fixed",
     "image2": "moving",

@@ -15,8 +15,6 @@ from modelaug.learning.network import SLOPE, RegistrationNetwork, initialize, un
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["CHANNELS", "FLOW_UNIT", "SCALE_WEIGHTS", "FlowNetS", "from_flownet", "multiscale_epe", "to_flownet"]
-
 FLOW_UNIT: Final = 20.0
 """Full-resolution pixels per unit of the network's output, the same at every scale."""
 

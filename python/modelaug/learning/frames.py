@@ -14,8 +14,6 @@ from modelaug.data.resampling import first_voxel, resize_field, resize_image, sm
 from modelaug.learning.network import SeenImages
 from modelaug.transforms.warping import warp
 
-__all__ = ["Frame", "overlay", "pulled"]
-
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
 

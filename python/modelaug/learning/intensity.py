@@ -7,8 +7,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-__all__ = ["scale_intensity"]
-
 GREY_MEAN: Final = 0.431
 """Mean grey value of the images FlowNet was published with, on the scale from 0 to 1."""
 

@@ -21,8 +21,6 @@ from modelaug.synthesis import Pair
 if TYPE_CHECKING:
     import torchio
 
-__all__ = ["pair_dictionary", "pair_from_subject", "torchio_subject"]
-
 # The names in MONAI's registration networks and losses.
 _KEYS: Final = {
     "fixed_image": "fixed",

@@ -10,17 +10,6 @@ from torch.nn.functional import avg_pool2d, avg_pool3d, pad
 
 from modelaug.learning.sampling import window
 
-__all__ = [
-    "average_cells",
-    "diffusion",
-    "end_point_error",
-    "fold_penalty",
-    "local_correlation",
-    "mean_squares",
-    "multiscale_error",
-    "soft_dice",
-]
-
 _TINY = 1e-6
 
 

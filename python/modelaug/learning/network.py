@@ -21,18 +21,6 @@ from modelaug.learning.sampling import upsample
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = [
-    "SLOPE",
-    "RegistrationNetwork",
-    "SeenImages",
-    "adapt_channels",
-    "architecture_of",
-    "initialize",
-    "known_network",
-    "network_input",
-    "uninitialized",
-]
-
 SLOPE: Final = 0.1
 """Slope of the leaky rectifiers of all networks, which scales their initial weights."""
 

@@ -16,8 +16,6 @@ from modelaug.synthesis.residual import ResidualOptions
 if TYPE_CHECKING:
     from modelaug.learning.network import RegistrationNetwork
 
-__all__ = ["LossOptions", "RealOptions", "TrainOptions", "recommended_options"]
-
 
 @dataclass(frozen=True)
 class LossOptions(Checked):

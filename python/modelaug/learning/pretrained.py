@@ -32,8 +32,6 @@ from modelaug.learning.flownet import CHANNELS, FLOW_UNIT, FlowNetS
 from modelaug.learning.network import adapt_channels
 from modelaug.learning.storage import read_torch
 
-__all__ = ["load_flownet"]
-
 _LOG = logging.getLogger("modelaug.learning")
 
 _ENCODER: Final = {f"conv{level}": channels for level, channels in enumerate(CHANNELS, start=1)}

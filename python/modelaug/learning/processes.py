@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Processes", "connect", "is_first"]
-
 
 @dataclass(frozen=True)
 class Processes:

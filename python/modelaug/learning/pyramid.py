@@ -19,8 +19,6 @@ from modelaug.learning.sampling import compose_fields, integrate, upsample, warp
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["PyramidNetwork", "correlate"]
-
 _CHANNELS: Final = {2: (12, 24, 32, 48, 64, 64, 64), 3: (8, 16, 24, 32, 32, 32)}
 _DECODER: Final = {2: (64, 32), 3: (32, 16)}
 _LEVELS: Final = {2: 5, 3: 4}

@@ -20,8 +20,6 @@ from modelaug.learning.options import RealOptions
 from modelaug.learning.sampling import warp_images
 from modelaug.synthesis.residual import ResidualLattice, ResidualOptions
 
-__all__ = ["RealPairs", "alignment_loss"]
-
 
 class RealPairs:
     """Ordered pairs of a cohort's different subjects; pair i is a pure function of (cohort, seed, i).

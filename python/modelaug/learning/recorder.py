@@ -25,8 +25,6 @@ from modelaug.learning.network import RegistrationNetwork, SeenImages, architect
 from modelaug.learning.run import Run
 from modelaug.learning.storage import save_network
 
-__all__ = ["Recorder"]
-
 _LOG = logging.getLogger("modelaug.learning")
 _LICENCE: Final = "the weights derive from the training images, whose licence applies"
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(SUMS, 0.0)

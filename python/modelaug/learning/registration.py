@@ -20,8 +20,6 @@ from modelaug.registration.variational import VariationalOptions
 from modelaug.transforms.fields import check_field, compose, invert
 from modelaug.transforms.warping import warp
 
-__all__ = ["estimate_flow", "register"]
-
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
 

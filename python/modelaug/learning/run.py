@@ -15,8 +15,6 @@ from modelaug.learning.network import RegistrationNetwork, architecture_of, know
 from modelaug.learning.options import TrainOptions
 from modelaug.learning.processes import Processes
 
-__all__ = ["Run"]
-
 
 @dataclass(frozen=True, eq=False)
 class Run:

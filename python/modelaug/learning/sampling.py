@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-__all__ = ["compose_fields", "integrate", "sample_at", "upsample", "voxel_grid", "warp_images", "window"]
-
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 

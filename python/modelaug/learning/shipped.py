@@ -9,8 +9,6 @@ from modelaug.io.files.reading import ModelFileError
 from modelaug.learning.network import RegistrationNetwork, adapt_channels
 from modelaug.learning.storage import load_network
 
-__all__ = ["shipped_file", "shipped_network"]
-
 
 def shipped_file(ndim: int) -> Path:
     """Return the file of the weights for images of `ndim` axes; ``bench/pretrain.py`` makes it."""

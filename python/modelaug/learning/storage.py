@@ -19,8 +19,6 @@ from modelaug.io.files.archives import write_atomically
 from modelaug.io.files.reading import ModelFileError, one_line, read_own_json, reading, refusing
 from modelaug.learning.network import RegistrationNetwork, SeenImages, architecture_of, known_network
 
-__all__ = ["load_network", "read_card", "read_torch", "save_network", "weights_file", "write_card"]
-
 _FORMAT: Final = "modelaug network"
 _VERSION: Final = 1
 _OTHERWISE: Final = "is not the card of a network; pass the folder or weights that training wrote"

@@ -24,8 +24,6 @@ from modelaug.learning.run import Run
 from modelaug.learning.storage import read_card
 from modelaug.synthesis.pairs import HELD_OUT, PairSource, check_source
 
-__all__ = ["train"]
-
 _LOG = logging.getLogger("modelaug.learning")
 _FILES: Final = ("last.ckpt", "metrics.csv", "net.safetensors", "net.json")
 

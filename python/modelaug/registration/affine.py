@@ -20,8 +20,6 @@ from modelaug.data.geometry import Geometry
 from modelaug.registration._images import image_channels, mask_weights, number_of_axes
 from modelaug.registration.correlation import AffineKind, Overlay, Picture, climb
 
-__all__ = ["AffineMap", "estimate_affine", "register_affine"]
-
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]

@@ -29,8 +29,6 @@ from modelaug import _core
 from modelaug.data.resampling import resize_image
 from modelaug.registration._images import gradients
 
-__all__ = ["AffineKind", "Match", "Overlay", "Picture", "climb"]
-
 AffineKind = Literal["affine", "similarity", "rigid", "translation"]
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]

@@ -13,8 +13,6 @@ from modelaug.registration.variational import VariationalOptions, register_varia
 from modelaug.transforms.fields import check_field
 from modelaug.transforms.warping import warp
 
-__all__ = ["REFINING", "refine"]
-
 Field = npt.NDArray[np.float32]
 
 REFINING: Final = VariationalOptions(alpha=2.0, levels=2, match="histogram")

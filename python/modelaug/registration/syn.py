@@ -13,8 +13,6 @@ from modelaug import _checks
 from modelaug.registration._images import image_channels, number_of_axes
 from modelaug.transforms.fields import check_field
 
-__all__ = ["register_syn"]
-
 _SEED: Final = 1
 
 

@@ -31,8 +31,6 @@ from modelaug.registration._images import gradients, images_on_one_grid
 from modelaug.transforms.fields import compose
 from modelaug.transforms.warping import pull, warp
 
-__all__ = ["VariationalOptions", "choose_options", "region_of_interest", "register_variational"]
-
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
 
