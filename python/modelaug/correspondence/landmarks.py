@@ -125,17 +125,9 @@ def landmarks_from_labels(
     subjects = np.array([i for i, _ in traces], dtype=np.int64)
     kept = [called[i] for i in subjects]
     _check_inside(landmarks, (h, w), kept)
-    return Correspondence(
-        landmarks,
-        tuple(objects),
-        np.array(anchors, dtype=np.int64),
-        tuple(
-            [f"left out: {failure}" for failure in failures]
-            + warnings
-            + check_correspondence(landmarks, objects, names=kept, spacing=scale)
-        ),
-        subjects,
-    )
+    warnings = [f"left out: {failure}" for failure in failures] + warnings
+    warnings += check_correspondence(landmarks, objects, names=kept, spacing=scale)
+    return Correspondence(landmarks, tuple(objects), np.array(anchors, dtype=np.int64), tuple(warnings), subjects)
 
 
 @dataclass(frozen=True, eq=False)

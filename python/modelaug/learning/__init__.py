@@ -14,11 +14,7 @@ if absent := [name for name in ("torch", "safetensors", "tqdm") if find_spec(nam
     )
 
 from modelaug.learning import augmentation
-from modelaug.learning.augmentation import (
-    AffineRanges,
-    AugmentOptions,
-    transform_pairs,
-)
+from modelaug.learning.augmentation import AffineRanges, AugmentOptions, transform_pairs
 from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, multiscale_epe, to_flownet
 from modelaug.learning.intensity import scale_intensity

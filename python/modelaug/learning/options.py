@@ -186,10 +186,5 @@ def recommended_options(steps: int, **changes: Any) -> TrainOptions:
     TrainOptions
     """
     _checks.integer("steps", steps, minimum=1)
-    recipe: dict[str, Any] = {
-        "learning_rate": None,
-        "schedule": "cosine",
-        "warmup": min(200, steps // 10),
-        "ema": 0.998,
-    }
-    return TrainOptions(steps, **{**recipe, **changes})
+    base: dict[str, Any] = {"learning_rate": None, "schedule": "cosine", "warmup": min(200, steps // 10), "ema": 0.998}
+    return TrainOptions(steps, **base | changes)

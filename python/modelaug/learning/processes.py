@@ -69,8 +69,4 @@ def connect() -> Processes:
         distributed.init_process_group("nccl" if cuda else "gloo")
         # Not earlier: processes cannot connect again, and a program may train several times.
         atexit.register(distributed.destroy_process_group)
-    return Processes(
-        rank=int(os.environ["RANK"]),
-        count=count,
-        local=int(os.environ["LOCAL_WORLD_SIZE"]),
-    )
+    return Processes(rank=int(os.environ["RANK"]), count=count, local=int(os.environ["LOCAL_WORLD_SIZE"]))

@@ -21,11 +21,7 @@ _FAR: Final = 2.0**10
 
 
 def number_of_axes(
-    image: npt.ArrayLike,
-    *,
-    ndim: int | None,
-    spacing: npt.ArrayLike | None = None,
-    mask: npt.ArrayLike | None = None,
+    image: npt.ArrayLike, *, ndim: int | None, spacing: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None
 ) -> int:
     """Return the number of axes of an image's grid: `ndim`, or that of the spacing or of the mask.
 

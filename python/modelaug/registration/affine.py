@@ -251,8 +251,7 @@ def _search(pictures: list[tuple[Picture, Picture]], transform: AffineKind, thre
 def _places(geometry: Geometry, moving_geometry: Geometry | None, ndim: int | None) -> tuple[Array, Array]:
     """Return the matrices (d, d + 1) from voxels to positions of both images."""
     for name, each in (("geometry", geometry), ("moving_geometry", moving_geometry or geometry)):
-        if not isinstance(each, Geometry):
-            raise TypeError(f"{name} is {each!r}; pass modelaug.io.Geometry(...) or None")
+        _checks.instance(name, each, Geometry, "modelaug.io.Geometry(...) or None")
     moving_geometry = moving_geometry or geometry
     d = len(geometry.spacing)
     if d not in (2, 3):
