@@ -16,7 +16,7 @@ from modelaug.learning.storage import read_torch
 
 _FORMAT: Final = "modelaug checkpoint"
 _VERSION: Final = 1
-UNUSABLE: Final = ("is no checkpoint of a training run", "remove it to start anew")
+UNUSABLE: Final = ("is no checkpoint of a training run", "remove it to start again")
 """The fault of a checkpoint, and the remedy."""
 
 COLUMNS: Final = ("step", "loss", "epe", "learning_rate", "seconds_per_step", "validation_epe")

@@ -111,7 +111,7 @@ class PairStream:
     Yields
     ------
     dict of Tensor
-        As of `PairDataset`, with a leading batch axis. An exception of the source is raised by the iterator.
+        As in `PairDataset`, with a leading batch axis. An exception of the source is raised by the iterator.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ def draw_batch(
     Returns
     -------
     dict of Tensor
-        As of `PairDataset`, with a leading batch axis.
+        As in `PairDataset`, with a leading batch axis.
     """
     if isinstance(source, InPlaceSource):
         arrays: dict[str, Any] = {

@@ -164,7 +164,7 @@ def pair_from_subject(subject: torchio.Subject) -> Pair:
 def _arrays(pair: Pair) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays that a pair has by their keys, images all with a channel."""
     if not isinstance(pair, Pair):
-        raise TypeError(f"pair is a {type(pair).__name__}; pass a Pair, as of a source's draw")
+        raise TypeError(f"pair is a {type(pair).__name__}; pass a Pair, such as from a source's draw")
     if pair.flow.ndim != pair.landmarks_fixed.shape[-1] + 1:
         raise ValueError(f"pair has a flow of shape {pair.flow.shape}, a batch; pass its pairs one by one")
     arrays = {key: getattr(pair, name) for key, name in _KEYS.items() if getattr(pair, name) is not None}

@@ -35,7 +35,7 @@ def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[s
         The network, on any device.
     path
         A folder, which gets ``net.safetensors`` and ``net.json``; or a name that ends in ``.safetensors``, which gets a
-        ``.json`` of the same stem beside it.
+        ``.json`` of the same stem next to it.
     card
         More metadata for the card, e.g. options and metrics; must be JSON. The architecture is always noted.
 
@@ -55,7 +55,7 @@ def save_network(network: RegistrationNetwork, path: str | Path, card: Mapping[s
 
 
 def write_card(network: RegistrationNetwork, path: str | Path, card: Mapping[str, Any]) -> None:
-    """Write the card of a network whose weights are at `path` already; arguments as of `save_network`."""
+    """Write the card of a network whose weights are at `path` already; arguments as in `save_network`."""
     _write_text(weights_file(path), _card_text(network, card))
 
 
@@ -104,7 +104,7 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     Parameters
     ----------
     path
-        The folder, or the ``.safetensors`` file with its ``.json`` beside it.
+        The folder, or the ``.safetensors`` file with its ``.json`` next to it.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def load_network(path: str | Path) -> RegistrationNetwork:
     card = read_card(weights)
     architecture = dict(card["architecture"])
     describes = "describes no known network"
-    with refusing(weights.with_suffix(".json"), describes, "copy it anew, or update modelaug"), torch.device("meta"):
+    with refusing(weights.with_suffix(".json"), describes, "copy it again, or update modelaug"), torch.device("meta"):
         # Without memory, as the card may state more than the weights hold.
         network = known_network(architecture.pop("name", None))(**architecture)
         if card.get("images") is not None:
