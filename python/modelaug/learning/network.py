@@ -109,7 +109,7 @@ class RegistrationNetwork(nn.Module, ABC):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """Arguments, as for JSON, that make a network of the same layers; by default all of the class but `seed`."""
+        """Arguments, as for JSON, that make a network of the same layers; by default all of the class but ``seed``."""
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if name != "seed"}
 
