@@ -342,7 +342,7 @@ def test_a_run_that_lightning_began_goes_on(tmp_path: Path, whole: tuple[Path, F
     (tmp_path / "net.json").unlink()
     torch.save({**old, "optimizer_states": []}, file)
     with pytest.raises(
-        ModelFileError, match=r"last\.ckpt is no checkpoint of a training run .*; remove it to start anew"
+        ModelFileError, match=r"last\.ckpt is no checkpoint of a training run .*; remove it to start again"
     ):
         run(Untouchable(), tmp_path)
 
