@@ -178,7 +178,7 @@ def test_compactness_is_the_share_of_the_variance() -> None:
     [
         (np.zeros((2, 5, 2)), r"shapes has shape \(2, 5, 2\), 10 entries each; the model's vectors have 12"),
         (np.zeros((2, 11)), "11 entries each"),
-        (np.zeros((2, 3, 4)), r"pass landmarks \(n, m, 2 or 3\), or images flattened"),
+        (np.zeros((2, 3, 4)), r"pass landmarks \(n, m, 2 or 3\), or flat images"),
         (np.zeros(12), "shapes has shape"),
         (np.zeros((0, 12)), "empty"),
         (np.full((1, 12), np.nan), r"shapes\[0, 0\] is nan"),

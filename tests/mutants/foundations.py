@@ -278,15 +278,15 @@ MUTANTS: Final = (
     Mutant(
         "distances of landmarks in voxels",
         "models/appearance.py",
-        'samples["shape"], reference * cohort.spacing, cohort.objects, options.shape',
-        'samples["shape"], reference, cohort.objects, options.shape',
+        "len(cohort), reference * cohort.spacing",
+        "len(cohort), reference",
         ("models/test_model_locality.py", "models/test_appearance.py"),
     ),
     Mutant(
         "the range of intensities is that of all channels",
         "models/appearance.py",
-        "intensities=np.stack([channels.min(axis=1), channels.max(axis=1)], axis=1)",
-        "intensities=np.tile(np.array([[channels.min(), channels.max()]]), (len(channels), 1))",
+        "intensities=np.stack([[images.min(), images.max()] for images in channels])",
+        "intensities=np.stack([[channels.min(), channels.max()] for images in channels])",
         ("models/test_appearance.py",),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Statistical models of shape and appearance, learned from a cohort, and what they are worth."""
+"""Statistical models of shape and appearance, learned from a cohort, and measures of their quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generalized Procrustes alignment, and the poses it takes away as statistics of their own.
+"""Generalized Procrustes alignment, and the poses that it removes.
 
 J. C. Gower: Generalized Procrustes analysis. Psychometrika 40(1), 1975. Rotations without reflection: S. Umeyama, IEEE
 TPAMI 13(4), 1991.
@@ -23,22 +23,21 @@ _CONVERGED = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Shapes without their poses.
+    """Aligned shapes and their poses.
 
     Attributes
     ----------
     shapes : ndarray, (n, m, d), float64
-        The aligned shapes. Their frame is that of the input: mean centroid, mean orientation and geometric mean size of
-        the cohort.
+        The aligned shapes, with the mean centroid, mean orientation and geometric mean size of the input.
     mean : ndarray, (m, d), float64
         Mean of the aligned shapes.
     poses : ndarray, (n, q), float64
         Log-scale, rotation (angle in 2D, rotation vector in 3D; radians) and translation of each shape: q = 4 in 2D, 7
-        in 3D. `apply_pose` with them and `center` turns an aligned shape back into the original.
+        in 3D. `apply_pose` with a pose and `center` restores the original of an aligned shape.
     center : ndarray, (d,), float64
-        The point that poses scale and rotate about: the mean centroid.
+        Centre of the scaling and rotation of poses: the mean centroid.
     transform
-        What the alignment took away, see `procrustes`.
+        The transformation that the alignment removed, see `procrustes`.
     """
 
     shapes: Array
@@ -49,11 +48,10 @@ class Alignment:
     transform: Transform = "similarity"
 
     def align(self, landmarks: npt.ArrayLike) -> Array:
-        """Bring unseen shapes into the frame of this alignment, without changing it.
+        """Align unseen shapes to this alignment's mean, without changing it.
 
-        They lose what the aligned shapes lost: they get the centroid of those, for ``"similarity"`` their common
-        centroid size, and for ``"similarity"`` and ``"rigid"`` the orientation nearest to the mean, by least squares
-        and never mirrored.
+        They are moved to the centroid of the aligned shapes, for ``"similarity"`` scaled to their common centroid size,
+        and for ``"similarity"`` and ``"rigid"`` rotated to the mean by least squares, never mirrored.
 
         Parameters
         ----------
@@ -67,8 +65,8 @@ class Alignment:
         Raises
         ------
         TypeError, ValueError
-            If `landmarks` does not have the landmarks of the aligned shapes, a value is not finite, or the landmarks of
-            a shape all coincide.
+            If `landmarks` and the aligned shapes differ in their number of landmarks or axes, a value is not finite, or
+            the landmarks of a shape all coincide.
         """
         shapes = _checks.finite("landmarks", landmarks, ndim=3, dtype=np.float64)
         if shapes.shape[1:] != self.mean.shape:
@@ -110,18 +108,16 @@ def apply_pose(pose: npt.ArrayLike, center: npt.ArrayLike, points: npt.ArrayLike
 
 
 def pose_matrix(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
-    """Return the affine map (d, d + 1) of `apply_pose`: x goes to ``matrix[:, :d] @ x + matrix[:, d]``."""
-    about = np.asarray(center, dtype=np.float64)
-    parameters = np.asarray(pose, dtype=np.float64)
+    """Return the affine matrix (d, d + 1) of `apply_pose`: x goes to ``matrix[:, :d] @ x + matrix[:, d]``."""
+    about, parameters = np.asarray(center, dtype=np.float64), np.asarray(pose, dtype=np.float64)
     d = len(about)
     there = np.exp(parameters[0]) * _rotation_matrix(parameters[1:-d])
     return np.concatenate([there, (about + parameters[-d:] - (there * about).sum(axis=1))[:, None]], axis=1)
 
 
 def inverse_pose(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
-    """Return the affine map (d, d + 1) that undoes `apply_pose`: x goes to ``matrix[:, :d] @ x + matrix[:, d]``."""
-    about = np.asarray(center, dtype=np.float64)
-    parameters = np.asarray(pose, dtype=np.float64)
+    """Return the affine matrix (d, d + 1) of the inverse of `apply_pose`, see `pose_matrix`."""
+    about, parameters = np.asarray(center, dtype=np.float64), np.asarray(pose, dtype=np.float64)
     d = len(about)
     back = np.exp(-parameters[0]) * _rotation_matrix(parameters[1:-d]).T
     moved = about + parameters[-d:]
@@ -129,6 +125,7 @@ def inverse_pose(pose: npt.ArrayLike, center: npt.ArrayLike) -> Array:
 
 
 def _rotation_matrix(rotation: Array) -> Array:
+    """Return the rotation matrix of an angle (1,) or a rotation vector (3,) in radians."""
     if len(rotation) == 3:
         return np.asarray(scipy.spatial.transform.Rotation.from_rotvec(rotation).as_matrix())
     c, s = np.cos(rotation[0]), np.sin(rotation[0])
@@ -136,6 +133,7 @@ def _rotation_matrix(rotation: Array) -> Array:
 
 
 def _rotation_parameters(matrix: Array) -> Array:
+    """Return the angle (1,) or the rotation vector (3,) of a rotation matrix, in radians."""
     if len(matrix) == 3:
         return np.asarray(scipy.spatial.transform.Rotation.from_matrix(matrix).as_rotvec())
     return np.array([np.arctan2(matrix[1, 0], matrix[0, 0])])
@@ -150,17 +148,16 @@ def _nearest_rotation(matrix: Array) -> Array:
 
 
 def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity") -> Alignment:
-    """Align shapes to their common mean.
+    """Align shapes to their common mean by generalized Procrustes analysis.
 
-    Sizes are compared as centroid sizes, orientations by least squares against the running mean, and mirror images are
-    never mapped onto each other.
+    Size is centroid size, orientations are fitted by least squares to the current mean, and no shape is mirrored.
 
     Parameters
     ----------
     landmarks : array_like, (n, m, d)
         Corresponding landmarks with the same unit along all axes (mm where voxels are not cubes).
     transform
-        What is taken away: ``"similarity"``: size, orientation and position; ``"rigid"``: orientation and position;
+        What is removed: ``"similarity"``: size, orientation and position; ``"rigid"``: orientation and position;
         ``"translation"``: position; ``"none"``: nothing.
 
     Returns
@@ -171,7 +168,7 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
     ------
     TypeError, ValueError
         If `landmarks` has the wrong shape or values that are not finite, n < 2, the landmarks of a shape all coincide,
-        or `transform` is not one of those named.
+        or `transform` is unknown.
 
     Examples
     --------
@@ -213,7 +210,7 @@ def procrustes(landmarks: npt.ArrayLike, *, transform: Transform = "similarity")
 
 
 def _centred(shapes: Array) -> tuple[Array, Array, Array]:
-    """Return shapes (n, m, d) about their centroids, the centroids (n, d) and the centroid sizes (n,)."""
+    """Return the centred shapes (n, m, d), their centroids (n, d) and centroid sizes (n,)."""
     centroids = shapes.mean(axis=1)
     centred = shapes - centroids[:, None]
     sizes = np.linalg.norm(centred, axis=(1, 2))
@@ -223,7 +220,7 @@ def _centred(shapes: Array) -> tuple[Array, Array, Array]:
 
 
 def _mean_orientations(centred: Array) -> Array:
-    """Return rotations (n, d, d) of the shapes against their mean, with the identity as their own mean."""
+    """Return the rotations (n, d, d) of centred shapes against their mean; the mean rotation is the identity."""
     mean = centred[0] / np.linalg.norm(centred[0])
     for _ in range(_MAX_ITERATIONS):
         rotations = np.stack([_nearest_rotation(shape.T @ mean) for shape in centred])
@@ -233,6 +230,6 @@ def _mean_orientations(centred: Array) -> Array:
         mean = updated
         if change < _CONVERGED:
             break
-    # The mean shape's orientation is arbitrary so far (that of the first shape); take the cohort's.
+    # The mean has the arbitrary orientation of the first shape; rotate it to that of the cohort.
     common = _nearest_rotation(rotations.sum(axis=0))
     return np.asarray(rotations @ common.T)

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core, _storage, locality
-from modelaug._arrays import Array
+from modelaug._arrays import Array, Field, Image
 from modelaug._checked import Checked, Count, Limits, NonNegative
-from modelaug.data.cohort import Cohort, LandmarkObject
+from modelaug.data.cohort import Cohort, LandmarkObject, label_map
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.locality.merging import Rescale
 from modelaug.locality.tapers import Taper
@@ -34,24 +34,24 @@ Coverage = Annotated[float, Limits(above=0.0, maximum=1.0)]
 
 @dataclass(frozen=True)
 class ShapeOptions(Checked):
-    """How shapes become a Gaussian model, see `locality.fit_localized`.
+    """Options of the Gaussian model of shapes, see `locality.fit_localized`.
 
     Parameters
     ----------
     levels
         Levels of locality, with thresholds halved from the largest distance; 1 is principal component analysis.
     method
-        ``"merge"``: levels are merged one by one; ``"mixture"``: their tapers are averaged and decomposed once.
+        ``"merge"``: levels are merged one by one; ``"mixture"``: their tapers are averaged for one decomposition.
     taper
         ``"hard"`` (the paper's cut), ``"gaussian"`` or ``"wendland"``.
     coverage
         Fraction of the variance to keep at each level.
     rescale
-        What merging does to the variances: ``"total"``, ``"tail"`` or ``"none"``.
+        Scaling of variances when merging: ``"total"``, ``"tail"`` or ``"none"``.
     distances
-        ``"euclidean"``: straight; ``"objects"``: along contours, with a price for changing the object.
+        ``"euclidean"``; or ``"objects"``: along contours, with a price for changing the object.
     transform
-        What alignment takes away and the pose model keeps, see `procrustes`.
+        What alignment removes and the pose model learns, see `procrustes`.
     """
 
     levels: Levels = 4
@@ -65,22 +65,22 @@ class ShapeOptions(Checked):
 
 @dataclass(frozen=True)
 class TextureOptions(Checked):
-    """How shape-normalized images become a model of textures, see `texture`.
+    """Options of the model of shape-normalized textures, see `texture`.
 
     Parameters
     ----------
     engine
         ``"patchwork"``: subjects side by side with smooth seams; ``"fields"``: principal components, each weighted by a
-        smooth random field; ``"basis"``: explicit eigenimages.
+        smooth random field; ``"basis"``: eigenimages.
     levels
-        Levels of locality, with ranges halved from the largest distance; 1 is global. The levels of the other engines
-        are those of their fields, those of the basis are merged.
+        Levels of locality, with ranges halved from the largest distance; 1 is global. They are levels of random fields,
+        or for the basis of eigenimages that are merged.
     coverage
         Fraction of the variance to keep.
     sharpness
-        Of the seams of the patchwork: 0 blends all subjects evenly, a large number puts them side by side.
+        Sharpness of the seams of the patchwork: 0 blends all subjects evenly, a large number puts them side by side.
     taper, rescale, max_modes
-        Of the basis: as of `ShapeOptions`; and the largest number of eigenimages.
+        For the basis: as in `ShapeOptions`; and the largest number of eigenimages.
     """
 
     engine: Literal["fields", "basis", "patchwork"] = "patchwork"
@@ -94,12 +94,12 @@ class TextureOptions(Checked):
 
 @dataclass(frozen=True)
 class ModelOptions(Checked):
-    """The options of a fitted model, which are also read by name: ``options["shape"]["levels"]``.
+    """The options of a fitted model, also accessible by name: ``options["shape"]["levels"]``.
 
     Parameters
     ----------
     shape, texture, spline
-        As `AppearanceModel.fit` got them.
+        The options of `AppearanceModel.fit`.
     """
 
     shape: ShapeOptions
@@ -107,11 +107,11 @@ class ModelOptions(Checked):
     spline: SplineOptions
 
     def keys(self) -> tuple[str, ...]:
-        """Return the names of the groups."""
+        """Return the names of the groups of options."""
         return ("shape", "texture", "spline")
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        """Return the options of a group by name."""
+        """Return the options of a group, by name."""
         if name not in self.keys():
             raise KeyError(name)
         group: dict[str, Any] = asdict(getattr(self, name))
@@ -120,39 +120,39 @@ class ModelOptions(Checked):
 
 @dataclass(frozen=True, eq=False)
 class AppearanceModel:
-    """Gaussian shape, texture and pose on the frame of the mean shape.
+    """Gaussian models of shape, texture and pose, in the reference space of the mean shape.
 
     Attributes
     ----------
     shape : GaussianModel
-        Aligned landmarks, m * d entries, point by point, in voxels of the mean frame.
+        Aligned landmarks, m * d entries, point by point, in voxels of the reference space.
     texture : GaussianModel
         Shape-normalized images, c * prod(grid) entries, float32: principal components, or localized eigenimages if the
         engine is ``"basis"`` and has more than one level.
     texture_coefficients : ndarray, (n, k), float64
-        The training subjects in the modes of `texture`.
+        Coefficients of the training subjects in the modes of `texture`.
     pose : GaussianModel
-        Similarities against the mean frame, parameters as in `apply_pose`, in mm about `center`.
+        Similarities from the reference space, with the parameters of `apply_pose`, in mm about `center`.
     reference : ndarray, (m, d)
         Mean landmarks in voxels.
     center : ndarray, (d,)
-        The point that poses scale and rotate about, in mm.
+        Centre of the scaling and rotation of poses, in mm.
     labels : ndarray, (*grid), or None
-        Label map of the mean frame: the commonest label at each voxel of the shape-normalized label maps.
+        Label map of the reference space: the majority vote of the shape-normalized label maps at each voxel.
     intensities : ndarray, (c, 2), float32
         Range of the training images in each channel; drawn textures are clamped to it.
     background : ndarray, (c,), float32
-        Intensity beyond the frame: the median of the training images' borders.
+        Intensity outside the reference grid: the median of the training images' borders.
     crossings : ndarray, (pairs,), int64
-        How often two contours cross at most, or one itself, in the training shapes and their mean; in the order of
-        `crossings.contour_pairs`.
+        Largest number of crossings of each pair of contours, or of one with itself, in the training shapes and their
+        mean; in the order of `crossings.contour_pairs`.
     grid, spacing, objects
         As in the cohort.
     options : ModelOptions
         The options of the fit: ``shape``, ``texture`` and ``spline``.
     provenance : dict
-        Names of the subjects, version, the variance of the modes of shape and texture relative to the data's, what
-        locality did to them, and the largest landmark residual of each subject's normalization in voxels.
+        Names of the subjects, version, the variance of the modes of shape and texture relative to the data's, reports
+        on their locality, and the largest landmark residual of each subject's normalization in voxels.
     """
 
     shape: GaussianModel
@@ -183,12 +183,12 @@ class AppearanceModel:
 
     @property
     def texture_options(self) -> TextureOptions:
-        """How the model draws textures."""
+        """Options of the textures."""
         return self.options.texture
 
     @property
     def spline(self) -> SplineOptions:
-        """How the model turns landmarks into dense maps."""
+        """Options of the dense maps fitted to landmarks."""
         return self.options.spline
 
     @classmethod
@@ -202,11 +202,11 @@ class AppearanceModel:
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> AppearanceModel:
-        """Learn the model of a cohort.
+        """Fit the model of a cohort.
 
-        Shapes are aligned to their mean; every image is pulled onto the mean shape by a B-spline fitted from the mean
-        landmarks to its own (`normalization.normalize`); Gaussian models of the shapes, localized, and of the
-        normalized images follow.
+        Shapes are aligned to their mean; every image is warped to the mean shape by a B-spline fitted from the mean
+        landmarks to its own (`normalization.normalize`); then Gaussian models are fitted to the shapes, with locality,
+        and to the normalized images.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class AppearanceModel:
         threads
             Threads to use; None means all cores.
         progress
-            Called with (subjects done, subjects in all) as images are normalized.
+            Called with (subjects normalized, number of subjects) after each subject.
 
         Raises
         ------
@@ -243,23 +243,15 @@ class AppearanceModel:
         shapes = alignment.shapes / cohort.spacing
         reference = shapes.mean(axis=0)
         if (reference < 0).any() or (reference > np.array(cohort.grid) - 1).any():
-            raise ValueError(
-                f"the cohort's mean shape leaves the grid {cohort.grid}; pass images centred on the objects"
-            )
+            raise ValueError(f"the cohort's mean shape leaves the grid {cohort.grid}; centre the images on the objects")
 
-        normalized = normalize(
-            cohort, reference, options.spline, threads=_checks.thread_count(threads), progress=progress
-        )
-        samples: dict[str, npt.NDArray[Any]] = {
-            "shape": shapes.reshape(len(cohort), -1),
-            "texture": normalized.textures.reshape(len(cohort), -1),
-        }
+        count, n, points = _checks.thread_count(threads), len(cohort), reference * cohort.spacing
+        normalized = normalize(cohort, reference, options.spline, threads=count, progress=progress)
+        samples: dict[str, Any] = {"shape": shapes.reshape(n, -1), "texture": normalized.textures.reshape(n, -1)}
         models, reports = {}, {}
-        models["shape"], reports["shape"] = shape_model(
-            samples["shape"], reference * cohort.spacing, cohort.objects, options.shape
-        )
+        models["shape"], reports["shape"] = shape_model(samples["shape"], points, cohort.objects, options.shape)
         models["texture"], reports["texture"] = _texture_model(samples["texture"], cohort, options.texture, threads)
-        channels = np.moveaxis(cohort.images, 1, 0).reshape(cohort.images.shape[1], -1)
+        channels = np.moveaxis(cohort.images, 1, 0)
         model = cls(
             **models,
             texture_coefficients=models["texture"].coefficients(samples["texture"]).astype(np.float64),
@@ -267,11 +259,8 @@ class AppearanceModel:
             reference=reference,
             center=alignment.center,
             labels=normalized.labels,
-            intensities=np.stack([channels.min(axis=1), channels.max(axis=1)], axis=1),
-            background=np.array(
-                [np.median([borders(image) for image in channel]) for channel in np.moveaxis(cohort.images, 1, 0)],
-                dtype=np.float32,
-            ),
+            intensities=np.stack([[images.min(), images.max()] for images in channels]),
+            background=np.array([np.median([borders(x) for x in images]) for images in channels], np.float32),
             crossings=np.max([count_crossings(x, cohort.objects) for x in (*shapes, reference)], axis=0),
             grid=cohort.grid,
             spacing=cohort.spacing,
@@ -289,26 +278,19 @@ class AppearanceModel:
             },
         )
         if not model.mean_fits():
-            raise ValueError(
-                f"the mean shape leaves the grid {cohort.grid} in its mean pose; centre the images on the objects"
-            )
+            raise ValueError(f"the posed mean shape leaves the grid {cohort.grid}; centre the images on the objects")
         return model
 
-    def render(
-        self,
-        texture: npt.NDArray[np.float32],
-        displacement: npt.NDArray[np.float32],
-        out: npt.NDArray[np.float32] | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Pull a texture of the mean frame through a displacement field; beyond the frame lies the background.
+    def render(self, texture: Image, displacement: Field, out: Image | None = None) -> Image:
+        """Warp a texture of the reference space by a displacement field, with the background outside its grid.
 
         Parameters
         ----------
         texture : ndarray, (c, *grid), float32
         displacement : ndarray, (d, *grid), float32
-            Voxels, from the image to the mean frame.
+            Voxels, from the image to the reference space.
         out : ndarray, (c, *grid), float32, optional
-            Where the image is written to; a new array by default.
+            Array for the image; a new one by default.
 
         Returns
         -------
@@ -321,7 +303,7 @@ class AppearanceModel:
         return image
 
     def save(self, path: str | Path) -> None:
-        """Write the model to one ``.npz`` file, under a temporary name until it is complete."""
+        """Write the model to one ``.npz`` file, which has a temporary name until it is complete."""
         _storage.save(path, self, AppearanceModel)
 
     @classmethod
@@ -331,34 +313,30 @@ class AppearanceModel:
         Raises
         ------
         ModelFileError
-            If the file is missing, truncated, of another kind or version, or its arrays do not fit together.
+            If the file is missing, truncated, of another kind or version, or its arrays do not match.
         """
         return _storage.load(AppearanceModel, _checks.path("path", path))
 
     def mean_fits(self) -> bool:
-        """Return whether the mean shape lies on the grid, in the mean frame and in the mean pose."""
+        """Return whether the mean shape lies on the grid, in the reference space and in the mean pose."""
         posed = apply_pose(self.pose.mean, self.center, self.reference * self.spacing) / self.spacing
         both = np.concatenate([self.reference, posed])
         return bool(((both > -1e-9) & (both < np.array(self.grid) - 1 + 1e-9)).all())
 
     def check(self) -> None:
-        """Raise ValueError or TypeError unless all parts fit together, so that no hostile file can reach a kernel."""
+        """Raise ValueError or TypeError unless all parts match, so that no hostile file reaches a kernel."""
         self._check_parts()
         subjects = self.provenance["subjects"]
         if not isinstance(subjects, list) or not all(isinstance(each, str) for each in subjects) or len(subjects) < 2:
             raise TypeError("subjects are no list of two names or more")
-        if self.texture_coefficients.shape != (len(subjects), len(self.texture.variances)):
-            raise ValueError(
-                f"texture_coefficients has shape {self.texture_coefficients.shape} for {len(subjects)} subjects and "
-                f"{len(self.texture.variances)} modes"
-            )
+        wanted = (len(subjects), len(self.texture.variances))
+        if self.texture_coefficients.shape != wanted:
+            raise ValueError(f"texture_coefficients has shape {self.texture_coefficients.shape}, not {wanted}")
         if not np.abs(self.texture_coefficients).sum(axis=1).max() < np.finfo(np.float32).max:
             raise ValueError("texture_coefficients are beyond single precision")
-        self._check_frame()
-        if self.labels is not None and (self.labels.shape != self.grid or self.labels.dtype.kind not in "iu"):
-            raise ValueError(f"labels has shape {self.labels.shape} and dtype {self.labels.dtype}")
+        self._check_reference()
         if self.labels is not None:
-            _checks.label_range("labels", self.labels)
+            label_map("labels", self.labels, self.grid)
         if self.intensities.shape != (self.channels, 2) or (self.intensities[:, 0] > self.intensities[:, 1]).any():
             raise ValueError(f"intensities is {self.intensities.tolist()}")
 
@@ -375,12 +353,12 @@ class AppearanceModel:
                 raise ValueError(f"{name} has {part.mean.shape} entries of {part.mean.dtype}, not {length} of {dtype}")
             if not part.is_orthonormal():
                 raise ValueError(f"modes of {name} are not orthonormal")
-            # So that what is drawn is finite in single precision.
+            # Draws must be finite in single precision.
             farthest = np.abs(part.mean).max() + 100 * np.sqrt(part.variances.sum())
             if not farthest < np.finfo(np.float32).max:
                 raise ValueError(f"{name} reaches as far as {farthest:g}")
 
-    def _check_frame(self) -> None:
+    def _check_reference(self) -> None:
         m, d = self.reference.shape
         if d != len(self.grid) or self.center.shape != (d,):
             raise ValueError(f"reference has {d} coordinates for the grid {self.grid}")
@@ -389,7 +367,7 @@ class AppearanceModel:
         _checks.spacing("spacing", self.spacing, d)
         if not self.mean_fits():
             raise ValueError(f"reference leaves the grid {self.grid}")
-        # Up to rounding they are the same; the one is what is drawn around, the other where the mean image shows it.
+        # Shapes are drawn around the one and the mean image has its landmarks at the other: equal up to rounding.
         if np.abs(self.shape.mean - self.reference.ravel()).max() > 1e-6 * max(self.grid):
             raise ValueError("reference is not the mean of shape")
         if sorted(i for o in self.objects for i in o.indices) != list(range(m)):
@@ -405,13 +383,11 @@ class AppearanceModel:
 def shape_model(
     shapes: Array, points: Array, objects: Sequence[LandmarkObject], options: ShapeOptions
 ) -> tuple[GaussianModel, dict[str, Any] | None]:
-    """Return the model of aligned shapes (n, m * d) whose mean landmarks are `points` in mm, and what locality did."""
+    """Fit the model of aligned shapes (n, m * d) with mean landmarks `points` in mm; return it and a report."""
     if options.levels == 1:
         return GaussianModel.from_samples(shapes, coverage=options.coverage), None
-    if options.distances == "euclidean":
-        between = locality.euclidean_distances(points)
-    else:
-        between = locality.multi_object_distances(points, objects)
+    euclidean = options.distances == "euclidean"
+    between = locality.euclidean_distances(points) if euclidean else locality.multi_object_distances(points, objects)
     distances = locality.expand_distances(between, points.shape[1])
     model, report = locality.fit_localized(
         shapes,
@@ -426,9 +402,9 @@ def shape_model(
 
 
 def _texture_model(
-    textures: npt.NDArray[np.float32], cohort: Cohort, options: TextureOptions, threads: int | None
+    textures: Image, cohort: Cohort, options: TextureOptions, threads: int | None
 ) -> tuple[GaussianModel, dict[str, Any] | None]:
-    """Return the model of normalized images (n, c * pixels), and what locality did."""
+    """Fit the model of normalized images (n, c * pixels); return it and its locality report."""
     if options.engine != "basis" or options.levels == 1:
         return GaussianModel.from_samples(textures, coverage=options.coverage), None
     diagonal = float(np.linalg.norm((np.array(cohort.grid) - 1) * cohort.spacing))
@@ -447,16 +423,15 @@ def _texture_model(
 
 
 def _facts(report: Any) -> dict[str, Any]:
-    """Return a report as a file holds it, so that a model and its copy from a file are equal."""
+    """Return a locality report in the types of JSON, so that a model equals its copy from a file."""
     facts = asdict(report)
-    # Without the seconds, so that two fits of the same cohort are equal, too.
+    # Without the seconds, so that two fits of one cohort are equal, too.
     facts["levels"] = [{key: each for key, each in level.items() if key != "seconds"} for level in facts["levels"]]
     return {name: each._asdict() if isinstance(each, locality.Spread) else each for name, each in facts.items()}
 
 
 def _pose_model(poses: Array) -> GaussianModel:
-    """Return the Gaussian of the poses; one mode of variance 0 if they are all equal."""
+    """Return the Gaussian model of poses; equal poses have one mode of variance 0."""
     if np.ptp(poses, axis=0).max() < 1e-12:
-        q = poses.shape[1]
-        return GaussianModel(poses.mean(axis=0), np.eye(q)[:, :1], np.zeros(1))
+        return GaussianModel(poses.mean(axis=0), np.eye(poses.shape[1], 1), np.zeros(1))
     return GaussianModel.from_samples(poses)

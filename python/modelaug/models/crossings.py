@@ -1,4 +1,4 @@
-"""How often contours cross: themselves and each other."""
+"""Numbers of crossings of contours, with themselves and with each other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from modelaug.data.cohort import LandmarkObject
 
 
 def contour_pairs(objects: Sequence[LandmarkObject], d: int) -> list[tuple[LandmarkObject, LandmarkObject]]:
-    """Return all pairs of contours in the plane, each with itself included; none in space, where curves pass by."""
+    """Return all pairs of contours in the plane, each with itself included; none in space, where no curves cross."""
     return list(itertools.combinations_with_replacement(_contours(objects, d), 2))
 
 
 def count_crossings(landmarks: Array, objects: Sequence[LandmarkObject]) -> npt.NDArray[np.int64]:
-    """Return how often the contours through the landmarks cross.
+    """Count the crossings of the contours through landmarks.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def count_crossings(landmarks: Array, objects: Sequence[LandmarkObject]) -> npt.
     Returns
     -------
     ndarray, (pairs,), int64
-        In the order of `contour_pairs`. Contours that touch without crossing do not count.
+        In the order of `contour_pairs`; contours that only touch do not count.
     """
     if landmarks.shape[1] != 2:
         return np.zeros(0, dtype=np.int64)
@@ -44,9 +44,7 @@ def count_crossings(landmarks: Array, objects: Sequence[LandmarkObject]) -> npt.
 
 @lru_cache(maxsize=16)
 def _segments(objects: tuple[LandmarkObject, ...]) -> tuple[Indices, Indices, Indices, Indices]:
-    """Return the landmarks where all segments of all contours start and end, the contours' numbers, and the place of
-    each pair of contours in a matrix of all.
-    """
+    """Return start, end and contour of each segment, and the index of each pair of contours in a matrix of all."""
     starts, ends, numbers = [], [], []
     for number, contour in enumerate(_contours(objects, 2)):
         indices = np.array(contour.indices, dtype=np.int64)
@@ -59,4 +57,5 @@ def _segments(objects: tuple[LandmarkObject, ...]) -> tuple[Indices, Indices, In
 
 
 def _contours(objects: Sequence[LandmarkObject], d: int) -> list[LandmarkObject]:
+    """Return the objects that are contours in the plane."""
     return [o for o in objects if o.kind != "points" and len(o.indices) > 1] if d == 2 else []

@@ -1,16 +1,15 @@
-"""Images and labels of a cohort, pulled onto the mean shape."""
+"""Shape normalization: the images and labels of a cohort warped to the mean shape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
+from modelaug._arrays import Array, Image, Labels
 from modelaug.data.cohort import Cohort
 from modelaug.transforms.diffeomorphic import fit_map
 from modelaug.transforms.splines import SplineOptions
@@ -21,33 +20,33 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Normalized:
-    """A cohort in the frame of the mean shape.
+    """A cohort in the reference space of the mean shape.
 
     Attributes
     ----------
     textures : ndarray, (n, c, *grid), float32
     labels : ndarray, (*grid), integer, or None
-        The commonest label of the subjects at each voxel, the smallest of equally common ones.
+        Majority vote of the subjects' label maps at each voxel; ties go to the smallest label.
     residuals : ndarray, (n,), float64
-        Largest distance in voxels at which a subject's map misses a landmark.
+        Largest distance in voxels by which each subject's map misses a landmark.
     """
 
-    textures: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.integer[Any]] | None
-    residuals: npt.NDArray[np.float64]
+    textures: Image
+    labels: Labels | None
+    residuals: Array
 
 
 def normalize(
     cohort: Cohort,
-    reference: npt.NDArray[np.float64],
+    reference: Array,
     spline: SplineOptions,
     *,
     threads: int,
     progress: Progress | None = None,
 ) -> Normalized:
-    """Pull all images and labels of a cohort onto the mean shape, by maps without folds.
+    """Warp all images and labels of a cohort to the mean shape by diffeomorphic maps.
 
-    Where a subject's map looks beyond its own frame, its texture fades into the mean of the subjects that do not; where
+    Where a subject's map leaves its own grid, its texture fades into the mean of the subjects whose maps do not; where
     all do, into its own background: the median of its border.
 
     Parameters
@@ -57,27 +56,26 @@ def normalize(
     reference : ndarray, (m, d)
         Mean landmarks in voxels, within the grid.
     spline
-        How landmarks become dense maps.
+        Options of the maps fitted to landmarks.
     threads
-        Subjects to work on at the same time.
+        Number of subjects to warp at the same time.
     progress
-        Called with (subjects done, subjects in all).
+        Called with (subjects normalized, number of subjects) after each subject.
     """
     n, c = cohort.images.shape[:2]
     textures = np.empty((n, c, *cohort.grid), dtype=np.float32)
     seen = np.empty((n, *cohort.grid), dtype=bool)
     labels = None if cohort.labels is None else np.empty_like(cohort.labels)
     residuals = np.zeros(n)
-    # What a texture is off by here, it is off by in every image.
+    # An error of a texture is an error of every image drawn with it.
     closely = replace(spline, max_residual=spline.tolerance)
 
-    def one(i: int) -> None:
+    def warp_subject(i: int) -> None:
         fitted = fit_map(reference, cohort.landmarks[i], closely, cohort.grid)
         residuals[i] = fitted.residuals.max()
         field = fitted.displacement()
         image = cohort.images[i]
-        # A cubic spline keeps the sharpness that rendering, a second interpolation, would take; clamped, it does not
-        # ring.
+        # Rendering interpolates a second time; a cubic spline keeps the image sharp until then, clamping stops ringing.
         low, high = (f(image, axis=tuple(range(1, image.ndim)), keepdims=True) for f in (np.min, np.max))
         textures[i] = np.clip(warp(image, field, order=3, threads=1), low, high)
         inside = np.ones(cohort.grid, dtype=np.uint8)
@@ -86,18 +84,13 @@ def normalize(
             labels[i] = warp(cohort.labels[i], field, order=0, threads=1)
 
     with ThreadPoolExecutor(threads) as pool:
-        for done, _ in enumerate(pool.map(one, range(n)), start=1):
+        for done, _ in enumerate(pool.map(warp_subject, range(n)), start=1):
             if progress is not None:
                 progress(done, n)
 
-    # A frame's border is no anatomy: the image fades into what lies beyond it.
-    fade = max(cohort.grid) / 32
-    trust = np.stack(
-        [
-            np.ones(cohort.grid) if s.all() else np.minimum(scipy.ndimage.distance_transform_edt(s) / fade, 1)
-            for s in seen
-        ]
-    )
+    # The border of an image is no anatomy, so the texture fades over it.
+    fade, distance = max(cohort.grid) / 32, scipy.ndimage.distance_transform_edt
+    trust = np.stack([np.ones(cohort.grid) if s.all() else np.minimum(distance(s) / fade, 1) for s in seen])
     count = seen.sum(axis=0)
     for channel in range(c):
         mean = np.where(seen, textures[:, channel], 0).sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
@@ -105,18 +98,19 @@ def normalize(
             background = np.median(borders(cohort.images[i, channel]))
             elsewhere = np.where(count > 0, mean, background)
             textures[i, channel] += ((1 - trust[i]) * (elsewhere - textures[i, channel])).astype(np.float32)
-    return Normalized(textures, None if labels is None else _commonest(labels), residuals)
+    return Normalized(textures, None if labels is None else _majority_vote(labels), residuals)
 
 
-def borders(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the values of an image (*grid) on the border of the grid, (values,)."""
+def borders(image: Image) -> Image:
+    """Return the values (b,) of an image (*grid) on the border of the grid."""
     rim = np.ones(image.shape, dtype=bool)
     if min(rim.shape) > 2:
         rim[(slice(1, -1),) * rim.ndim] = False
     return image[rim]
 
 
-def _commonest(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+def _majority_vote(labels: Labels) -> Labels:
+    """Return the most frequent label at each voxel of label maps (n, *grid), the smallest in a tie."""
     values = np.unique(labels)
     best = np.zeros(labels.shape[1:], dtype=np.int64)
     result = np.full(labels.shape[1:], values[0], dtype=labels.dtype)

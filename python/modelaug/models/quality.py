@@ -1,4 +1,4 @@
-"""How good a Gaussian model is: does it reach what it has not seen, draw what could be, and with how few modes?
+"""Quality of Gaussian models: generalization, specificity and compactness.
 
 R. Davies, C. Twining, C. Taylor: Statistical Models of Shape: Optimisation and Evaluation. Springer 2008. M. Styner et
 al.: Evaluation of 3D correspondence methods for model building. IPMI 2003.
@@ -20,7 +20,7 @@ _BLOCK = 1 << 20  # entries of the vectors that are drawn at a time
 
 
 def generalization(model: GaussianModel, shapes: npt.ArrayLike, *, limit: float | None = None) -> float:
-    """Return the mean error of a model's best reconstruction of vectors that it was not learned from.
+    """Return the mean error of a model's reconstruction of vectors that it was not learned from.
 
     A vector s is reconstructed as s_0 + P P^T (s - s_0), with the mean s_0 and the modes P. Lower is better.
 
@@ -28,11 +28,11 @@ def generalization(model: GaussianModel, shapes: npt.ArrayLike, *, limit: float 
     ----------
     model
     shapes : array_like, (n, m, d) or (n, p)
-        Landmarks in the model's frame (see `Alignment.align`), whose error is the mean distance of a shape's landmarks;
-        or vectors of any kind such as textures, whose error is the root mean square over a vector's entries.
+        Landmarks in the model's reference space (see `Alignment.align`), whose error is the mean distance of a shape's
+        landmarks; or other vectors such as textures, whose error is the root mean square over a vector's entries.
     limit
-        Largest size of a coefficient in standard deviations of its mode. Larger ones are clipped, so that a mode is
-        worth nothing where its variance is far too small; None clips nothing.
+        Largest size of a coefficient in standard deviations of its mode. Larger ones are clipped, so that modes of far
+        too small a variance gain nothing; None clips nothing.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def generalization(model: GaussianModel, shapes: npt.ArrayLike, *, limit: float 
     >>> for levels in (1, 4):
     ...     model = localized_model(known.reshape(12, -1), distances, thresholds(distances, levels))
     ...     errors.append(quality.generalization(model, unseen))
-    >>> errors[1] < 0.7 * errors[0]  # locality reaches shapes that it has not seen
+    >>> errors[1] < 0.7 * errors[0]  # locality describes unseen shapes better
     True
     """
     vectors, d = _vectors(model, shapes)
@@ -64,21 +64,21 @@ def generalization(model: GaussianModel, shapes: npt.ArrayLike, *, limit: float 
 def specificity(
     model: GaussianModel, shapes: npt.ArrayLike, rng: np.random.Generator, *, draws: int = 1000, limit: float = 5.0
 ) -> float:
-    """Return the mean error between what a model draws and the nearest of some real vectors. Lower is better.
+    """Return the mean error between vectors drawn from a model and the nearest real ones. Lower is better.
 
     Parameters
     ----------
     model
     shapes : array_like, (n, m, d) or (n, p)
-        The reference: landmarks in the model's frame, or vectors of any kind; errors are those of `generalization`.
+        The reference: landmarks in the model's reference space, or other vectors; errors are those of `generalization`.
         Davies and Styner compare with the training data; published code of locality-based models (Wilms) with test
-        data, which does not reward a model for drawing copies. Figures of different references cannot be compared.
+        data, which does not reward a model for drawing copies. Figures for different references are not comparable.
     rng
-        Source of the numbers; the result is a function of its state.
+        Source of the random numbers; the result is a function of its state.
     draws
-        How many vectors to draw.
+        Number of vectors to draw.
     limit
-        Coefficients are drawn from the normal distribution cut at this many standard deviations.
+        Number of standard deviations at which the normal distribution of the coefficients is truncated.
 
     Returns
     -------
@@ -103,12 +103,11 @@ def specificity(
     deviations = np.sqrt(model.variances)
     rows = max(1, _BLOCK // references.shape[1])
     nearest = np.empty(count)
+    low, high = scipy.special.ndtr([-bound, bound])
     for start in range(0, count, rows):
         part = nearest[start : start + rows]
-        # By the inverse distribution function no number has to be drawn again.
-        z = scipy.special.ndtri(
-            rng.uniform(scipy.special.ndtr(-bound), scipy.special.ndtr(bound), (len(part), len(deviations)))
-        )
+        # The inverse distribution function needs no rejection.
+        z = scipy.special.ndtri(rng.uniform(low, high, (len(part), len(deviations))))
         z = np.clip(z, -bound, bound)  # a bound in the far tail is rounded
         drawn = model.reconstruct((z * deviations).astype(references.dtype))
         part[:] = np.inf
@@ -118,7 +117,7 @@ def specificity(
 
 
 def compactness(model: GaussianModel) -> npt.NDArray[np.float64]:
-    """Return the share of a model's variance in its first 1, 2, ..., k modes: (k,), rising to 1.
+    """Return the fractions (k,) of a model's variance in its first 1, 2, ..., k modes, rising to 1.
 
     Raises
     ------
@@ -144,20 +143,16 @@ def _check_model(model: GaussianModel) -> None:
 
 
 def _vectors(model: GaussianModel, shapes: npt.ArrayLike) -> tuple[Real, int | None]:
-    """Return vectors (n, p) in the model's precision, and the coordinates per landmark if they are landmarks."""
+    """Return vectors (n, p) in the model's precision, and of landmarks their number of coordinates."""
     _check_model(model)
     array = _checks.finite("shapes", shapes, ndim=(2, 3), dtype=model.basis.dtype)
     d = array.shape[2] if array.ndim == 3 else None
     if d not in (None, 2, 3):
-        raise ValueError(
-            f"shapes has shape {array.shape}; pass landmarks (n, m, 2 or 3), or images flattened to (n, p)"
-        )
+        raise ValueError(f"shapes has shape {array.shape}; pass landmarks (n, m, 2 or 3), or flat images (n, p)")
     vectors = array.reshape(len(array), -1)
-    if vectors.shape[1] != len(model.mean):
-        p = len(model.mean)
-        raise ValueError(
-            f"shapes has shape {array.shape}, {vectors.shape[1]} entries each; the model's vectors have {p}"
-        )
+    found, p = vectors.shape[1], len(model.mean)
+    if found != p:
+        raise ValueError(f"shapes has shape {array.shape}, {found} entries each; the model's vectors have {p}")
     return vectors, d
 
 

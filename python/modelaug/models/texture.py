@@ -1,52 +1,49 @@
-"""Engines that draw textures: how the learned images are mixed into a new one.
+"""Engines that draw textures from the learned images.
 
-All engines stand behind `TextureEngine`; what each claims:
+All engines implement `TextureEngine`; their properties are:
 
 ``"basis"``
     mean + modes @ numbers, a Gaussian with the covariance of `AppearanceModel.texture`. With one level these are the
     principal components of the cohort; with more, localized eigenimages.
 ``"fields"``
-    The covariance C of the principal components is multiplied, pixel pair by pixel pair, with the correlation W of
-    smooth random fields: ``I = mean + sum_k sqrt(variance_k) mode_k(x) g_k(x)`` with independent g_k has the covariance
-    C ∘ W exactly, without any basis of its own. Mean and variance at a pixel are those of the principal components.
+    The covariance C of the principal components is multiplied elementwise with the correlation W of smooth random
+    fields: ``I = mean + sum_k sqrt(variance_k) mode_k(x) g_k(x)`` with independent g_k has exactly the covariance
+    C ∘ W, without a basis of its own. Mean and variance at a pixel are those of the principal components.
 ``"patchwork"``
-    ``I = sum_s share_s(x) I_s(x)``, the shares the softmax of smooth fields over the subjects (less a thousandth of the
-    largest, so that few are above 0 anywhere), after each subject's gain and bias were taken away; new ones are drawn
-    afterwards. Every region comes from one or few real subjects,
-    sharp and in range. It makes no claim on the covariance: mixing lowers the variance between subjects where shares
-    blend.
+    ``I = sum_s share_s(x) I_s(x)``, where the shares are the softmax of smooth random fields over the subjects (less a
+    thousandth of the largest, so that few are above 0 anywhere) and the I_s are without their gain and bias, for which
+    new ones are drawn. Every region comes from one or few real subjects, sharp and in range. The covariance is not
+    preserved: mixing lowers the variance between subjects where shares blend.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from modelaug import _core
 from modelaug._arrays import Array, Image
+from modelaug.locality.gaussian import GaussianModel
+from modelaug.models.appearance import AppearanceModel
 from modelaug.transforms.lattices import MultiscaleLattice
-
-if TYPE_CHECKING:
-    from modelaug.locality.gaussian import GaussianModel
-    from modelaug.models.appearance import AppearanceModel
 
 
 class TextureEngine(Protocol):
-    """Draws textures of the mean frame."""
+    """Draws textures of the reference space."""
 
     def numbers(self, rng: np.random.Generator) -> list[Array]:
-        """Draw the standard normal numbers of one texture; always as many, in the same order."""
+        """Draw the standard normal numbers of one texture; their count and order never change."""
         ...
 
     def render(self, numbers: list[Array]) -> Image:
-        """Return the texture that belongs to the numbers, (c, *grid)."""
+        """Return the texture (c, *grid) for the numbers."""
         ...
 
 
 def texture_engine(model: AppearanceModel) -> TextureEngine:
-    """Return the engine that the model's options name."""
+    """Return the texture engine of a model, by its options."""
     options = model.texture_options
     if options.engine == "basis":
         return BasisEngine(model)
@@ -55,7 +52,7 @@ def texture_engine(model: AppearanceModel) -> TextureEngine:
 
 
 class BasisEngine:
-    """mean + modes @ numbers."""
+    """Textures mean + modes @ numbers."""
 
     def __init__(self, model: AppearanceModel) -> None:
         self._mean, self._modes = _planes(model.texture, model)
@@ -74,7 +71,7 @@ class BasisEngine:
 
 
 class FieldsEngine:
-    """mean + sum over modes of sqrt(variance) * mode * field."""
+    """Textures mean + sum over modes of sqrt(variance) * mode * field."""
 
     def __init__(self, model: AppearanceModel, lattice: MultiscaleLattice) -> None:
         mean, modes = _planes(model.texture, model)
@@ -98,7 +95,7 @@ class FieldsEngine:
 
 
 class PatchworkEngine:
-    """The subjects' own textures, each in a share of the softmax of its field."""
+    """Mixtures of the subjects' textures, weighted by the softmax of smooth random fields."""
 
     def __init__(self, model: AppearanceModel, lattice: MultiscaleLattice) -> None:
         self.lattice = lattice
@@ -109,10 +106,9 @@ class PatchworkEngine:
         gain, bias = flat.std(axis=2, dtype=np.float64), flat.mean(axis=2, dtype=np.float64)
         gain[gain == 0] = 1.0
         self._count = len(subjects)
-        self._patches = in_blocks(
-            ((flat - bias[..., None]) / gain[..., None]).astype(np.float32).reshape(subjects.shape)
-        )
-        # One Gaussian for log-gain and bias of all channels, by its factor: samples = mean + numbers @ factor.
+        scaled = ((flat - bias[..., None]) / gain[..., None]).astype(np.float32)
+        self._patches = in_blocks(scaled.reshape(subjects.shape))
+        # A Gaussian model of log-gain and bias of all channels, by its factor: samples = mean + numbers @ factor.
         style = np.concatenate([np.log(gain), bias], axis=1)
         self._style_mean = style.mean(axis=0)
         self._style_factor = (style - self._style_mean) / math.sqrt(len(style) - 1)
@@ -144,7 +140,7 @@ def in_blocks(images: Image) -> Image:
 
 
 def _planes(texture: GaussianModel, model: AppearanceModel) -> tuple[Image, Image]:
-    """Return mean (c, pixels) and modes (k, c, pixels), contiguous as the kernels want them."""
+    """Return mean (c, pixels) and modes (k, c, pixels), contiguous for the kernels."""
     pixels = math.prod(model.grid)
     modes = np.ascontiguousarray(texture.basis.T, dtype=np.float32)
     return texture.mean.astype(np.float32).reshape(-1, pixels), modes.reshape(-1, model.channels, pixels)
@@ -153,11 +149,6 @@ def _planes(texture: GaussianModel, model: AppearanceModel) -> tuple[Image, Imag
 def _subjects(model: AppearanceModel) -> Image:
     """Return the normalized textures of the training subjects, (n, c, *grid), from their coefficients."""
     mean, modes = _planes(model.texture, model)
-    shape = (model.channels, *model.grid)
     # By the kernel, not by a BLAS product, whose rounding may depend on the number of its threads.
-    return np.stack(
-        [
-            _core.render_texture(mean, modes, model.intensities, coefficients, 1).reshape(shape)
-            for coefficients in model.texture_coefficients
-        ]
-    )
+    textures = [_core.render_texture(mean, modes, model.intensities, row, 1) for row in model.texture_coefficients]
+    return np.stack(textures).reshape(-1, model.channels, *model.grid)
