@@ -376,8 +376,8 @@ MUTANTS: Final = (
     Mutant(
         "all subjects have the first one's weight",
         "synthesis/weights.py",
-        "made = self._maps.get(subject)",
-        "made = self._maps.get(0)",
+        "cohort, width = self._cohort, self._widths[subject]",
+        "cohort, subject, width = self._cohort, 0, self._widths[0]",
         ("baselines/test_registered_pairs.py::test_a_pair_is_a_function_of_its_index",),
     ),
     Mutant(

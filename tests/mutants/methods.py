@@ -52,8 +52,8 @@ MUTANTS: Final = (
     Mutant(
         "poses are taken for voxels",
         "synthesis/geometry.py",
-        "self._millimetres = np.append(spacing, 1.0) / spacing[:, None]",
-        "self._millimetres = np.ones((d, d + 1))",
+        "self._to_voxels = np.append(spacing, 1.0) / spacing[:, None]",
+        "self._to_voxels = np.ones((len(grid), len(grid) + 1))",
         ("synthesis/test_geometry.py::test_the_relative_pose_is_in_the_flow_exactly",),
     ),
     Mutant(
@@ -108,8 +108,8 @@ MUTANTS: Final = (
     Mutant(
         "the last pair of a batch lacks its info",
         "synthesis/pairs.py",
-        "[each[key] for each in facts]",
-        "[each[key] for each in facts[:1]] * len(facts)",
+        "[each[key] for each in entries]",
+        "[each[key] for each in entries[:1]] * len(entries)",
         ("baselines/test_sources.py::test_purity",),
     ),
     Mutant(

@@ -108,8 +108,8 @@ MUTANTS: Final = (
     Mutant(
         "the fixed image has the chosen modes, too",
         "explorer/modes.py",
-        "shape = np.stack([np.zeros_like(self.chosen), self.chosen])",
-        "shape = np.stack([self.chosen, self.chosen])",
+        "shape = np.stack([np.zeros_like(self._chosen), self._chosen])",
+        "shape = np.stack([self._chosen, self._chosen])",
         ("explorer/test_modes.py",),
     ),
     Mutant(

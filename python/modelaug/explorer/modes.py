@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,16 @@ Array = npt.NDArray[np.float64]
 _STEPS = 20  # in which modes that fold are shrunk to the mean
 
 
-@dataclass(eq=False)
 class _ChosenGeometry(GeometrySource):
     """The geometry of chosen coefficients, shrunk towards the mean until it is valid."""
 
-    chosen: Array = field(default_factory=lambda: np.zeros(0))
+    def __init__(self, model: AppearanceModel, options: PairOptions, chosen: Array) -> None:
+        super().__init__(model, 0, options)
+        self._chosen = chosen
 
     def _attempts(self, index: int) -> Iterator[tuple[Coefficients, int, float]]:
         pose = np.zeros((2, len(self.model.pose.variances)))
-        shape = np.stack([np.zeros_like(self.chosen), self.chosen])
+        shape = np.stack([np.zeros_like(self._chosen), self._chosen])
         for step in range(_STEPS + 1):
             shrink = 1 - step / _STEPS
             yield Coefficients(shrink * shape, pose, None, generator(self.seed, index)), step + 1, shrink
@@ -74,7 +75,7 @@ class ModePairs:
         """
         model = self.model
         chosen = _coefficients("shape", shape, model.shape)
-        geometry = _ChosenGeometry(model, 0, self.options, chosen=chosen).draw(0)
+        geometry = _ChosenGeometry(model, self.options, chosen).draw(0)
         moved = self._texture(_coefficients("texture", texture, model.texture))
         still = moved if self.options.texture == "shared" else self._texture(np.zeros(len(model.texture.variances)))
         fixed, moving = geometry.displacements

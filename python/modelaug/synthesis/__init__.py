@@ -1,4 +1,4 @@
-"""Training pairs with known correspondence, drawn from an appearance model."""
+"""Synthesis of training pairs with known correspondence from an appearance model."""
 
 from __future__ import annotations
 

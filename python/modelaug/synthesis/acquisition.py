@@ -1,4 +1,4 @@
-"""What a scanner does to an image: contrast, smooth brightness, noise. Never touches the geometry."""
+"""Random acquisition effects: contrast, bias field and noise, without any change of geometry."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from modelaug._checked import Checked, Limits
 from modelaug.transforms.lattices import MultiscaleLattice
 
 UNIT_RANGE: Final[Image] = np.array([[0.0, 1.0]], dtype=np.float32)
-"""Of the intensities of images from 0 to 1 in all channels."""
+"""Range (1, 2) of images with intensities from 0 to 1 in all channels."""
 
 Strength = Annotated[float, Limits(0.0, 10.0)]
 
 
 @dataclass(frozen=True)
 class AcquisitionOptions(Checked):
-    """How the intensities of an image vary after rendering; every image of a pair is acquired on its own.
+    """Random changes of intensities after rendering, independent for the two images of a pair.
 
-    Intensities are scaled to [0, 1] by the model's range of each channel, changed in the order of the parameters, cut
-    off at 0 and 1, and scaled back. All 0 by default: nothing changes. At most 10 each, so that no number leaves
-    the range of float32.
+    Intensities are scaled to [0, 1] by the model's range of each channel, changed in the order of the parameters,
+    clipped to [0, 1], and scaled back. All parameters are 0 by default, which changes nothing, and at most 10, which
+    keeps all numbers in the range of float32.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class AcquisitionOptions(Checked):
     contrast
         Standard deviation of the log contrast about the middle of the range.
     bias
-        Standard deviation of the log of a smooth factor, the bias field, half of it common to the whole image.
+        Standard deviation of the log of a bias field, a smooth factor; half of it is common to the whole image.
     noise
-        Standard deviation of white Gaussian noise, as a share of the range.
+        Standard deviation of white Gaussian noise, as a fraction of the range.
     """
 
     gamma: Strength = 0.0
@@ -45,7 +45,7 @@ class AcquisitionOptions(Checked):
 
 
 class Acquisition:
-    """Changes the intensities of images (c, *grid) within `ranges`, (c, 2) or one for all channels, (1, 2)."""
+    """Acquisition effects on images (c, *grid) within `ranges`, (c, 2) or (1, 2) for all channels."""
 
     def __init__(
         self, options: AcquisitionOptions, grid: tuple[int, ...], spacing: npt.NDArray[np.float64], ranges: Image
@@ -57,7 +57,7 @@ class Acquisition:
         self._scale = np.where(self._span > 0, self._span, 1.0).astype(np.float32)
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """Return what becomes of an image; its numbers are drawn always, in the same order, noise last."""
+        """Apply the effects to an image; its numbers are always drawn, in one order, noise last."""
         options = self._options
         gamma, contrast = np.exp(np.array([options.gamma, options.contrast]) * rng.standard_normal(2)).tolist()
         numbers = self._lattice.numbers(rng, 1)

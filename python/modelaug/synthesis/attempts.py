@@ -1,4 +1,4 @@
-"""Draw until a draw is valid."""
+"""Rejection of invalid draws: repeated attempts, then shrinking draws."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Final, TypeVar
 
 Drawn = TypeVar("Drawn")
 
-_SMALLEST: Final = 1e-3  # factor after which draws shrink to nothing
+_SMALLEST: Final = 1e-3  # factor below which draws become 0
 
 
 def attempts(
     draw: Callable[[int], Drawn], shrunk: Callable[[Drawn, float], Drawn], most: int
 ) -> Iterator[tuple[Drawn, int, float]]:
-    """Yield draws to try until one is valid, each with the number of the attempt, from 1 on, and its shrinkage.
+    """Yield draws until the caller accepts one, each with the number of the attempt, from 1 on, and its factor.
 
     Parameters
     ----------
     draw
-        Draws attempt k, from 0 on.
+        Returns draw k, from 0 on.
     shrunk
-        Multiplies what was drawn with a factor.
+        Returns a draw multiplied with a factor.
     most
-        Attempts of full size; then the last one is halved again and again, and multiplied with 0 in the end.
+        Number of attempts of full size; then the last draw is halved repeatedly, and multiplied with 0 in the end.
     """
     for attempt in range(most):
         drawn = draw(attempt)

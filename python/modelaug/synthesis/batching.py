@@ -1,4 +1,4 @@
-"""What sources of pairs share: one pair, or a batch of them drawn into the caller's arrays by several threads."""
+"""Base of sources of pairs: single pairs, or batches that several threads draw into the caller's arrays."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from modelaug.synthesis.pairs import Layout, Pair, PairInfo, stack_infos
 
 
 class BatchedSource(ABC):
-    """An `InPlaceSource` to derive from: it knows the layout of its pairs and fills arrays with them.
+    """Base class of an `InPlaceSource`.
 
-    A source of this kind says how its arrays are laid out, `layout`, and draws a pair into them, ``_fill``; that must
-    be a pure function of the index, and safe to call from several threads.
+    A subclass defines `layout`, the shapes and types of a pair's arrays, and ``_fill``, which draws a pair into them: a
+    pure function of the index, and safe to call from several threads.
     """
 
-    _origin: ClassVar[str] = "source"  # what messages call the thing that pairs are drawn from
+    _origin: ClassVar[str] = "source"  # attribute that pairs are drawn from, in messages, too
 
     @abstractmethod
     def layout(self) -> Layout:
-        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        """Return the shape and type of each array of a pair, by its name in `Pair`."""
 
     @abstractmethod
     def _fill(self, index: int, out: Pair) -> PairInfo:
-        """Draw pair `index` into arrays; return its info."""
+        """Draw pair `index` into arrays and return its info."""
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
-        """Millimetres per voxel along each axis, in array-axis order; None if pairs come from nothing real."""
+        """Millimetres per voxel along each axis, in array-axis order; None for pairs without a physical size."""
         origin = getattr(self, self._origin, None)
         return None if origin is None else tuple(float(each) for each in origin.spacing)
 
@@ -43,16 +43,16 @@ class BatchedSource(ABC):
         return replace(pair, info=self._fill(index, pair))
 
     def batch(self, indices: Sequence[int], threads: int | None = None, out: Pair | None = None) -> Pair:
-        """Return the pairs at `indices`, stacked; the same bits as one by one.
+        """Return the pairs at `indices`, stacked, with the same bits as one by one.
 
         Parameters
         ----------
         indices
             Non-negative integers.
         threads
-            Pairs to draw at the same time; None means as many as there are cores.
+            Number of pairs to draw at the same time; None means all cores.
         out
-            Stacked pairs whose arrays are filled, for example page-locked memory; as of `empty`. New arrays by default.
+            Stacked pairs to fill, as from `empty`, for example in page-locked memory; new arrays by default.
         """
         if not hasattr(indices, "__len__") or not hasattr(indices, "__getitem__"):
             raise TypeError(f"indices is {indices!r}; pass a sequence of integers")
@@ -69,7 +69,7 @@ class BatchedSource(ABC):
         return replace(pairs, info=stack_infos(infos))
 
     def empty(self, count: int) -> Pair:
-        """Return `count` stacked pairs whose arrays hold anything, to be filled by `batch`."""
+        """Return `count` stacked pairs of uninitialized arrays, for `batch` to fill."""
         return self._empty((_checks.integer("count", count, minimum=1),))
 
     def _empty(self, leading: tuple[int, ...]) -> Pair:
@@ -78,28 +78,28 @@ class BatchedSource(ABC):
 
     def _checked(self, pairs: Pair, count: int) -> Pair:
         layout = self.layout()
-        for name in (field.name for field in fields(Pair) if field.name != "info"):
-            array = getattr(pairs, name)
-            if name not in layout:
-                if array is not None:
-                    raise ValueError(f"out.{name} is an array, but the {self._origin} has no labels; pass None")
-                continue
-            shape, dtype = layout[name]
-            _checks.output(f"out.{name}", array, (count, *shape), dtype)
+        for name, array in _arrays(pairs).items():
+            if name in layout:
+                shape, dtype = layout[name]
+                _checks.output(f"out.{name}", array, (count, *shape), dtype)
+            elif array is not None:
+                raise ValueError(f"out.{name} is an array, but the {self._origin} has no labels; pass None")
         return pairs
 
 
+def _arrays(pairs: Pair) -> dict[str, Any]:
+    """Return the arrays of a pair, or None, by name."""
+    return {field.name: getattr(pairs, field.name) for field in fields(Pair) if field.name != "info"}
+
+
 def _slot(pairs: Pair, i: int) -> Pair:
-    """Return views of pair `i` of stacked ones."""
-    views: dict[str, Any] = {}
-    for field in fields(Pair):
-        array = getattr(pairs, field.name)
-        views[field.name] = {} if field.name == "info" else None if array is None else array[i]
+    """Return pair `i` of stacked pairs, as views."""
+    views: dict[str, Any] = {name: array if array is None else array[i] for name, array in _arrays(pairs).items()}
     return Pair(**views)
 
 
 def pair_layout(grid: tuple[int, ...], *, channels: int, landmarks: int, labels: np.dtype[Any] | None = None) -> Layout:
-    """Return the layout of pairs on a grid, with label maps if their type is given."""
+    """Return the layout of pairs on a grid, with label maps of the type `labels`, if any."""
     image = ((channels, *grid), np.dtype(np.float32))
     points = ((landmarks, len(grid)), np.dtype(np.float64))
     arrays: Layout = {

@@ -1,10 +1,10 @@
-"""Where everything is in a pair: landmarks, render maps and flow, drawn until no map folds."""
+"""The geometry of pairs: landmarks, render maps and flow, drawn until all maps are diffeomorphic."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,6 @@ from modelaug.synthesis.options import PairOptions
 from modelaug.synthesis.pairs import PairInfo
 from modelaug.synthesis.residual import ResidualLattice
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond, fit_map
-from modelaug.transforms.splines import SplineOptions
 
 ACCURACY: Final = 0.01
 """Largest residual of a correspondence, in voxels."""
@@ -31,13 +30,13 @@ ACCURACY: Final = 0.01
 
 @dataclass(frozen=True, eq=False)
 class PairOfMaps:
-    """Two maps from the voxels of the fixed and the moving image to the image that both show.
+    """Two maps from the voxels of a fixed and a moving image to the image that both show, and their flow.
 
     Attributes
     ----------
     maps : tuple of LandmarkMap
     displacements : tuple of ndarray, (d, *grid), float32
-        Those of the maps at all voxels.
+        Displacements of the maps at all voxels.
     flow : ndarray, (d, *grid), float32
     inside : ndarray, (*grid), bool
         Voxels of the fixed image whose partner lies inside the moving one.
@@ -52,36 +51,36 @@ class PairOfMaps:
     info: PairInfo
 
     def shown(self, points: Array) -> tuple[Array, Array]:
-        """Return where the two images show `points` (m, d) of the image behind them; beyond their frames, perhaps."""
+        """Return the positions in the two images, inside or not, of points (m, d) of the image that both show."""
         fixed, moving = (chi.solve(points, points)[0] for chi in self.maps)
         return fixed, moving
 
 
 @dataclass(frozen=True, eq=False)
 class PairGeometry(PairOfMaps):
-    """The geometry of a pair; the fixed image first, the moving one second.
+    """The geometry of a pair, of the fixed image first and the moving image second.
 
     A draw is valid if
 
-    - all landmarks are inside the frame;
+    - all landmarks are inside the grid;
     - no two contours cross more often than in any training shape;
-    - both render maps are one-to-one, in steps if need be, and miss no landmark by more than
+    - both render maps are diffeomorphic, in one or more steps, and miss no landmark by more than
       ``SplineOptions.max_residual``;
     - the Jacobian determinants of both maps and of the flow are positive at all voxels, by finite differences;
-    - the flow solves for the correspondence to a hundredth of a voxel, and its interpolation at the fixed landmarks
+    - the flow solves for the correspondence to a hundredth of a voxel, and interpolated at the fixed landmarks it
       misses no moving one by more than ``SplineOptions.max_residual``.
 
     Attributes
     ----------
     landmarks : tuple of ndarray, (m, d), float64
-        Where the landmarks are in the images, in voxels: where the render maps have the mean shape.
+        Landmarks of the images in voxels: the points that the render maps take to the mean shape.
     maps, displacements, flow, inside
-        As of `PairOfMaps`; the maps are the render maps, to the voxels of the mean frame.
+        As in `PairOfMaps`; the maps are the render maps to the reference space, in voxels.
     info : PairInfo
         ``shape``, ``pose``, ``attempts``, ``rejected``, ``shrink``, ``steps``, ``landmark_shift``, ``landmark_error``,
-        ``residual`` (in the mean frame), ``outside``, ``folds`` and, with ``flow="direct"``, ``disagreement``.
+        ``residual`` (in the reference space), ``outside``, ``folds`` and, with ``flow="direct"``, ``disagreement``.
     numbers : numpy.random.Generator
-        Behind the accepted attempt, where the textures' numbers come from.
+        Generator after the accepted attempt, of the numbers of the textures.
     """
 
     landmarks: tuple[Array, Array]
@@ -90,9 +89,9 @@ class PairGeometry(PairOfMaps):
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """What a geometry is made of: a row for the fixed and one for the moving image each.
+    """Coefficients of a geometry, with a row for the fixed and one for the moving image.
 
-    Behind `numbers` lie those of the textures.
+    The generator `numbers` goes on with the numbers of the textures.
     """
 
     shape: Array
@@ -101,41 +100,29 @@ class Coefficients:
     numbers: np.random.Generator
 
     def shrunk(self, factor: float) -> Coefficients:
-        """Return all coefficients multiplied with a factor; the numbers of the textures stay."""
+        """Return all coefficients multiplied with a factor; textures stay the same."""
         residual = None if self.residual is None else factor * self.residual
         return Coefficients(factor * self.shape, factor * self.pose, residual, self.numbers)
 
 
 class _Invalid(Exception):
-    """Says in one word why a draw is not valid."""
+    """The reason, in one word, why a draw is not valid."""
 
 
-@dataclass(eq=False)
 class GeometrySource:
-    """Draws geometries; number i is a pure function of (model, seed, options, i)."""
+    """Source of the geometries of pairs; number i is a pure function of (model, seed, options, i)."""
 
-    model: AppearanceModel
-    seed: int
-    options: PairOptions
-    _residual: ResidualLattice | None = field(init=False, default=None)
-    _spline: SplineOptions = field(init=False)
-    _upper: Array = field(init=False)
-    _identity: Array = field(init=False)
-    _millimetres: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._spline = self.model.spline
-        self._upper = np.array(self.model.grid) - 1.0
-        d, spacing = len(self.model.grid), self.model.spacing
-        self._identity = np.eye(d, d + 1)
-        # What makes of an affine map of millimetres one of voxels.
-        self._millimetres = np.append(spacing, 1.0) / spacing[:, None]
-        residual = self.options.residual
-        if residual is not None:
-            self._residual = ResidualLattice(residual, self.model.grid, self.model.spacing)
+    def __init__(self, model: AppearanceModel, seed: int, options: PairOptions) -> None:
+        self.model, self.seed, self.options = model, seed, options
+        self._spline, grid, spacing = model.spline, model.grid, model.spacing
+        self._upper = np.array(grid) - 1.0
+        self._identity = np.eye(len(grid), len(grid) + 1)
+        # Factors that convert an affine map from millimetres to voxels.
+        self._to_voxels = np.append(spacing, 1.0) / spacing[:, None]
+        self._residual = None if options.residual is None else ResidualLattice(options.residual, grid, spacing)
 
     def draw(self, index: int, out: Field | None = None) -> PairGeometry:
-        """Return the first valid geometry for `index`, its flow in `out` if that is given."""
+        """Return the first valid geometry for `index`, with its flow in `out` if given."""
         rejected: list[str] = []
         for coefficients, attempt, shrink in self._attempts(index):
             info: PairInfo = {
@@ -152,15 +139,15 @@ class GeometrySource:
         raise RuntimeError(f"the model's mean pose cannot be rendered ({rejected[-1]}); fit the model again")
 
     def _attempts(self, index: int) -> Iterator[tuple[Coefficients, int, float]]:
+        """Yield coefficients until a geometry is valid, see `attempts`."""
         return attempts(functools.partial(self._coefficients, index), Coefficients.shrunk, self.options.max_attempts)
 
     def _coefficients(self, index: int, attempt: int) -> Coefficients:
+        """Draw the coefficients of an attempt."""
         numbers = generator(self.seed, index, attempt)
-        # Always all of them and in this order, before the textures', so that no option changes what another number is.
-        shape, pose = (
-            numbers.standard_normal((2, len(part.variances))) * np.sqrt(part.variances)
-            for part in (self.model.shape, self.model.pose)
-        )
+        # Always all of them in this order, before those of the textures, so that no option changes another number.
+        deviations = (np.sqrt(part.variances) for part in (self.model.shape, self.model.pose))
+        shape, pose = (numbers.standard_normal((2, len(deviation))) * deviation for deviation in deviations)
         if self.options.pose == "none":
             pose[:] = 0.0
         elif self.options.pose_limit is not None:
@@ -173,7 +160,7 @@ class GeometrySource:
         return Coefficients(shape, pose, residual, numbers)
 
     def _geometry(self, coefficients: Coefficients, info: PairInfo, out: Field | None) -> PairGeometry:
-        """Return the pair's geometry, or raise _Invalid."""
+        """Return the geometry for coefficients, or raise _Invalid."""
         strict = not self.options.allow_folds
         poses = [self._pose(coefficients, i) for i in range(2)]
         drawn = [self._inside(self._at(poses[i][0], self._shape(coefficients, i)), 1e-9) for i in range(2)]
@@ -190,37 +177,29 @@ class GeometrySource:
             "landmark_shift": max(_longest(rendered[i][0] - drawn[i]) for i in range(2)),
             **facts,
         }
-        return PairGeometry(
-            (fixed, moving),
-            displacements,
-            flow,
-            inside,
-            info,
-            (landmarks_fixed, landmarks_moving),
-            coefficients.numbers,
-        )
+        landmarks = (landmarks_fixed, landmarks_moving)
+        return PairGeometry((fixed, moving), displacements, flow, inside, info, landmarks, coefficients.numbers)
 
     def _pose(self, coefficients: Coefficients, i: int) -> tuple[Array, Array]:
-        """Return the affine maps (d, d + 1) from the mean frame to image `i` and back, in voxels."""
+        """Return the affine maps (d, d + 1) from the reference space to image `i` and back, in voxels."""
         if self.options.pose == "none":
             return self._identity, self._identity
         pose, center = _combine(self.model.pose, coefficients.pose[i]), self.model.center
         there, back = pose_matrix(pose, center), inverse_pose(pose, center)
-        return np.ascontiguousarray(there * self._millimetres), np.ascontiguousarray(back * self._millimetres)
+        return np.ascontiguousarray(there * self._to_voxels), np.ascontiguousarray(back * self._to_voxels)
 
     def _shape(self, coefficients: Coefficients, i: int) -> Array:
-        """Return the shape (m, d) in voxels of the mean frame that the coefficients of image `i` stand for."""
+        """Return the shape (m, d) of image `i` in voxels of the reference space."""
         return _combine(self.model.shape, coefficients.shape[i]).reshape(self.model.reference.shape)
 
     def _at(self, affine: Array, points: Array) -> Array:
-        """Return where an affine map puts points (m, d)."""
-        return (
-            points
-            if affine is self._identity
-            else _core.evaluate_composition([], affine, self.model.grid, points, 1)[0]
-        )
+        """Apply an affine map to points (m, d)."""
+        if affine is self._identity:
+            return points
+        return _core.evaluate_composition([], affine, self.model.grid, points, 1)[0]
 
     def _inside(self, landmarks: Array, slack: float) -> Array:
+        """Return landmarks moved onto the grid, or raise _Invalid if one is farther outside than `slack` voxels."""
         inside = np.minimum(np.maximum(landmarks, 0.0), self._upper)
         if not np.abs(landmarks - inside).max() <= slack:  # nor if they are NaN
             raise _Invalid("frame")
@@ -229,27 +208,20 @@ class GeometrySource:
     def _render_map(
         self, drawn: Array, pose: tuple[Array, Array], coefficients: Coefficients, i: int
     ) -> tuple[Array, LandmarkMap]:
-        """Return the landmarks of image `i` and the map that renders it: residual deformation, shape, pose."""
-        model, options = self.model, self.options
+        """Return the landmarks of image `i` and its render map: residual deformation, shape, pose."""
+        model, spline, folds = self.model, self._spline, self.options.allow_folds
         before: tuple[Array, ...] = ()
         if coefficients.residual is not None and self._residual is not None:
             before = (self._residual.coefficients(coefficients.residual[i]),)
-        # A render map pulls the mean frame onto an image: from drawn landmarks to the mean ones.
-        chi = fit_map(
-            drawn,
-            self._at(pose[0], model.reference),
-            self._spline,
-            model.grid,
-            affine=pose[1],
-            before=before,
-            folds=options.allow_folds,
-        )
-        if not options.allow_folds and chi.residuals.max() > self._spline.max_residual:
+        # A render map pulls the reference space onto an image: from drawn landmarks to those of the mean shape.
+        posed = self._at(pose[0], model.reference)
+        chi = fit_map(drawn, posed, spline, model.grid, affine=pose[1], before=before, folds=folds)
+        if not folds and chi.residuals.max() > spline.max_residual:
             raise _Invalid("map")
-        # What the image shows at the mean landmarks is the truth, not where a spline was to put them.
+        # The true landmarks are those that the image shows, which the spline may have moved.
         landmarks, missed = chi.solve(model.reference, drawn)
         if missed.max() > ACCURACY:
-            if not options.allow_folds:
+            if not folds:
                 raise _Invalid("map")
             landmarks = drawn
         return self._inside(landmarks, ACCURACY), chi
@@ -257,9 +229,9 @@ class GeometrySource:
     def _flow(
         self, shown: Field, rendered: list[tuple[Array, LandmarkMap]], out: Field | None
     ) -> tuple[Field, npt.NDArray[np.bool_], PairInfo]:
-        """Return the flow, where its partners are inside, and facts about it, or raise _Invalid.
+        """Return the flow, the mask of voxels with a partner inside, and info on both, or raise _Invalid.
 
-        `shown` is the displacement of the fixed image.
+        `shown` is the displacement of the fixed image's map.
         """
         (landmarks_fixed, fixed), (landmarks_moving, moving) = rendered
         spline = self._spline
@@ -278,10 +250,9 @@ class GeometrySource:
         inside, outside = _core.find_inside(flow, 1)
         if not composed:
             facts["disagreement"] = np.percentile(residual[inside] if inside.any() else [0.0], [50, 95, 100])
+        reached = landmarks_fixed + _core.sample_field(flow, landmarks_fixed, 1)
         facts |= {
-            "landmark_error": _longest(
-                landmarks_fixed + _core.sample_field(flow, landmarks_fixed, 1) - landmarks_moving
-            ),
+            "landmark_error": _longest(reached - landmarks_moving),
             "residual": float(np.multiply(residual, inside, out=residual).max()),
             "outside": outside,
             "folds": _core.count_folds(flow, 1),
@@ -302,11 +273,12 @@ def _disagreement(fixed: LandmarkMap, moving: LandmarkMap, flow: Field) -> Field
 
 
 def _longest(vectors: Array) -> float:
+    """Return the largest length of vectors (..., d)."""
     return float(np.sqrt((vectors**2).sum(axis=-1)).max())
 
 
 def _combine(model: GaussianModel, coefficients: Array) -> Array:
-    """Return mean + P b. Not a BLAS product, whose rounding may depend on the number of its threads."""
+    """Return mean + P b, not by a BLAS product, whose rounding may depend on the number of its threads."""
     return np.asarray(model.mean + np.einsum("pk,k->p", model.basis, coefficients))
 
 

@@ -1,4 +1,4 @@
-"""How pairs are drawn."""
+"""Options of pairs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from modelaug.synthesis.residual import ResidualOptions
 
 @dataclass(frozen=True)
 class PairOptions(Checked):
-    """How pairs are drawn.
+    """Options of the synthesis of pairs.
 
     Parameters
     ----------
     flow
-        ``"composed"``: the correspondence that is truly in the two images, solved for at every voxel. ``"direct"``: a
-        map fitted between the two sets of landmarks, as in the paper; it agrees with the images at the landmarks, away
-        from them it approximates.
+        ``"composed"``: the true correspondence of the two images, solved for at every voxel. ``"direct"``: a map fitted
+        between the two sets of landmarks, as in the paper, which agrees with the images at the landmarks and is an
+        approximation elsewhere.
     texture
-        ``"independent"``: each image has a texture of its own, as in the paper; ``"shared"``: both have the same, so
-        that a pair differs by deformation only; ``"mixed"``: shared with the probability `shared_probability`.
+        ``"independent"``: each image has its own texture, as in the paper; ``"shared"``: both have the same, so that
+        they differ by deformation only; ``"mixed"``: shared with the probability `shared_probability`.
     shared_probability
-        Share of the pairs with one texture if `texture` is ``"mixed"``.
+        Probability of a shared texture if `texture` is ``"mixed"``.
     pose
-        ``"cohort"``: each image is posed like a subject of the cohort; ``"none"``: both are in the mean frame.
+        ``"cohort"``: each image has a pose like those of the cohort; ``"none"``: both have that of the reference space.
     pose_limit
-        Largest coefficient of a mode of the pose, in standard deviations; larger ones are cut down to it. None: no
-        limit.
+        Largest coefficient of a mode of the pose, in standard deviations; larger ones are clipped. None: no limit.
     weight_width
         Distance from the objects at which the weight reaches 0, in `weight_unit`.
     weight_unit
@@ -39,11 +38,11 @@ class PairOptions(Checked):
     acquisition
         Random contrast, brightness and noise of each image; none by default.
     max_attempts
-        How often a draw is made anew that no map without folds can render, see `PairGeometry`; after that it is shrunk
-        towards the mean until one can.
+        Number of attempts at a draw that a diffeomorphic map can render, see `PairGeometry`; then the last draw is
+        shrunk towards the mean until one can.
     allow_folds
-        Whether to render every draw whose landmarks are inside the frame, by single splines, as the paper does;
-        ``info["folds"]`` then tells how many voxels of the flow fold.
+        Whether to render every draw whose landmarks are inside the grid, by single splines, as in the paper;
+        ``info["folds"]`` is then the number of voxels at which the flow folds.
     """
 
     flow: Literal["composed", "direct"] = "composed"

@@ -1,4 +1,4 @@
-"""What a training pair is, and where pairs come from."""
+"""Training pairs, and the protocols of their sources."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 HELD_OUT: Final = 2**40
-"""Training validates on the pairs just below this index, which it does not reach."""
+"""Training validates on the pairs just below this index, which training pairs do not reach."""
 
 
 class PairInfo(TypedDict, total=False):
-    """How a pair came about: some of these facts, as its source has them; in a batch, a list of each.
+    """Information on a pair: those of these entries that its source provides; in a batch, a list of each.
 
-    A source of one's own may add others. In pairs from files they are as JSON has them.
+    Other sources may add entries. In pairs from files the values have the types of JSON.
 
     Attributes
     ----------
@@ -27,33 +27,34 @@ class PairInfo(TypedDict, total=False):
     attempts : int
         Draws until one was valid.
     rejected : list of str
-        Why the attempts before failed: ``"frame"``, ``"crossings"``, ``"map"``, ``"folds"`` or ``"flow"``.
+        Reasons why earlier attempts failed: ``"frame"``, ``"crossings"``, ``"map"``, ``"folds"`` or ``"flow"``.
     shrink : float
-        The factor on what was drawn, 1 unless every attempt failed.
+        Factor on the coefficients, 1 unless every attempt failed.
     steps : ndarray, (2,)
-        Splines of each image's map.
+        Number of splines of each image's map.
     landmark_shift : float
-        Largest distance in voxels of a landmark from where the coefficients put it.
+        Largest distance in voxels between a landmark and its position by the coefficients.
     landmark_error : float
-        Largest distance in voxels at which a fixed landmark plus the flow misses its moving one.
+        Largest distance in voxels between a fixed landmark plus the flow and its moving landmark.
     residual : float
-        An upper bound of the distance in voxels, in what both images show, of what is seen at corresponding voxels.
+        An upper bound, in voxels of the image that both show, of the distance between the points shown at corresponding
+        voxels.
     outside : int
-        Voxels whose partner is outside the moving image; they do not count for the residual.
+        Number of voxels whose partner is outside the moving image; they do not count for the residual.
     folds : int
-        Voxels at which the flow folds.
+        Number of voxels at which the flow folds.
     disagreement : ndarray, (3,)
-        Median, 95 % and largest of the distances behind `residual`, with ``flow="direct"``.
+        Median, 95th percentile and maximum of the distances bounded by `residual`, with ``flow="direct"``.
     shared : bool
         Whether both images have the same texture.
     subject : int
-        Whose image or label map both show.
+        The subject whose image or label map both show.
     fixed, moving : int
-        The subjects whose images they are.
+        The subjects of the images.
     motions : ndarray, (shapes + 1, d, d + 1)
         By label, affine maps from the voxels of the fixed to those of the moving image.
     occluded : int
-        Voxels whose partner is inside, but hidden by something.
+        Number of voxels whose partner is inside the moving image, but hidden.
     """
 
     shape: npt.NDArray[np.float64]
@@ -93,7 +94,7 @@ class Pair:
     labels_fixed, labels_moving : ndarray, (*grid), integer, or None
         Label maps of the two images.
     info : PairInfo
-        How the pair came about, a dict whose keys depend on the source.
+        Information on the pair, a dict whose keys depend on the source.
     """
 
     fixed: npt.NDArray[np.float32]
@@ -109,10 +110,10 @@ class Pair:
 
 @runtime_checkable
 class PairSource(Protocol):
-    """Whatever makes training pairs. ``draw(i)`` is a pure function of i: same index, same bits on such a machine.
+    """A source of training pairs. ``draw(i)`` is a pure function of i: same index, same bits on one kind of machine.
 
-    A source that is a `BatchSource` as well is asked for batches. Where it has ``spacing``, millimetres per voxel along
-    each axis, networks remember what they were trained at.
+    Training draws batches if the source is a `BatchSource` as well, and networks store the ``spacing`` of a source that
+    has it, in millimetres per voxel along each axis.
     """
 
     def draw(self, index: int) -> Pair:
@@ -125,39 +126,39 @@ class BatchSource(PairSource, Protocol):
     """A source that draws several pairs at once, with the same bits as one by one."""
 
     def batch(self, indices: Sequence[int], threads: int | None = None) -> Pair:
-        """Return the pairs at `indices`, stacked, drawn by so many threads."""
+        """Return the pairs at `indices`, stacked, drawn by several threads."""
         ...
 
 
 @runtime_checkable
 class InPlaceSource(BatchSource, Protocol):
-    """A source that fills the arrays its pairs are trained from, so that batches cost no copies."""
+    """A source that draws into the arrays of the caller, so that batches cost no copies."""
 
     def layout(self) -> Layout:
-        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        """Return the shape and type of each array of a pair, by its name in `Pair`."""
         ...
 
     def batch(self, indices: Sequence[int], threads: int | None = None, out: Pair | None = None) -> Pair:
-        """Return the pairs at `indices`, stacked, in the arrays of `out` if that is given."""
+        """Return the pairs at `indices`, stacked, in the arrays of `out` if given."""
         ...
 
 
 def check_source(source: object) -> PairSource:
-    """Return a source of pairs, or raise TypeError if it is none."""
+    """Return a checked source of pairs."""
     if not isinstance(source, PairSource):
         raise TypeError(f"source is {type(source).__name__}, which has no draw(index); pass a source of pairs")
     return source
 
 
 def draw_pairs(source: PairSource, indices: Sequence[int], threads: int | None = None) -> Pair:
-    """Return the pairs of a source at `indices`, stacked: a batch, if it has such, else one by one."""
+    """Draw pairs of a source, stacked: as a batch if the source can, otherwise one by one."""
     if isinstance(source, BatchSource):
         return source.batch(indices, threads=threads)
     return stack_pairs([source.draw(i) for i in indices])
 
 
 def stack_pairs(pairs: Sequence[Pair]) -> Pair:
-    """Return one `Pair` whose arrays are those of `pairs`, stacked; ``info`` holds a list per key."""
+    """Stack pairs to one `Pair` of stacked arrays, whose ``info`` has a list for each key."""
     if not pairs:
         raise ValueError("pairs is empty; pass at least one pair")
     for i, pair in enumerate(pairs):
@@ -165,20 +166,17 @@ def stack_pairs(pairs: Sequence[Pair]) -> Pair:
             odd = ", ".join(sorted(_parts(pair) ^ _parts(pairs[0])))
             raise ValueError(f"pairs[{i}] and pairs[0] do not both have {odd}; stack pairs of one source")
 
-    def stack(name: str) -> Any:
-        values = [getattr(pair, name) for pair in pairs]
-        return None if values[0] is None else np.stack(values)
-
-    arrays = {name: stack(name) for name in Pair.__dataclass_fields__ if name != "info"}
+    names = [name for name in Pair.__dataclass_fields__ if name != "info" and getattr(pairs[0], name) is not None]
+    arrays: dict[str, Any] = {name: np.stack([getattr(pair, name) for pair in pairs]) for name in names}
     return Pair(**arrays, info=stack_infos([pair.info for pair in pairs]))
 
 
 def stack_infos(infos: Sequence[PairInfo]) -> PairInfo:
-    """Return the info of a batch: a list of each fact."""
-    facts = cast("Sequence[dict[str, Any]]", infos)
-    return cast("PairInfo", {key: [each[key] for each in facts] for key in facts[0]})
+    """Return the info of a batch, with a list for each key."""
+    entries = cast("Sequence[dict[str, Any]]", infos)
+    return cast("PairInfo", {key: [each[key] for each in entries] for key in entries[0]})
 
 
 def _parts(pair: Pair) -> set[str]:
-    """Return the names of the arrays and facts that a pair has."""
+    """Return the names of the arrays and of the info of a pair."""
     return {name for name in Pair.__dataclass_fields__ if getattr(pair, name) is not None} | set(pair.info)

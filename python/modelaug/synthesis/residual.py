@@ -1,4 +1,4 @@
-"""Small random deformations on top of the model's: what moves between the landmarks."""
+"""Residual deformations: small random deformations between the landmarks, on top of the model's."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST_NODES = 2.0**24
 
 @dataclass(frozen=True)
 class ResidualOptions(Checked):
-    """A smooth random displacement of each image, independent of its landmarks.
+    """Options of a smooth random deformation of each image, independent of its landmarks.
 
-    The control points of a cubic B-spline lattice are displaced by independent uniform numbers. Landmarks move along.
+    The control points of a cubic B-spline lattice have independent uniform displacements. Landmarks move along.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ class ResidualOptions(Checked):
 
 
 class ResidualLattice(Lattice):
-    """Displacements by residual options on a grid with `spacing` (d,) mm per voxel, a field for each component.
+    """Residual deformations on a grid with `spacing` (d,) mm per voxel, one field for each component.
 
     Attributes
     ----------
     nodes : tuple of int
-        Shape of the lattice.
+        Shape of the lattice of control points.
 
     Raises
     ------
@@ -63,10 +63,8 @@ class ResidualLattice(Lattice):
         with np.errstate(over="ignore"):
             cells = np.maximum(np.floor(extent / options.spacing), 1)
             if np.prod(cells + 3) > _MOST_NODES:
-                raise ValueError(
-                    f"spacing is {options.spacing:g} mm, too small for an image of {extent.max():g} mm; pass a larger "
-                    "one"
-                )
+                size = extent.max()
+                raise ValueError(f"spacing is {options.spacing:g} mm, too small for an image of {size:g} mm; pass more")
         cells = cells.astype(int)
         narrowest = float(np.min((extent / cells)[extent > 0], initial=np.inf))
         if options.amplitude > _INJECTIVE * narrowest:
@@ -79,9 +77,9 @@ class ResidualLattice(Lattice):
         self._reach = reach.reshape(-1, *(1 for _ in grid))
 
     def numbers(self, rng: np.random.Generator, count: int) -> Array:
-        """Draw the numbers of `count` fields, uniform between -1 and 1, (count, *nodes)."""
+        """Draw the numbers (count, *nodes) of `count` fields, uniform between -1 and 1."""
         return rng.uniform(-1.0, 1.0, size=(count, *self.nodes))
 
     def coefficients(self, numbers: Array) -> Array:
-        """Return control points (d, *nodes) in voxels for numbers (d, *nodes)."""
+        """Return the control points (d, *nodes), in voxels, for numbers (d, *nodes)."""
         return numbers * self._reach

@@ -1,4 +1,4 @@
-"""Training pairs drawn from an appearance model."""
+"""Synthesis of training pairs from an appearance model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelaug.transforms.warping import pull, pull_nearest
 
 
 def mean_weight(model: AppearanceModel, options: PairOptions) -> Image:
-    """Return the weight (*grid) of the mean frame, as the options say."""
+    """Return the weight map (*grid) of the reference space, by options."""
     width = options.weight_width
     if options.weight_unit == "spacing":
         width *= landmark_spacing(model.reference, model.spacing)
@@ -27,10 +27,10 @@ def mean_weight(model: AppearanceModel, options: PairOptions) -> Image:
 
 
 class PairSynthesizer(BatchedSource):
-    """Draws pairs from an appearance model; pair i is a pure function of (model, seed, options, i).
+    """Source of pairs from an appearance model; pair i is a pure function of (model, seed, options, i).
 
-    It has the same bits alone, in a batch, in any order, on any number of threads and in any process. On a machine with
-    another instruction set or other versions of the libraries, see `modelaug.io.bits_here`, it differs by rounding.
+    It has the same bits alone, in a batch, in any order, with any number of threads and in any process. With another
+    instruction set or other versions of the libraries, see `modelaug.io.bits_here`, it differs by rounding.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class PairSynthesizer(BatchedSource):
     seed
         Non-negative integer.
     options
-        How pairs are drawn; defaults if None.
+        Options of the synthesis; defaults if None.
 
     Examples
     --------
@@ -61,38 +61,35 @@ class PairSynthesizer(BatchedSource):
     _origin = "model"
 
     def __init__(self, model: AppearanceModel, *, seed: int = 0, options: PairOptions | None = None) -> None:
-        self.model = _checks.instance(
-            "model", model, AppearanceModel, "an AppearanceModel, fitted or loaded", large=True
-        )
+        self.model = _checks.instance("model", model, AppearanceModel, "a fitted or loaded AppearanceModel", large=True)
         self.seed = _checks.integer("seed", seed, minimum=0)
         self.options = _checks.options(options, PairOptions)
         self._geometry = GeometrySource(model, self.seed, self.options)
         self._engine = texture_engine(model)
-        acquisition = self.options.acquisition
-        self._acquire = (
-            None if acquisition is None else Acquisition(acquisition, model.grid, model.spacing, model.intensities)
-        )
+        self._acquire: Acquisition | None = None
+        if self.options.acquisition is not None:
+            self._acquire = Acquisition(self.options.acquisition, model.grid, model.spacing, model.intensities)
         self._weight = mean_weight(model, self.options)
         self._labels = None if model.labels is None else np.ascontiguousarray(model.labels)
 
     def geometry(self, index: int) -> PairGeometry:
-        """Return landmarks, maps and flow of pair `index` without rendering it."""
+        """Return the landmarks, maps and flow of pair `index` without rendering it."""
         return self._geometry.draw(index)
 
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        ``info`` is that of its `PairGeometry` and ``shared``, see `PairInfo`.
+        Its ``info`` is that of its `PairGeometry` and ``shared``, see `PairInfo`.
         """
         return super().draw(index)
 
     def layout(self) -> Layout:
-        """Return shape and type of every array of a pair, by its name in `Pair`."""
+        """Return the shape and type of each array of a pair, by its name in `Pair`."""
         model, labels = self.model, None if self._labels is None else self._labels.dtype
         return pair_layout(model.grid, channels=model.channels, landmarks=len(model.reference), labels=labels)
 
     def _fill(self, index: int, out: Pair) -> PairInfo:
-        """Draw pair `index` into arrays; return its info."""
+        """Draw pair `index` into arrays and return its info."""
         geometry = self._geometry.draw(index, out.flow)
         fixed, moving = geometry.displacements
         shared = self._is_shared(index)
@@ -101,7 +98,7 @@ class PairSynthesizer(BatchedSource):
         if not shared:
             texture = self._engine.render(self._engine.numbers(geometry.numbers))
         self._render(texture, moving, index, 1, out.moving)
-        # A voxel whose partner lies outside the moving image teaches nothing.
+        # A voxel whose partner lies outside the moving image has no weight.
         pull(self._weight, fixed, out.weight)
         np.multiply(out.weight, geometry.inside, out=out.weight)
         for displacement, labels in ((fixed, out.labels_fixed), (moving, out.labels_moving)):
@@ -118,6 +115,5 @@ class PairSynthesizer(BatchedSource):
     def _is_shared(self, index: int) -> bool:
         if self.options.texture != "mixed":
             return self.options.texture == "shared"
-        return bool(
-            generator(self.seed, index, stream=Stream.SHARED_TEXTURE).random() < self.options.shared_probability
-        )
+        drawn = generator(self.seed, index, stream=Stream.SHARED_TEXTURE).random()
+        return bool(drawn < self.options.shared_probability)

@@ -1,4 +1,4 @@
-"""How far to trust a flow: 1 inside the objects, falling smoothly to 0 away from their landmarks."""
+"""Weight maps, the confidence in a flow: 1 inside the objects, falling smoothly to 0 away from their landmarks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
-from modelaug._arrays import Array, Mask
+from modelaug._arrays import Array, Image, Mask
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.transforms.polylines import Polyline, inside_polygon
 
 
 def landmark_spacing(landmarks: Array, spacing: Array) -> float:
-    """Return the mean distance of a landmark to its nearest neighbour, in mm."""
+    """Return the mean distance in mm between a landmark and its nearest neighbour."""
     if len(landmarks) < 2:
         raise ValueError(f"landmarks holds {len(landmarks)} landmark; pass at least 2")
     distances, _ = scipy.spatial.KDTree(landmarks * spacing).query(landmarks * spacing, k=2)
@@ -24,11 +23,11 @@ def landmark_spacing(landmarks: Array, spacing: Array) -> float:
 
 def weight_map(
     landmarks: Array, objects: Sequence[LandmarkObject], grid: tuple[int, ...], spacing: Array, width: float
-) -> npt.NDArray[np.float32]:
-    """Return 1 inside the objects and (1 + cos(pi distance / width)) / 2 up to `width` away from them, 0 beyond.
+) -> Image:
+    """Return the weight map: 1 inside the objects, (1 + cos(pi r / width)) / 2 at a distance r < width, 0 beyond.
 
-    The inside of a closed contour in the plane is its polygon; that of an object without order, and of any object in
-    space, the convex hull of its landmarks; an open contour has none.
+    The inside of a closed contour in the plane is its polygon, of an object without order and of any object in space
+    the convex hull of its landmarks; an open contour has no inside.
 
     Parameters
     ----------
@@ -41,19 +40,19 @@ def weight_map(
     spacing : ndarray, (d,)
         Millimetres per voxel.
     width
-        Where the weight reaches 0, in mm.
+        Distance in mm at which the weight reaches 0.
 
     Returns
     -------
     ndarray, (*grid), float32
     """
     mask = np.zeros(grid, dtype=bool)
-    for landmark_object in objects:
-        points = landmarks[list(landmark_object.indices)]
-        closed = landmark_object.kind == "closed" and len(grid) == 2
-        if landmark_object.kind != "open":
+    for o in objects:
+        points = landmarks[list(o.indices)]
+        closed = o.kind == "closed" and len(grid) == 2
+        if o.kind != "open":
             mask |= inside_polygon(points, grid) if closed else _inside_hull(points, grid)
-        if closed or landmark_object.kind == "open":
+        if closed or o.kind == "open":
             points = Polyline(points, closed).subdivided(0.5)
         mask[tuple(np.clip(np.rint(points).astype(int), 0, np.array(grid) - 1).T)] = True
     distance: Array = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)
@@ -61,7 +60,7 @@ def weight_map(
 
 
 def _inside_hull(points: Array, grid: tuple[int, ...]) -> Mask:
-    """Return the voxels within the convex hull of points; none if they span no volume."""
+    """Return the mask of voxels within the convex hull of points; none if they span no volume."""
     inside = np.zeros(grid, dtype=bool)
     try:
         hull = scipy.spatial.Delaunay(points)
@@ -77,7 +76,7 @@ def _inside_hull(points: Array, grid: tuple[int, ...]) -> Mask:
 
 
 class SubjectWeights:
-    """The weight map of every subject around its own landmarks, made when it is asked for first.
+    """Weight maps of a cohort's subjects around their own landmarks, computed on first use.
 
     Raises
     ------
@@ -87,18 +86,14 @@ class SubjectWeights:
 
     def __init__(self, cohort: Cohort, width: float, unit: Literal["spacing", "mm"]) -> None:
         self._cohort = cohort
-        self._widths = [
-            width * landmark_spacing(landmarks, cohort.spacing) if unit == "spacing" else width
-            for landmarks in cohort.landmarks
-        ]
-        self._maps: dict[int, npt.NDArray[np.float32]] = {}
+        units = [landmark_spacing(x, cohort.spacing) if unit == "spacing" else 1.0 for x in cohort.landmarks]
+        self._widths = [width * each for each in units]
+        self._maps: dict[int, Image] = {}
 
-    def of(self, subject: int) -> npt.NDArray[np.float32]:
+    def of(self, subject: int) -> Image:
         """Return the weight map (*grid) of a subject."""
-        made = self._maps.get(subject)
-        if made is None:  # two threads that both make it make the same
-            cohort = self._cohort
-            landmarks, width = cohort.landmarks[subject], self._widths[subject]
-            made = weight_map(landmarks, cohort.objects, cohort.grid, cohort.spacing, width)
-            self._maps[subject] = made
-        return made
+        if subject not in self._maps:  # two threads that compute it compute the same
+            cohort, width = self._cohort, self._widths[subject]
+            landmarks, objects = cohort.landmarks[subject], cohort.objects
+            self._maps[subject] = weight_map(landmarks, objects, cohort.grid, cohort.spacing, width)
+        return self._maps[subject]
