@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import io
+from modelaug._arrays import Image, Labels
 from modelaug.cli._console import err
 from modelaug.data.geometry import Geometry
 from modelaug.io.files.paths import stem, suffix
@@ -21,9 +22,6 @@ FIELD_SUFFIXES: Final = (".npz", ".flo", *ITK_SUFFIXES)
 FIGURE_SUFFIXES: Final = (".png", ".pdf", ".svg")
 IMAGE_OUTPUTS: Final = (".npy", *PICTURE_SUFFIXES, *ITK_SUFFIXES)
 LABEL_OUTPUTS: Final = (".npy", ".png", *ITK_SUFFIXES)
-
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.integer[Any]]
 
 
 def related_path(path: Path, what: str, ending: str) -> Path:

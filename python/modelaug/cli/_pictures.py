@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import io
+from modelaug._arrays import Field, Image, Labels
 from modelaug.cli._console import err
 from modelaug.data.geometry import Geometry, in_plane, voxels_apart
 from modelaug.data.orientation import turn_onto
@@ -24,9 +25,6 @@ _KINDS: Final = {2: "a plane", 3: "a volume"}
 _PARALLEL: Final = 1e-5  # deviation from 1 of the cosine of the angle between parallel planes
 _SAME: Final = 1e-3  # distance in voxels of places that count as the same
 
-Field = npt.NDArray[np.float32]
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.integer[Any]]
 Points = npt.NDArray[np.float64]
 
 

@@ -64,7 +64,7 @@ def _finished_pairs(rows: Sequence[PairRow], folder: Path) -> Results:
             del before[row.name]
         elif line["contents"] != _contents(row):
             raise ValueError(
-                f"{row.where} has files of other contents than {folder / RESULTS} tells of {row.name!r}; give the row "
+                f"{row.where} has files of other contents than {folder / RESULTS} notes for {row.name!r}; give the row "
                 "another name, or pass another folder"
             )
     return before

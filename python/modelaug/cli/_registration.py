@@ -119,12 +119,12 @@ class Job:
     @property
     def outputs(self) -> list[Path]:
         """All files that are written."""
-        return _given(self.out, self.moved_labels, self.moved_points, self.warped, self.figure)
+        return list(filter(None, (self.out, self.moved_labels, self.moved_points, self.warped, self.figure)))
 
     @property
     def inputs(self) -> list[Path]:
         """All files that are read."""
-        return _given(self.fixed, self.moving, self.labels, self.fixed_labels, self.points, self.mask)
+        return list(filter(None, (self.fixed, self.moving, self.labels, self.fixed_labels, self.points, self.mask)))
 
     def check_names(self) -> None:
         """Raise ValueError if a result cannot have its name."""
@@ -142,10 +142,6 @@ class Job:
             if path.resolve() in taken:
                 raise ValueError(f"{path} is to hold a result but {taken[path.resolve()]}; use another name")
             taken[path.resolve()] = "is to hold another one, too"
-
-
-def _given(*paths: Path | None) -> list[Path]:
-    return [path for path in paths if path is not None]
 
 
 @dataclass(frozen=True, eq=False)

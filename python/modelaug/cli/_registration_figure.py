@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from modelaug._arrays import Field, Image
 from modelaug.cli._pictures import Pair, leads_inside
 from modelaug.plots import plot_registration
 from modelaug.plots.figures import Panels, caption, show_image, show_pixels
 from modelaug.plots.flow import flow_radius, plot_flow, plot_grid
 from modelaug.plots.pairs import color_legend, overlay, warped_image
-
-Field = npt.NDArray[np.float32]
-Image = npt.NDArray[np.float32]
 
 
 def draw(pair: Pair, displacement: Field, in_space: Field) -> Figure:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from modelaug._arrays import Labels
 from modelaug.cli._console import print_table
 from modelaug.evaluation import dice, hausdorff_distance
 from modelaug.evaluation.overlap import histogram, structure_ids
 
 Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)

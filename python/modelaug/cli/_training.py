@@ -33,6 +33,11 @@ Width = Annotated[
 BatchSize = Annotated[int | None, Option(min=1, help="Pairs per step.", metavar="N", show_default="8, in space 2")]
 
 
+def default_batch(ndim: int) -> int:
+    """Return the default number of pairs per step."""
+    return 8 if ndim == 2 else 2
+
+
 def new_network(kind: str, grid: Sequence[int], image_channels: int, width: float | None) -> RegistrationNetwork:
     """Return an untrained network of a named architecture, or raise ValueError."""
     from modelaug.learning.network import known_network

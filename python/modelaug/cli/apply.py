@@ -11,6 +11,7 @@ import numpy.typing as npt
 from typer import Argument, Option
 
 from modelaug import io, warp
+from modelaug._arrays import Field
 from modelaug.cli._console import out, output_file
 from modelaug.cli._moved import (
     IMAGE_OUTPUTS,
@@ -30,11 +31,9 @@ from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
 from modelaug.io.images import read_in_space, read_labels, read_placed
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
 
-Field = npt.NDArray[np.float32]
-
 
 def apply(
-    displacement: Annotated[Path, Argument(help="Of `modelaug register` or another program, as its --out.")],
+    displacement: Annotated[Path, Argument(help="Displacement of `modelaug register` or another program.")],
     target: Annotated[Path, Option("--out", "-o", help="What to write.")],
     image: Annotated[Path | None, Option(help="Image to warp onto the fixed one, its border continued.")] = None,
     labels: Annotated[
@@ -55,8 +54,8 @@ def apply(
 ) -> None:
     """Move an image, a label map or points by a displacement, as register does with its own.
 
-    Displacements are .npz and .flo in voxels, and .nii, .nii.gz, .mha and .nrrd in mm, which lead to where the moving
-    image's file says that it lies. Images and labels go from the moving image to the fixed one, points the other way.
+    Displacements are .npz and .flo in voxels, and .nii, .nii.gz, .mha and .nrrd in mm, for which the moving image's
+    file says where its voxels lie. Images and labels go from the moving image to the fixed one, points the other way.
     """
     given = {"--image": image, "--labels": labels, "--points": points}
     chosen = [path for path in given.values() if path is not None]
@@ -74,7 +73,7 @@ def apply(
         return
     if suffix(displacement) == ".flo" and suffix(target) in ITK_SUFFIXES:
         raise ValueError(f"{target} says where voxels lie but {displacement} does not; use a name that ends in .npy")
-    field = _read(displacement)
+    field = _Field(displacement, *io.read_field(displacement))
     if image is not None:
         field, moving = _fit(field, image, *read_in_space(image))
         check_image_fits(target, moving.image)
@@ -131,10 +130,6 @@ class _Field:
         return replace(self, displacement=led_into(self.displacement, self.geometry, pair.moving_geometry))
 
 
-def _read(path: Path) -> _Field:
-    return _Field(path, *io.read_field(path))
-
-
 def _pair(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry | None) -> tuple[_Field, Pair]:
     """Return a displacement and the pair of its fixed image and a moving image, with the same number of axes."""
     if field.single_plane and (geometry is None or len(geometry.spacing) == 2):
@@ -157,7 +152,7 @@ def _fit(field: _Field, path: Path, array: npt.NDArray[Any], geometry: Geometry 
 
 def _apply_to_points(path: Path, points: Path, target: Path, moving: Path | None) -> None:
     """Move points of the fixed image to the moving one, from file to file."""
-    field = _read(path)
+    field = _Field(path, *io.read_field(path))
     physical = suffix(target) in PHYSICAL_SUFFIXES
     if moving is None and physical != field.in_mm:
         units = ("mm", "voxels") if physical else ("voxels", "mm")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from typer import Argument, Option
 
 from modelaug import Cohort, io
+from modelaug._arrays import Field
 from modelaug.cli._console import grid_text, out
 from modelaug.cli._kinds import detect_kind
 from modelaug.cli._moved import FIELD_SUFFIXES
@@ -21,8 +21,6 @@ from modelaug.io.formats.itk import ITK_READ_SUFFIXES, ITK_SUFFIXES
 from modelaug.io.formats.volumes import read_header
 from modelaug.io.images import read_placed
 from modelaug.io.landmarks import LANDMARK_SUFFIXES, PHYSICAL_SUFFIXES
-
-Field = npt.NDArray[np.float32]
 
 
 def convert(
@@ -109,6 +107,7 @@ def _refuse_geometry(source: Path, fixed: _Place | None, moving: _Place | None) 
 
 
 def _convert_landmarks(source: Path, target: Path, place: _Place | None) -> None:
+    """Convert a file of landmarks, in voxels or in mm, to another format."""
     physical = [each for each in (source, target) if suffix(each) in PHYSICAL_SUFFIXES]
     if len(physical) == 1 and place is None:
         raise ValueError(f"{physical[0]} is in mm and the other file in voxels; pass their image by --geometry-of")
@@ -132,6 +131,7 @@ def _convert_landmarks(source: Path, target: Path, place: _Place | None) -> None
 
 
 def _convert_field(source: Path, target: Path, fixed: _Place | None, moving: _Place | None) -> None:
+    """Convert a file of a displacement field, in voxels or in mm, to another format."""
     if suffix(source) in ITK_READ_SUFFIXES:
         _refuse_geometry(source, fixed, None)  # the file has its own
     displacement, geometry = io.read_field(source, moving=None if moving is None else moving.geometry)

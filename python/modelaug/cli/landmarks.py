@@ -13,7 +13,7 @@ from typer import Argument, Option
 from modelaug import ModelFileError
 from modelaug.cli._console import err, output_file, print_table
 from modelaug.cli._moved import FIGURE_SUFFIXES
-from modelaug.correspondence import RECIPES, Correspondence, Recipe, generic_recipe, landmarks_from_labels, read_recipe
+from modelaug.correspondence import RECIPES, Recipe, generic_recipe, landmarks_from_labels, read_recipe
 from modelaug.data.cohort import subject_names
 from modelaug.data.scans import Scan, check_common_grid, cohort_from_scans
 from modelaug.io import Geometry, read_scans
@@ -65,7 +65,12 @@ def landmarks(
         from modelaug.plots import plot_cohort, save_figure
 
         save_figure(plot_cohort(made), figure)
-    print_table(_rows(found), title=f"{cohort}: {len(made)} subjects", header=("", "kind", "landmarks", "anchors"))
+    ends = set(found.anchors.tolist())
+    rows = [
+        (each.name, each.kind, str(len(each.indices)), " ".join(str(i) for i in each.indices if i in ends))
+        for each in found.objects
+    ]
+    print_table(rows, title=f"{cohort}: {len(made)} subjects", header=("", "kind", "landmarks", "anchors"))
     for line in (*remarks, *found.warnings):
         err.print(line)
 
@@ -146,11 +151,3 @@ def _recipe(
     if not name.endswith(".toml"):
         raise ValueError(f"recipe is {name!r}; pass {', '.join(RECIPES)}, generic, or a file that ends in .toml")
     return read_recipe(name), []
-
-
-def _rows(found: Correspondence) -> list[tuple[str, ...]]:
-    anchors = set(found.anchors.tolist())
-    return [
-        (each.name, each.kind, str(len(each.indices)), " ".join(str(i) for i in each.indices if i in anchors))
-        for each in found.objects
-    ]

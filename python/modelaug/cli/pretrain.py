@@ -16,6 +16,7 @@ from modelaug.cli._training import (
     LearningRate,
     Restart,
     Width,
+    default_batch,
     new_network,
     training_folder,
     training_options,
@@ -49,7 +50,7 @@ def pretrain(
 
     length = size or (128 if ndim == 2 else 48)
     source = MovingShapes((length,) * ndim, seed=seed)
-    options = training_options(steps, learning_rate, batch_size=batch_size or (8 if ndim == 2 else 2), seed=seed)
+    options = training_options(steps, learning_rate, batch_size=batch_size or default_batch(ndim), seed=seed)
     network = new_network(kind, source.grid, source.options.channels, width)
     about = {"shapes": list(source.grid), "seed": seed, "options": asdict(source.options)}
     with training_folder(folder, about, restart=restart):

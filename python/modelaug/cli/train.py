@@ -17,6 +17,7 @@ from modelaug.cli._training import (
     LearningRate,
     Restart,
     Width,
+    default_batch,
     new_network,
     training_folder,
     training_options,
@@ -94,7 +95,7 @@ def train(
         raise ValueError(f"--set-real {real_settings[0]} is passed without --real; pass the cohort too")
     synthesizer = PairSynthesizer(AppearanceModel.load(model), seed=seed, options=parse_pair_options(settings))
     grid, channels = synthesizer.model.grid, synthesizer.model.channels
-    count = batch_size or (8 if len(grid) == 2 else 2)
+    count = batch_size or default_batch(len(grid))
     network, weights_file = _initial_network(new_network(kind, grid, channels, width), weights)
     options = training_options(
         steps,
