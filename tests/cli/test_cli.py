@@ -90,6 +90,12 @@ class TestHelp:
             assert "--threads" in text
         assert ("--seed" in text) == (command in ("demo", "sample", "pretrain", "train", "compare"))
 
+    @pytest.mark.parametrize("command", [each.callback.__name__ for each in app.registered_commands if each.callback])
+    def test_no_word_is_cut_at_80_columns(self, command: str) -> None:
+        text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"}).stdout
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+
     def test_as_a_module_and_with_few_imports(self) -> None:
         environment = {**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "100"}
         command = [sys.executable, "-X", "importtime", "-m", "modelaug", "--help"]

@@ -37,6 +37,7 @@ WRONG = {
     "demo --steps 0": ("steps", ["demo", "-o", "OUT"]),
     "demo --seed -1": ("seed", ["demo", "-o", "OUT"]),
     "fit --levels many": ("levels", READERS["fit"]),
+    "fit --threads 1025": ("threads is 1025", READERS["fit"]),
     "fit --taper soft": ("taper", READERS["fit"]),
     "sample --count 0": ("count", ["sample", "FILE", "-o", "OUT"]),
     "sample --format zip": ("format", READERS["sample"]),
