@@ -1,7 +1,7 @@
-"""Training pairs with dense ground-truth correspondences for image registration, learned from few images.
+"""Training pairs with dense ground-truth correspondence for image registration, learned from few images.
 
 The names here are the public interface; `learning`, `plots`, `Augmenter` and the command line need optional
-dependencies and are imported on demand only.
+dependencies and are imported on first use.
 """
 
 from __future__ import annotations
@@ -79,16 +79,7 @@ __all__ = [
     "warp_points",
 ]
 
-_ON_DEMAND = (
-    "baselines",
-    "comparison",
-    "correspondence",
-    "evaluation",
-    "explorer",
-    "learning",
-    "plots",
-    "registration",
-)
+_LAZY = ("baselines", "comparison", "correspondence", "evaluation", "explorer", "learning", "plots", "registration")
 
 _old_names.keep_old_paths()
 
@@ -96,6 +87,6 @@ _old_names.keep_old_paths()
 def __getattr__(name: str) -> Any:
     if name == "Augmenter":
         return importlib.import_module("modelaug.estimator").Augmenter
-    if name in _ON_DEMAND or name in _old_names.PATHS:
+    if name in _LAZY or name in _old_names.PATHS:
         return importlib.import_module(f"modelaug.{name}")
     raise AttributeError(f"module 'modelaug' has no attribute {name!r}")

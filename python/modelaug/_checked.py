@@ -1,6 +1,6 @@
-"""Options that check themselves: what a field takes stands once, in its annotation.
+"""Options that check themselves by the annotations of their fields.
 
-The checks, the words of the command line, what files hold and the reference's lists all come from there.
+Checks, options of the command line, contents of files and lists in the reference all come from these annotations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Check = Callable[[str, Any], Any]
 
 
 class Limits(NamedTuple):
-    """Between which numbers an int or float must lie, in its annotation; as `_checks.integer` and `_checks.number`."""
+    """Bounds of an int or float in its annotation, as in `_checks.integer` and `_checks.number`."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -35,44 +35,44 @@ Share = Annotated[float, Limits(minimum=0.0, maximum=1.0)]
 
 @dataclass(frozen=True)
 class Checked:
-    """Base of frozen dataclasses whose fields are checked by their annotations, and keep what the checks return.
+    """Base of frozen dataclasses whose fields are checked by their annotations and hold the values that checks return.
 
-    ``Literal`` takes one of its words; ``bool``, ``int``, ``float`` and ``str`` a value of that kind, as a plain one,
-    which a file can hold; ``tuple[X, ...]`` a tuple or list of X; a class of this kind its instances; ``X | None`` None
-    as well. ``Annotated[X, Limits(...)]`` narrows a number; ``Annotated[X, check]`` takes whatever
-    ``check(name, value)`` returns. Fields of other types are kept as they are.
+    ``Literal`` takes one of its words; ``bool``, ``int``, ``float`` and ``str`` a value of that type, kept as a plain
+    one for files; ``tuple[X, ...]`` a tuple or list of X; a subclass its instances; ``X | None`` None as well.
+    ``Annotated[X, Limits(...)]`` bounds a number; ``Annotated[X, check]`` holds what ``check(name, value)`` returns.
+    Fields of other types are not checked.
     """
 
     def __post_init__(self) -> None:
-        """Check every field, then all together."""
+        """Check each field, then all together."""
         kind: Any = type(self)
         for name, check in _checks_of(kind).items():
-            object.__setattr__(self, name, check(self._called(name), getattr(self, name)))
+            object.__setattr__(self, name, check(self._field_name(name), getattr(self, name)))
         self._check()
 
-    def _called(self, name: str) -> str:
-        """Return what messages call a field."""
+    def _field_name(self, name: str) -> str:
+        """Return the name of a field in messages."""
         return name
 
     def _check(self) -> None:
-        """Raise ValueError or TypeError unless the fields, each of which is right, fit together."""
+        """Raise ValueError or TypeError unless the fields, which are valid one by one, fit together."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields in the form in which they are noted in files."""
-        noted: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return noted
+        """Return the fields in the types of JSON, for files."""
+        stored: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return stored
 
     @classmethod
-    def from_json(cls: type[T], noted: Mapping[str, Any]) -> T:
-        """Return what `as_json` noted; fields that were not there yet have their defaults."""
-        kinds, values = members(cls), dict(noted)
+    def from_json(cls: type[T], stored: Mapping[str, Any]) -> T:
+        """Return options from `as_json`; fields missing in older files have their defaults."""
+        kinds, values = members(cls), dict(stored)
         for name in kinds.keys() & values.keys():
             values[name] = None if values[name] is None else kinds[name].from_json(values[name])
         return cls(**values)
 
 
 def hints(kind: type[Any]) -> dict[str, Any]:
-    """Return the annotation of each field."""
+    """Return the annotation of each field, by name."""
     known = get_type_hints(kind, include_extras=True)
     return {each.name: known[each.name] for each in fields(kind)}
 
@@ -83,13 +83,13 @@ def choices(kind: type[Any], name: str) -> tuple[str, ...]:
 
 
 def members(kind: type[Any]) -> dict[str, type[Checked]]:
-    """Return the fields that hold options of their own, and of which class."""
+    """Return the classes of the fields that are options themselves, by name."""
     found = {name: _without_none(each)[0] for name, each in hints(kind).items()}
     return {name: each for name, each in found.items() if isinstance(each, type) and issubclass(each, Checked)}
 
 
 def differences(options: Checked) -> dict[str, Any]:
-    """Return the fields that are not as by default."""
+    """Return the fields whose values are not the defaults, by name."""
     return {
         each.name: getattr(options, each.name)
         for each in fields(options)
@@ -98,7 +98,7 @@ def differences(options: Checked) -> dict[str, Any]:
 
 
 def flat(options: Checked, separator: str = ".") -> dict[str, Any]:
-    """Return the fields by name, and behind options those within them, under names such as ``residual.amplitude``."""
+    """Return the fields by name, those of nested options by names such as ``residual.amplitude``."""
     found: dict[str, Any] = {}
     for each in fields(options):
         value = found[each.name] = getattr(options, each.name)
@@ -108,7 +108,7 @@ def flat(options: Checked, separator: str = ".") -> dict[str, Any]:
 
 
 def grouped(values: Mapping[str, Any], separator: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return values under plain names, and those under names such as ``residual.amplitude`` by what comes first."""
+    """Split values by name into plain ones and, by their first part, those such as ``residual.amplitude``."""
     plain: dict[str, Any] = {}
     within: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
@@ -121,60 +121,59 @@ def grouped(values: Mapping[str, Any], separator: str) -> tuple[dict[str, Any], 
 
 
 def with_values(what: T | type[T], values: Mapping[str, Any], *, separator: str = ".", where: str = "") -> T:
-    """Return options with other values, of options within them by names such as ``residual.amplitude``.
+    """Return options with other values, those of nested options by names such as ``residual.amplitude``.
 
     Parameters
     ----------
     what
-        Options, or a class of them: then the others have their defaults, and options that are None by default are made.
+        Options, or their class: then other fields have their defaults, and nested options that are None by default are
+        constructed.
     values
-        By name.
+        The new values, by name.
     separator
-        Between the names of options and of what is within them.
+        Separator of the names of options and of their fields.
     where
-        What messages call `what`, if it is itself within others.
+        Name of `what` in messages if it is nested itself.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no field of a name, one has no value, or a value does not fit.
+        If a name is unknown, a required field has no value, or a value is invalid.
     """
     if not isinstance(what, (Checked, type)):
         raise TypeError(f"{where} is {what!r}; set it to options before what is within them")
     kind: Any = what if isinstance(what, type) else type(what)
     plain, within = grouped(values, separator)
-    known = fields(kind)
+    names, owner = [each.name for each in fields(kind)], where or kind.__name__
     prefix = f"{where}{separator}" if where else ""
     for name in (*plain, *within):
-        if name not in [each.name for each in known]:
-            names = ", ".join(each.name for each in known)
-            raise ValueError(f"{prefix + name!r} is no parameter; {where or kind.__name__} has {names}")
+        if name not in names:
+            raise ValueError(f"{prefix + name!r} is no parameter; {owner} has {', '.join(names)}")
     for name, inner in within.items():
         now = plain.get(name, getattr(what, name, None))
         if now is None and isinstance(what, type):
             now = members(kind).get(name)
         plain[name] = with_values(now, inner, separator=separator, where=prefix + name)
-    needed = [each.name for each in known if each.default is MISSING]
+    needed = [each.name for each in fields(kind) if each.default is MISSING]
     missing = [name for name in needed if isinstance(what, type) and name not in plain]
     if missing:
-        raise ValueError(
-            f"{prefix}{missing[0]}=VALUE is missing; {where or kind.__name__} needs {' and '.join(needed)}"
-        )
+        raise ValueError(f"{prefix}{missing[0]}=VALUE is missing; {owner} needs {' and '.join(needed)}")
     try:
         return what(**plain) if isinstance(what, type) else replace(what, **plain)
     except (TypeError, ValueError) as error:
-        said = f"{where}: {error}" if where else str(error)
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(said) from None
+        message = f"{where}: {error}" if where else str(error)
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from None
 
 
 @functools.cache
 def _checks_of(kind: type[Any]) -> dict[str, Check]:
+    """Return the checks of a class's fields, by name."""
     found = {name: _check_of(each) for name, each in hints(kind).items()}
     return {name: check for name, check in found.items() if check is not None}
 
 
 def _check_of(annotation: Any) -> Check | None:
-    """Return the check that an annotation asks for."""
+    """Return the check for an annotation, None if its type is not checked."""
     inner, optional = _without_none(annotation)
     if optional:
         check = _simple_check(inner, " or None")
@@ -183,6 +182,7 @@ def _check_of(annotation: Any) -> Check | None:
 
 
 def _simple_check(kind: Any, otherwise: str) -> Check | None:
+    """Return the check for an annotation without None; messages end with `otherwise`, the alternative to a value."""
     origin, arguments = get_origin(kind), get_args(kind)
     limits: dict[str, Any] = {}
     if origin is Annotated:
@@ -194,13 +194,12 @@ def _simple_check(kind: Any, otherwise: str) -> Check | None:
     if origin is Literal:
         return functools.partial(_checks.choice, allowed=arguments)
     if origin is tuple:
-        return functools.partial(_tuple_of, check=_check_of(arguments[0]) or _as_it_is)
+        return functools.partial(_tuple_of, check=_check_of(arguments[0]) or (lambda name, value: value))
     if kind in (int, float):
         return functools.partial(_checks.integer if kind is int else _checks.number, **limits)
     if kind is bool:
-        return functools.partial(
-            _checks.instance, kind=bool, wanted=f"True{',' if otherwise else ' or'} False{otherwise}"
-        )
+        wanted = f"True{',' if otherwise else ' or'} False{otherwise}"
+        return functools.partial(_checks.instance, kind=bool, wanted=wanted)
     if kind is str:
         return functools.partial(_checks.instance, kind=str, wanted="a string")
     if isinstance(kind, type) and issubclass(kind, Checked):
@@ -209,17 +208,14 @@ def _simple_check(kind: Any, otherwise: str) -> Check | None:
 
 
 def _tuple_of(name: str, value: Any, check: Check) -> tuple[Any, ...]:
+    """Return a tuple or list as a tuple of checked values."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name} is {value!r}; pass a tuple of numbers")
     return tuple(check(name, each) for each in value)
 
 
-def _as_it_is(name: str, value: Any) -> Any:
-    return value
-
-
 def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """Return X of ``X | None``, and whether there was None."""
+    """Return X of ``X | None``, and whether None is allowed."""
     if get_origin(annotation) in (Union, UnionType):
         others = [each for each in get_args(annotation) if each is not NoneType]
         return (others[0] if len(others) == 1 else None), True

@@ -1,7 +1,7 @@
 """Checks of arguments, shared by every public function.
 
-Each check returns the value in the form the package works with, or raises one line that names the argument, the
-offending value and the remedy.
+Each check returns the value in the type that the package works with, or raises an error of one line with the argument,
+the offending value and the remedy.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from modelaug import _core
 Options = TypeVar("Options")
 
 MOST_THREADS: Final = 1024
-"""More than any machine has use for; where a system does not give so many, libraries end the process."""
+"""More than any machine needs; where a system cannot start so many, libraries end the process."""
 
 LARGEST_INT: Final = 2**31 - 1
-"""Of the kernels' integers that are no sizes."""
+"""Largest of the kernels' integers that are not sizes."""
 
 _MOST_VOXELS = 2**36
 _SHORTEST = 1e-6  # millimetres per voxel
@@ -34,7 +34,7 @@ def finite(
 ) -> npt.NDArray[Any]:
     """Return `value` as a C-contiguous array of `dtype`, all finite, with one of the allowed numbers of axes.
 
-    Large arrays are looked through by several threads.
+    Large arrays are searched by several threads.
 
     Raises
     ------
@@ -62,15 +62,16 @@ def finite(
 
 
 def _all_finite(array: npt.NDArray[Any], threads: int) -> bool:
+    """Return whether an array has no NaN or infinite element."""
     if array.dtype.kind != "f":
         return True
-    # NumPy writes a mask first and then reads it, which takes three times as long.
+    # NumPy writes and reads a mask, which takes three times as long.
     native = array.dtype.isnative and array.itemsize in (4, 8)
     return _core.all_finite(array, threads) if native else bool(np.isfinite(array).all())
 
 
 def output(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return `value` if it is an array that a result of this shape and type can be written to."""
+    """Return `value` if it is an array for results of a shape and type."""
     wanted = np.dtype(dtype)
     if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != wanted:
         kind = None if value is None else type(value).__name__
@@ -82,21 +83,20 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) 
 
 
 def options(value: Options | None, kind: type[Options], name: str = "options") -> Options:
-    """Return options of a kind, its defaults for None."""
+    """Return options of a class, its defaults for None."""
     return kind() if value is None else instance(name, value, kind, f"{kind.__name__}(...) or None")
 
 
 def instance(name: str, value: Any, kind: type[Options], wanted: str = "", *, large: bool = False) -> Options:
-    """Return `value` if it is of a kind; `wanted` says what to pass otherwise; of what is `large` its type is told."""
+    """Return `value` if it is an instance of `kind`; messages show only the type of `large` values."""
     if not isinstance(value, kind):
-        raise TypeError(
-            f"{name} is {type(value).__name__ if large else repr(value)}; pass {wanted or f'a {kind.__name__}'}"
-        )
+        found = type(value).__name__ if large else repr(value)
+        raise TypeError(f"{name} is {found}; pass {wanted or f'a {kind.__name__}'}")
     return value
 
 
 def grid_shape(name: str, value: Sequence[int], *, axes: int | None = None) -> tuple[int, ...]:
-    """Return the shape of a 2D or 3D grid, or of one with so many axes, as a tuple of positive integers."""
+    """Return the shape of a grid of 2 or 3 axes, or of `axes`, as a tuple of positive integers."""
     try:
         shape = tuple(int(length) for length in value)
         exact = all(length == given for length, given in zip(shape, value, strict=True))
@@ -120,18 +120,17 @@ def landmarks(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
-    """Return the grid's spacing as d positive numbers; None means 1 along every axis, a number the same along all."""
+    """Return the spacing of a grid as d positive numbers; None means 1, a single number is that of all axes."""
     if value is None:
         return np.ones(d)
     array = finite(name, value, ndim=(0, 1), dtype=np.float64)
     array = np.full(d, array.item()) if array.size == 1 else array
     if array.shape != (d,) or array.min() <= 0:
         raise ValueError(f"{name} is {value!r}; pass {d} positive numbers (mm per voxel along each axis)")
-    # Beyond that products of lengths, volumes and their inverses are no longer numbers in single precision.
-    if array.min() < _SHORTEST or array.max() > 1 / _SHORTEST:
-        raise ValueError(
-            f"{name} is {value!r}; pass {d} numbers from {_SHORTEST:g} to {1 / _SHORTEST:g} (mm per voxel)"
-        )
+    # Beyond that, products of lengths, volumes and their inverses overflow in single precision.
+    low, high = _SHORTEST, 1 / _SHORTEST
+    if array.min() < low or array.max() > high:
+        raise ValueError(f"{name} is {value!r}; pass {d} numbers from {low:g} to {high:g} (mm per voxel)")
     return array
 
 
@@ -158,9 +157,8 @@ def number(
     if not np.isfinite(result) or result < minimum or result > maximum or result <= above:
         lower = f"greater than {above:g}" if above > -np.inf else f"at least {minimum:g}" if minimum > -np.inf else ""
         upper = f"at most {maximum:g}" if maximum < np.inf else ""
-        raise ValueError(
-            f"{name} is {value}; pass a finite number {' and '.join(filter(None, (lower, upper)))}".rstrip()
-        )
+        bounds = " and ".join(filter(None, (lower, upper)))
+        raise ValueError(f"{name} is {value}; pass a finite number {bounds}".rstrip())
     return result
 
 
@@ -179,13 +177,11 @@ def word(name: str, value: Any) -> str:
 
 
 def label_range(name: str, labels: npt.NDArray[Any], kind: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
-    """Return integer labels if a type can hold their numbers, which would be others in it."""
+    """Return integer labels if all their numbers fit into a type."""
     limits = np.iinfo(kind)
     if labels.size and (int(labels.min()) < limits.min or int(labels.max()) > limits.max):
-        raise ValueError(
-            f"{name} holds numbers from {labels.min()} to {labels.max()}; renumber them within {limits.min} and "
-            f"{limits.max}"
-        )
+        found, allowed = f"{labels.min()} to {labels.max()}", f"{limits.min} and {limits.max}"
+        raise ValueError(f"{name} holds numbers from {found}; renumber them within {allowed}")
     return labels
 
 
@@ -197,7 +193,7 @@ def path(name: str, value: Any) -> Path:
 
 
 def thread_count(threads: int | None) -> int:
-    """Return the number of threads to use: `threads`, or the cores this process may run on if it is None."""
+    """Return the number of threads to use; None means the cores that this process may run on."""
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(cores, MOST_THREADS)

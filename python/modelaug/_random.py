@@ -1,4 +1,4 @@
-"""The only source of random numbers in a sample."""
+"""The only source of random numbers in a sample: streams of a counter-based generator."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from modelaug import _checks
 
 
 class Stream(IntEnum):
-    """The numbers of all streams of random numbers, by what is drawn from them.
+    """The numbers of all streams of random numbers, by their use.
 
-    What makes samples has streams of its own, so that two sources may use one number; it is never used for two things
-    of one sample. Where a stream belongs to the fixed image, the next number is that of the moving one.
+    Different sources of samples may use the same number, but no number has two uses within a sample. Where a stream
+    belongs to the fixed image, the next number is that of the moving image.
     """
 
     MAIN = 0
-    """What every sample is made of, such as the coefficients of shape, pose and texture."""
+    """The numbers that every sample needs, such as the coefficients of shape, pose and texture."""
 
     # Of `PairSynthesizer`.
     RESIDUAL = 1
@@ -40,7 +40,7 @@ class Stream(IntEnum):
     SHAPE_ACQUISITION = 2  # and 3
     PATTERN = 2**32
 
-    # Of training, beside those of any source.
+    # Of training, in addition to those of any source.
     AUGMENTED_MAPS = 0xA06
     AUGMENTED_INTENSITIES = 0xA07
     AUGMENTED_NOISE = 0xA08  # and 0xA09
@@ -54,9 +54,9 @@ class Stream(IntEnum):
 def generator(seed: int, index: int, attempt: int = 0, stream: int = Stream.MAIN) -> np.random.Generator:
     """Return the generator of one attempt at one sample, a pure function of its arguments.
 
-    Philox is a counter-based generator: `index`, `attempt` and `stream` are the upper words of its counter, so the
-    streams of different samples never overlap and none depends on what was drawn before. What is optional in a sample
-    has a stream of its own, so that switching it on changes no other number.
+    Philox is a counter-based generator: `index`, `attempt` and `stream` are the upper words of its counter, so that
+    streams of different samples never overlap and none depends on earlier draws. Optional parts of a sample have
+    streams of their own, so that no option changes another number.
     """
     key = _key(_checks.integer("seed", seed, minimum=0))
     counter = [0, stream, attempt, _checks.integer("index", index, minimum=0, maximum=2**64 - 1)]

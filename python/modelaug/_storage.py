@@ -1,4 +1,4 @@
-"""How cohorts and models are read and written, without importing `modelaug.io`, which itself builds on them.
+"""Reading and writing of cohorts and models without importing `modelaug.io`, which depends on them.
 
 `modelaug.io` registers its functions when the package is imported.
 """
@@ -7,30 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-class _Functions(NamedTuple):
-    read: Callable[[str | Path], Any]
-    write: Callable[[str | Path, Any], None]
-
-
-_REGISTERED: dict[type, _Functions] = {}
+_READERS: dict[type, Callable[[str | Path], Any]] = {}
+_WRITERS: dict[type, Callable[[str | Path, Any], None]] = {}
 
 
 def register(kind: type[T], *, read: Callable[[str | Path], T], write: Callable[[str | Path, T], None]) -> None:
-    """Let `load` and `save` of a class use these functions."""
-    _REGISTERED[kind] = _Functions(read, write)
+    """Register the functions that read and write objects of a class."""
+    _READERS[kind], _WRITERS[kind] = read, write
 
 
 def load(kind: type[T], path: str | Path) -> T:
     """Read an object of a class from a file or folder."""
-    loaded: T = _REGISTERED[kind].read(path)
+    loaded: T = _READERS[kind](path)
     return loaded
 
 
 def save(path: str | Path, thing: object, kind: type) -> None:
     """Write an object of a class to a file."""
-    _REGISTERED[kind].write(path, thing)
+    _WRITERS[kind](path, thing)

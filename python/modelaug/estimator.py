@@ -1,4 +1,4 @@
-"""The model and its pairs as an estimator of scikit-learn.
+"""A scikit-learn estimator of the model and its pairs.
 
 Needs scikit-learn, installed by ``pip install modelaug[sklearn]``.
 """
@@ -24,22 +24,19 @@ from modelaug.models.appearance import AppearanceModel, ShapeOptions, TextureOpt
 from modelaug.synthesis import Pair, PairOptions, PairSynthesizer
 from modelaug.transforms.splines import SplineOptions
 
-_KINDS: Final[dict[str, type[Any]]] = {
-    "shape": ShapeOptions,
-    "texture": TextureOptions,
-    "spline": SplineOptions,
-    "pairs": PairOptions,
-}
+_KINDS: Final[dict[str, type[Any]]] = dict(
+    shape=ShapeOptions, texture=TextureOptions, spline=SplineOptions, pairs=PairOptions
+)
 _UNFITTED: Final = "nothing is fitted; call fit(cohort) first"
-_LIMIT: Final = 3.0  # standard deviations; without it independent landmarks would score best
+_LIMIT: Final = 3.0  # standard deviations; without a limit, independent landmarks would score best
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Learn an `AppearanceModel` and draw pairs from it: an estimator of scikit-learn.
+    """An estimator of scikit-learn that fits an `AppearanceModel` and draws pairs from it.
 
-    ``sklearn.base.clone``, ``sklearn.model_selection.ParameterGrid`` and what else knows estimators can clone, compare
-    and search over it. As there, arguments are kept as they are and checked by `fit`, and what was learned has a name
-    that ends in an underscore. It is a `PairSource`, too; training from ``synthesizer_`` instead saves copies.
+    ``sklearn.base.clone``, ``sklearn.model_selection.ParameterGrid`` and other tools for estimators can clone, compare
+    and search over it. As usual there, arguments are stored unchanged and checked by `fit`, and names of fitted
+    attributes end in an underscore. It is a `PairSource`, too; training from ``synthesizer_`` instead saves copies.
 
     Parameters
     ----------
@@ -55,11 +52,11 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     Attributes
     ----------
     model_ : AppearanceModel
-        What `fit` learned.
+        The fitted model.
     synthesizer_ : PairSynthesizer
         The source of the pairs.
     alignment_ : Alignment
-        Of the training shapes, in mm.
+        The alignment of the training shapes, in mm.
 
     Examples
     --------
@@ -94,7 +91,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self.threads = threads
 
     def fit(self, cohort: Cohort, y: None = None) -> Augmenter:
-        """Learn the model of a cohort.
+        """Fit the model of a cohort.
 
         Parameters
         ----------
@@ -106,7 +103,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         Returns
         -------
         Augmenter
-            This one.
+            The estimator itself.
         """
         _check_cohort(cohort)
         for name, kind in _KINDS.items():
@@ -116,7 +113,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         alignment = procrustes(cohort.landmarks * cohort.spacing, transform=shape.transform)
         model = AppearanceModel.fit(cohort, shape=shape, texture=self.texture, spline=self.spline, threads=self.threads)
         synthesizer = PairSynthesizer(model, seed=seed, options=self.pairs)
-        # All at once: a fit that fails leaves what an earlier one learned.
+        # All at once: a failed fit keeps the results of an earlier one.
         self.model_, self.synthesizer_, self.alignment_ = model, synthesizer, alignment
         return self
 
@@ -133,7 +130,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         return self.synthesizer_.batch(indices, threads=self.threads)
 
     def score(self, cohort: Cohort, y: None = None) -> float:
-        """Return how well the model reaches shapes that it was not learned from; higher is better, 0 is best.
+        """Score the model on shapes that it was not fitted to; higher is better, 0 is best.
 
         Parameters
         ----------
@@ -146,15 +143,14 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         -------
         float
             The negative `quality.generalization` of the landmarks, aligned like the training shapes, in voxels of the
-            mean frame, by coefficients of at most three standard deviations.
+            reference space, with coefficients of at most three standard deviations.
         """
         check_is_fitted(self, msg=_UNFITTED)
         model = self.model_
         _check_cohort(cohort)
         if cohort.spacing.tolist() != model.spacing.tolist():
-            raise ValueError(
-                f"cohort has spacing {cohort.spacing.tolist()}, the model {model.spacing.tolist()}; resample the images"
-            )
+            found, wanted = cohort.spacing.tolist(), model.spacing.tolist()
+            raise ValueError(f"cohort has spacing {found}, the model {wanted}; resample the images")
         shapes = self.alignment_.align(cohort.landmarks * cohort.spacing) / cohort.spacing
         return -quality.generalization(model.shape, shapes, limit=_LIMIT)
 
@@ -164,8 +160,8 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         Parameters
         ----------
         deep
-            Whether to return what is within options as well, such as ``shape__levels``; of options that are None, the
-            defaults.
+            Whether to return the fields of options as well, such as ``shape__levels``; defaults for options that are
+            None.
         """
         found: dict[str, Any] = super().get_params(deep=False)
         if deep:
@@ -175,14 +171,14 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         return found
 
     def set_params(self, **params: Any) -> Augmenter:
-        """Set parameters by name, such as ``seed=1`` or ``shape__levels=2``; `fit` has to be called after.
+        """Set parameters by name, such as ``seed=1`` or ``shape__levels=2``; call `fit` afterwards.
 
-        Nothing is changed if there is no parameter of a name, or options do not take a value.
+        Nothing changes if a name is unknown or a value invalid.
 
         Returns
         -------
         Augmenter
-            This one.
+            The estimator itself.
         """
         own = self.get_params(deep=False)
         for name in params:

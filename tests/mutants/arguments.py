@@ -31,8 +31,8 @@ MUTANTS: Final = (
     Mutant(
         "options keep what they were given, not what the checks return",
         "_checked.py",
-        "object.__setattr__(self, name, check(self._called(name), getattr(self, name)))",
-        "check(self._called(name), getattr(self, name))",
+        "object.__setattr__(self, name, check(self._field_name(name), getattr(self, name)))",
+        "check(self._field_name(name), getattr(self, name))",
         ("test_checked.py",),
     ),
     Mutant(

@@ -65,7 +65,7 @@ class Settings(Checked):
     grid: tuple[int, ...] | None = None
     refine: bool = False
 
-    def _called(self, name: str) -> str:
+    def _field_name(self, name: str) -> str:
         return f"--{name}"
 
     def check_mask(self, given: bool) -> None:

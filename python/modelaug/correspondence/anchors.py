@@ -384,7 +384,7 @@ class Given(Anchor):
 
     name: Annotated[str, _checks.word]
 
-    def _called(self, name: str) -> str:
+    def _field_name(self, name: str) -> str:
         return f"{name} of a given point"
 
     def locate(self, scene: Scene, values: tuple[int, ...], contour: Contour | None) -> Array:

@@ -58,7 +58,7 @@ class ObjectRecipe(Checked):
     kind: ObjectKind = "closed"
     contour: ContourOptions = ContourOptions()
 
-    def _called(self, name: str) -> str:
+    def _field_name(self, name: str) -> str:
         return "name of an object" if name == "name" else f"{name} of object {self.name!r}"
 
     def _check(self) -> None:

@@ -47,7 +47,7 @@ class LandmarkObject(Checked):
     indices: Annotated[tuple[int, ...], _indices]
     kind: ObjectKind
 
-    def _called(self, name: str) -> str:
+    def _field_name(self, name: str) -> str:
         return "name of an object" if name == "name" else name
 
     def _check(self) -> None:
