@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._arrays import Field
 from modelaug._checked import Checked, Count, Limits, WholeNumber
 from modelaug.data.cohort import Cohort
 from modelaug.data.resampling import resize_cohort
@@ -27,7 +27,6 @@ from modelaug.transforms.warping import warp_points
 
 __all__ = ["DemoOptions", "PartOptions", "run_demo"]
 
-Field = npt.NDArray[np.float32]
 
 _METHODS: Final = ("before", "after", "true_landmarks")
 _PICTURES: Final = ("cohort", "modes", "pairs", "losses", "registration")

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _core
+from modelaug._arrays import Array, Field
 from modelaug._random import generator
 from modelaug.synthesis.attempts import attempts
 from modelaug.synthesis.geometry import ACCURACY, PairOfMaps
@@ -16,8 +16,6 @@ from modelaug.synthesis.pairs import PairInfo
 from modelaug.transforms.diffeomorphic import LandmarkMap, correspond
 from modelaug.transforms.lattices import InterpolatingLattice
 
-Array = npt.NDArray[np.float64]
-Field = npt.NDArray[np.float32]
 Steps = list[tuple[Array, ...]]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from modelaug._arrays import Array, Image
 from modelaug._random import Stream, generator
 from modelaug.baselines.cohort_source import CohortSource
 from modelaug.baselines.deformations import Deformations
@@ -16,9 +16,6 @@ from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import SubjectWeights
 from modelaug.transforms.lattices import InterpolatingLattice
 from modelaug.transforms.warping import pull, pull_nearest
-
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 
 
 class DeformedSubjects(CohortSource):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._arrays import Image
 from modelaug._checked import Checked, Count, Limits, Positive
 from modelaug._random import Stream, generator
 from modelaug.baselines.deformed_subjects import DeformedSubjects
@@ -18,7 +19,6 @@ from modelaug.synthesis.acquisition import UNIT_RANGE, Acquisition, AcquisitionO
 from modelaug.transforms.lattices import InterpolatingLattice, MultiscaleLattice
 from modelaug.transforms.warping import pull, pull_nearest
 
-Image = npt.NDArray[np.float32]
 Regions = npt.NDArray[np.uint32]
 
 _SOFTNESS: Final = 0.6  # voxels; standard deviation of the edges' blur before they are deformed

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 
+from modelaug._arrays import Array
 from modelaug._checked import Checked, Limits, Share
 from modelaug.transforms.affine import join, random_direction, rotation_matrix
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

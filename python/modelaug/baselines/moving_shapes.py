@@ -9,9 +9,9 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._arrays import Array, Image, Labels, Mask
 from modelaug._checked import Checked, Limits, Share
 from modelaug._random import Stream, generator
 from modelaug.baselines.motion import Motion
@@ -22,11 +22,6 @@ from modelaug.synthesis.batching import BatchedSource, pair_layout
 from modelaug.synthesis.pairs import Layout, Pair, PairInfo
 from modelaug.transforms.affine import Box, compose_affine, inverse, join, length_factor, on_box, random_rotation, side
 from modelaug.transforms.warping import pull_nearest
-
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.integer[Any]]
-Mask = npt.NDArray[np.bool_]
 
 _DEFAULTS: Final[dict[int, dict[str, Any]]] = {
     2: {"shapes": (4, 10), "size": (0.06, 0.22), "patterns": 32},

@@ -12,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from modelaug._arrays import Array, Image
 from modelaug.transforms.affine import random_rotation
 from modelaug.transforms.directions import sphere_directions
-
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 
 _AXES: Final = 3  # of the waves of a body
 _WAVES: Final = np.array([[0, 1, 0, 0, 0], [-1, 0, 2, 0, 0], [0, -3, 0, 4, 0], [1, 0, -8, 0, 8]], dtype=np.float64)

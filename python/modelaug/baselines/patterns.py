@@ -8,15 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from modelaug import _core
+from modelaug._arrays import Array, Image
 from modelaug._random import Stream, generator
 from modelaug.transforms.affine import Box, on_box, random_direction
-
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 
 _SOFTNESS: Final = 0.7  # voxels; standard deviation of a blur of all patterns
 _DETAIL: Final = {2: 1.0, 3: 0.6}  # share of a length of the plane; images of space have fewer voxels along an axis

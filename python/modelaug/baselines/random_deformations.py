@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Image
 from modelaug._checked import Checked, Count, Limits, NonNegative, Positive
 from modelaug._random import Stream, generator
 from modelaug.baselines.deformed_subjects import DeformedSubjects
@@ -17,7 +17,6 @@ from modelaug.synthesis.acquisition import Strength
 from modelaug.transforms.lattices import InterpolatingLattice
 from modelaug.transforms.warping import pull
 
-Image = npt.NDArray[np.float32]
 Nodes = Annotated[int, Limits(2, 64)]  # finer lattices are noise
 
 

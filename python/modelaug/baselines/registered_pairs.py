@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._arrays import Field
 from modelaug._random import Stream, generator
 from modelaug.baselines.cohort_source import CohortSource
 from modelaug.data.cohort import Cohort
@@ -25,8 +26,6 @@ from modelaug.io.files.reading import ModelFileError
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.synthesis.pairs import Pair, PairInfo
 from modelaug.synthesis.weights import SubjectWeights
-
-Field = npt.NDArray[np.float32]
 
 _WEIGHT_WIDTH: Final = 4.0  # mean distances of neighbouring landmarks, as for pairs of the model
 

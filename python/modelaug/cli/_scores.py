@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug._arrays import Labels
+from modelaug._arrays import Array, Labels
 from modelaug.cli._console import print_table
 from modelaug.evaluation import dice, hausdorff_distance
 from modelaug.evaluation.overlap import histogram, structure_ids
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from modelaug._arrays import Field
 from modelaug._random import generator
 from modelaug.baselines import LabelShapes, MovingShapes, RandomDeformations, RegisteredPairs
 from modelaug.comparison.options import FROM_SCRATCH, PRETRAINED, CompareOptions, NetworkOptions
@@ -41,8 +41,6 @@ _CANDIDATES: Final = (
 _CHOICE: Final = "modelaug choice of a registration"
 _TRIALS: Final = 12
 """Number of training pairs on which the parameters of the classical registration are chosen."""
-
-Field = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from modelaug import _checks, _core
+from modelaug._arrays import Field
 from modelaug.comparison.methods import Fold, new_network, prepare_method, pretrain_network
 from modelaug.comparison.options import CompareOptions
 from modelaug.comparison.report import write_report
@@ -30,8 +30,6 @@ from modelaug.io.files.locks import hold_folder
 from modelaug.io.files.provenance import SOURCE, claim_folder, file_digest, write_json
 from modelaug.io.files.reading import ModelFileError, read_own_json, refusing
 from modelaug.io.files.writing import remove_leftovers
-
-Field = npt.NDArray[np.float32]
 
 _LOG = logging.getLogger("modelaug.comparison")
 _FORMAT: Final = "modelaug registration scores"

@@ -12,17 +12,9 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._arrays import Array, Labels, Mask
 from modelaug._checked import Checked, Count, Limits, NonNegative
-from modelaug.correspondence.contours import (
-    Array,
-    Contour,
-    Labels,
-    LabelValues,
-    Mask,
-    label_values,
-    largest_piece,
-    structure_mask,
-)
+from modelaug.correspondence.contours import Contour, LabelValues, label_values, largest_piece, structure_mask
 
 _LEVEL: Final = 0.5  # voxels; points this close to the farthest one count as equally far
 

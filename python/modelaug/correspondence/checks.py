@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
-from modelaug.correspondence.contours import Array
+from modelaug._arrays import Array
 from modelaug.data.cohort import LandmarkObject, subject_names
 from modelaug.models.alignment import procrustes
 from modelaug.transforms.polylines import polygon_area

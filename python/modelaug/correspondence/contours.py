@@ -15,12 +15,9 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
+from modelaug._arrays import Array, Labels, Mask
 from modelaug._checked import Checked, Limits
 from modelaug.transforms.polylines import Polyline, polygon_area
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.integer[Any]]
 
 _LEAST: Final = 9  # pixels of a structure that has an outline
 _ROUNDING: Final = 1e-9  # voxels

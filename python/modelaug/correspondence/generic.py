@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array, Labels
 from modelaug.correspondence.anchors import Ray, Scene
-from modelaug.correspondence.contours import Array, ContourOptions, Labels, label_maps, structure_contour
+from modelaug.correspondence.contours import ContourOptions, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 
 _CLEAR: Final = 0.5  # distance of two centroids, as a share of the structure's radius, that gives a clear direction

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug.correspondence.anchors import Scene
 from modelaug.correspondence.checks import check_correspondence
-from modelaug.correspondence.contours import Array, Contour, label_maps, structure_contour
+from modelaug.correspondence.contours import Contour, label_maps, structure_contour
 from modelaug.correspondence.recipes import ObjectRecipe, Recipe
 from modelaug.data.cohort import LandmarkObject, subject_names
 

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug.transforms.polylines import Polyline
-
-Array = npt.NDArray[np.float64]
 
 _SAMPLES_PER_VOXEL = 4
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Field, Indices
 from modelaug._random import Stream, generator
 from modelaug.data.cohort import Cohort
 from modelaug.evaluation.deformation import inverse_consistency
@@ -20,8 +21,6 @@ from modelaug.evaluation.records import Record
 from modelaug.evaluation.scoring import score_registration
 from modelaug.transforms.fields import check_field
 
-Field = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 Register = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.ArrayLike | None]

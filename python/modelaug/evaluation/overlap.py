@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Labels
 
-Labels = npt.NDArray[np.integer[Any]]
 Counts = npt.NDArray[np.int64]
 
 _SPAN = 1 << 16  # bins of a histogram that are affordable for any number of voxels

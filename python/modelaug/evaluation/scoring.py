@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array, Labels
 from modelaug.data.cohort import Cohort
 from modelaug.evaluation.contours import contour_distance, landmark_error
 from modelaug.evaluation.deformation import folded_percentage, log_jacobian_sd
-from modelaug.evaluation.overlap import Labels, dice, histogram, jaccard, structure_ids
+from modelaug.evaluation.overlap import dice, histogram, jaccard, structure_ids
 from modelaug.evaluation.surfaces import average_distance, percentile_distance, surface_distances
 from modelaug.transforms.fields import check_field
 from modelaug.transforms.warping import warp, warp_points
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-
-Array = npt.NDArray[np.float64]
+from modelaug._arrays import Array
 
 TESTS: Final = {
     "dyadic": "dyadic t",

@@ -19,10 +19,9 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks
-from modelaug.evaluation.overlap import Labels, histogram, label_pair, structure_ids
+from modelaug._arrays import Array, Labels, Mask
+from modelaug.evaluation.overlap import histogram, label_pair, structure_ids
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, ...]
 
 Distances = tuple[Array, Array]

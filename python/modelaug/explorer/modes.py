@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug._random import generator
 from modelaug.locality.gaussian import GaussianModel
 from modelaug.models.appearance import AppearanceModel
@@ -17,8 +18,6 @@ from modelaug.synthesis import Pair, PairOptions
 from modelaug.synthesis.geometry import Coefficients, GeometrySource
 from modelaug.synthesis.synthesizer import mean_weight
 from modelaug.transforms.warping import warp
-
-Array = npt.NDArray[np.float64]
 
 _STEPS = 20  # in which modes that fold are shrunk to the mean
 

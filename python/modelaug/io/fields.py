@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Field
 from modelaug.data.geometry import Geometry
 from modelaug.io.files.archives import write_archive, write_atomically
 from modelaug.io.files.arrays import open_archive
@@ -42,8 +43,6 @@ _UPRIGHT: Final = 1e-6
 
 _FLO_MAGIC: Final = b"PIEH"  # 202021.25 as a little-endian float32
 _FLO_UNKNOWN: Final = 1e9
-
-Field = npt.NDArray[np.float32]
 
 
 def displacement_to_flo(displacement: npt.ArrayLike) -> Field:

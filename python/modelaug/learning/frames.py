@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelaug._arrays import Field, Image
 from modelaug.data.geometry import Geometry
 from modelaug.data.resampling import first_voxel, resize_field, resize_image, smoothed
 from modelaug.learning.network import SeenImages
 from modelaug.transforms.warping import warp
-
-Field = npt.NDArray[np.float32]
-Image = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

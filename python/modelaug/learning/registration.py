@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from modelaug import _checks
+from modelaug._arrays import Field, Image
 from modelaug.data.geometry import Geometry, voxels_apart
 from modelaug.learning.frames import Frame, overlay, pulled
 from modelaug.learning.network import RegistrationNetwork, network_input
@@ -19,9 +20,6 @@ from modelaug.registration.refinement import refine as refine_displacement
 from modelaug.registration.variational import VariationalOptions
 from modelaug.transforms.fields import check_field, compose, invert
 from modelaug.transforms.warping import warp
-
-Field = npt.NDArray[np.float32]
-Image = npt.NDArray[np.float32]
 
 
 def register(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
@@ -15,11 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from modelaug._arrays import Array
 from modelaug.evaluation import metric_info
 from modelaug.plots.figures import literal, log_axis, plain_axes, wrapped
 from modelaug.plots.training import read_metrics
 
-Array = npt.NDArray[np.float64]
 Scores = dict[tuple[int, Any, Any], float]
 """Scores of one method by fold, fixed and moving subject."""
 

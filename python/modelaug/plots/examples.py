@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from modelaug._arrays import Image
 from modelaug.data.cohort import Cohort, LandmarkObject
 from modelaug.evaluation.examples import Example
 from modelaug.plots.figures import (
@@ -28,8 +29,6 @@ from modelaug.plots.flow import flow_radius, plot_color_wheel, plot_flow, plot_g
 from modelaug.plots.pairs import overlay, warped_image
 from modelaug.transforms.fields import invert, jacobian_determinant
 from modelaug.transforms.warping import warp, warp_points
-
-Image = npt.NDArray[np.float32]
 
 _AGREE: Final = (0.10, 0.62, 0.47)
 _DIFFER: Final = (0.90, 0.32, 0.05)

@@ -10,14 +10,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug._random import generator
 from modelaug.data.cohort import Cohort
 from modelaug.models import quality
 from modelaug.models.alignment import procrustes
 from modelaug.models.appearance import ShapeOptions, shape_model
 from modelaug.plots.figures import literal, new_axes, plain_axes
-
-Array = npt.NDArray[np.float64]
 
 _COLORS: Final = ("#777777", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a63b5")
 _LEAST_UNSEEN: Final = 2

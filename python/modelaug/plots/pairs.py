@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from modelaug import _checks
+from modelaug._arrays import Image
 from modelaug.data.cohort import LandmarkObject
 from modelaug.plots.agreement import difference_limit, plot_checkerboard, plot_image_difference, scaled_channel
 from modelaug.plots.figures import Panels, caption, draw_landmarks, object_legend, show_image, show_pixels
@@ -19,8 +20,6 @@ from modelaug.plots.jacobian import jacobian_limit, label_jacobian_bar, plot_jac
 from modelaug.synthesis import Pair
 from modelaug.transforms.fields import invert
 from modelaug.transforms.warping import warp, warp_points
-
-Image = npt.NDArray[np.float32]
 
 
 def plot_pairs(

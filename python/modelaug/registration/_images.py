@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Image
 from modelaug.transforms.fields import check_field
-
-Image = npt.NDArray[np.float32]
 
 _MOST_COLOURS: Final = 4
 _FLAT: Final = 3

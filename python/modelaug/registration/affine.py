@@ -16,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array, Field, Image
 from modelaug.data.geometry import Geometry
 from modelaug.registration._images import image_channels, mask_weights, number_of_axes
 from modelaug.registration.correlation import AffineKind, Overlay, Picture, climb
-
-Array = npt.NDArray[np.float64]
-Field = npt.NDArray[np.float32]
-Image = npt.NDArray[np.float32]
 
 _COARSEST: Final = 16
 """Voxels along the longest axis, at least."""

@@ -22,16 +22,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from modelaug import _core
+from modelaug._arrays import Array, Image
 from modelaug.data.resampling import resize_image
 from modelaug.registration._images import gradients
 
 AffineKind = Literal["affine", "similarity", "rigid", "translation"]
-Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 
 _COST: Final = 0.25
 """c: the penalty of a map that is far from the reference."""

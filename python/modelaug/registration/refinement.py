@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Field
 from modelaug.registration._images import images_on_one_grid
 from modelaug.registration.variational import VariationalOptions, register_variational
 from modelaug.transforms.fields import check_field
 from modelaug.transforms.warping import warp
-
-Field = npt.NDArray[np.float32]
 
 REFINING: Final = VariationalOptions(alpha=2.0, levels=2, match="histogram")
 """Few levels and strong smoothing: on training pairs of real hearts less smoothing made a network's results worse."""

@@ -24,15 +24,13 @@ import numpy.typing as npt
 import scipy
 
 from modelaug import _checks, _core
+from modelaug._arrays import Field, Image
 from modelaug._checked import Checked, Count, Limits, NonNegative
 from modelaug.data.cohort import Cohort
 from modelaug.data.resampling import resize_field, resize_image
 from modelaug.registration._images import gradients, images_on_one_grid
 from modelaug.transforms.fields import compose
 from modelaug.transforms.warping import pull, warp
-
-Field = npt.NDArray[np.float32]
-Image = npt.NDArray[np.float32]
 
 _TAIL = 0.01
 _COARSEST = 16  # voxels along the longest axis, at least

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from modelaug._arrays import Array
 from modelaug.data.cohort import Cohort
 from modelaug.datasets.phantoms._drawing import (
-    Array,
     Frame,
     Subject,
     bounded_normal,

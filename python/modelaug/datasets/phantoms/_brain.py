@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from modelaug._arrays import Array
 from modelaug.data.cohort import Cohort
 from modelaug.datasets.phantoms._drawing import (
     ANGLES,
-    Array,
     Canvas,
     Frame,
     RadialCurve,

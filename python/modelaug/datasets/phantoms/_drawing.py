@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelaug import _checks
+from modelaug._arrays import Array
 from modelaug.data.cohort import Cohort, LandmarkObject, ObjectKind
 from modelaug.transforms.lattices import basis_matrix
 
-Array = npt.NDArray[np.float64]
 Subject = tuple[Array, npt.NDArray[np.uint8], Array]
 """Landmarks (m, d) in mm, labels (*grid) and image (*grid) of a subject."""
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from modelaug._arrays import Array
 from modelaug.data.cohort import Cohort
 from modelaug.datasets.phantoms import _heart_image
-from modelaug.datasets.phantoms._drawing import Array, Frame, Subject, checked_shape, draw_cohort
+from modelaug.datasets.phantoms._drawing import Frame, Subject, checked_shape, draw_cohort
 from modelaug.datasets.phantoms._heart_anatomy import ENDOCARDIUM, EPICARDIUM, EXTENT, RIGHT, HeartAnatomy
 
 

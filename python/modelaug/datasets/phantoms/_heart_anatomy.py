@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelaug.datasets.phantoms._drawing import ANGLES, Array, RadialCurve, bounded_normal, bump, fourier_noise
+from modelaug._arrays import Array
+from modelaug.datasets.phantoms._drawing import ANGLES, RadialCurve, bounded_normal, bump, fourier_noise
 from modelaug.transforms.polylines import Polyline
 
 EXTENT = 256.0  # field of view, mm

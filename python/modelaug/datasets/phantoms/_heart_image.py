@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import scipy
 
+from modelaug._arrays import Array
 from modelaug.datasets.phantoms._drawing import (
     ANGLES,
-    Array,
     Canvas,
     Frame,
     RadialCurve,

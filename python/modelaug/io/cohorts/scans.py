@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from modelaug._arrays import Labels
 from modelaug.data.geometry import Geometry
 from modelaug.data.orientation import Turn, turn_onto
 from modelaug.data.preparation import prepare, reorient
@@ -31,8 +32,6 @@ from modelaug.io.landmarks import PHYSICAL_SUFFIXES, read_landmark_file
 _LOG: Final = logging.getLogger("modelaug.io")
 _ARRAYS: Final = (".npy", ".npz")
 """Formats in which an axis may be of channels or of planes."""
-
-Labels = npt.NDArray[np.integer[Any]]
 
 
 def read_scans(path: str | Path) -> list[Scan]:

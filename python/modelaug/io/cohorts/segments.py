@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from modelaug._arrays import Labels
 from modelaug.data.geometry import Geometry, voxels_apart
 from modelaug.data.orientation import turn_onto
 from modelaug.io.files.reading import reading, refuse_if
@@ -18,8 +18,6 @@ from modelaug.io.formats.nrrd import read_nrrd_notes
 _SEGMENT: Final = re.compile(r"Segment(\d+)_(Name|LabelValue)")
 _SAME: Final = 0.05
 """Voxels by which equal grids may differ, from rounding in their headers."""
-
-Labels = npt.NDArray[np.integer[Any]]
 
 
 def on_grid(
