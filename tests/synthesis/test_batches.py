@@ -58,7 +58,7 @@ def test_arrays_of_another_kind_are_refused(change: dict[str, Any], message: str
     array = getattr(good, name)
     if isinstance(value, str):
         value = {
-            "float64": lambda: array.astype(np.float64),
+            "float64": lambda: np.zeros_like(array, np.float64),  # what is in the array is not written yet
             "strided": lambda: np.repeat(array, 2, axis=-1)[..., ::2],
             "read-only": lambda: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
         }[value]()
@@ -121,3 +121,12 @@ def test_info_is_what_is_documented(flow: Any) -> None:
     assert ("disagreement" in pair.info) == (flow == "direct")
     assert set(pair.info) <= set(PairInfo.__annotations__)
     assert all(f"{name} :" in (PairInfo.__doc__ or "").replace(", ", " : ") for name in PairInfo.__annotations__)
+
+
+def test_a_source_may_forward_to_another() -> None:
+    class Forwarding:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(PairSynthesizer(heart_model(), seed=1), name)
+
+    source = check_source(Forwarding())
+    np.testing.assert_array_equal(source.draw(3).flow, PairSynthesizer(heart_model(), seed=1).draw(3).flow)
