@@ -120,7 +120,7 @@ def landmarks(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def spacing(name: str, value: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
-    """Return the spacing of a grid as d positive numbers; None means 1, a single number is that of all axes."""
+    """Return the spacing of a grid as d positive numbers; None means 1, a single number holds for all axes."""
     if value is None:
         return np.ones(d)
     array = finite(name, value, ndim=(0, 1), dtype=np.float64)

@@ -100,7 +100,7 @@ def is_single_plane(image: npt.NDArray[Any], geometry: Geometry | None) -> bool:
 
 
 def in_plane(geometry: Geometry) -> Geometry:
-    """Return the geometry of a volume's planes across its first array axis; that of a plane itself.
+    """Return the geometry of the planes across a volume's first array axis, or of a plane itself.
 
     Axial planes keep x and y in space; others have coordinates of their own, from 0 on.
     """

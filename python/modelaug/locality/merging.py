@@ -85,8 +85,8 @@ def merge_levels(
 ) -> MergedLevels:
     """Merge models of several levels of locality, from the coarsest to the finest.
 
-    The covariance of a merged model has two uncorrelated blocks: the covariance of the coarser model, and that of the
-    finer model on the modes that it adds. So the modes of the coarser model stay modes, and the added ones are
+    The covariance of a merged model has two uncorrelated blocks: the coarser model's covariance, and the finer model's
+    covariance on the modes that it adds. So the modes of the coarser model stay modes, and the added ones are
     decorrelated among themselves.
 
     Parameters
@@ -96,10 +96,10 @@ def merge_levels(
     rescale
         Scaling of the variances, whose sum would exceed that of the data:
 
-        - ``"total"``: at every merge all are scaled to the sum of those of the first level (the authors' choice), so
-          that the modes of the first level shrink, too;
-        - ``"tail"``: those of the first level stay, and those of all added modes are scaled by one factor, so that the
-          sum is `total`;
+        - ``"total"``: every merge scales all to the sum of the first level's variances (the authors' choice), so that
+          the first level's modes shrink, too;
+        - ``"tail"``: the first level's variances stay, and all added modes are scaled by one factor, so that the sum is
+          `total`;
         - ``"none"``: no scaling.
     total
         Total variance of the data, for ``"tail"`` only.

@@ -154,12 +154,12 @@ def fit_localized(
 ) -> LocalizedFit:
     """Fit a model of few samples in which distant coordinates vary independently, and report the effects of locality.
 
-    The first level is global: principal components. Each further level weights the correlations of the coordinates by a
-    taper of its threshold. Where the result is indefinite, as after a hard cut, it is replaced by the nearest
-    correlation matrix. The standard deviations of the data turn correlations into covariances, whose fewest modes that
-    reach the coverage are kept. ``"merge"`` merges the levels in order (see `merge_levels`); ``"mixture"`` averages the
-    tapers of all levels (1 for the first) and decomposes once, which keeps the variance of every coordinate up to the
-    coverage.
+    The first level is global: principal components. Level l > 1 tapers the correlations R of the coordinates by their
+    distances D, ``R_l = R ∘ w(D; tau_l)``. Where R_l is indefinite, as after a hard cut, the nearest correlation matrix
+    replaces it. With the standard deviations sigma of the data, the fewest modes of
+    ``C_l = diag(sigma) R_l diag(sigma)`` that reach the coverage are kept. ``"merge"`` merges the levels in order (see
+    `merge_levels`); ``"mixture"`` averages the tapers of all levels (1 for the first) and decomposes once, which keeps
+    the variance of every coordinate up to the coverage.
 
     Memory: a few p x p matrices.
 

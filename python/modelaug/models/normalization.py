@@ -44,10 +44,11 @@ def normalize(
     threads: int,
     progress: Progress | None = None,
 ) -> Normalized:
-    """Warp all images and labels of a cohort to the mean shape by diffeomorphic maps.
+    """Warp all images and labels of a cohort to the mean shape.
 
-    Where a subject's map leaves its own grid, its texture fades into the mean of the subjects whose maps do not; where
-    all do, into its own background: the median of its border.
+    The texture of subject i is ``I_i(psi_i(x))`` with a diffeomorphic map psi_i from the mean landmarks s_0 to its own
+    landmarks s_i. Where a subject's map leaves its own grid, its texture fades into the mean of the subjects whose maps
+    do not; where all do, into its own background: the median of its border.
 
     Parameters
     ----------

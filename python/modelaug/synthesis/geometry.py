@@ -213,7 +213,7 @@ class GeometrySource:
         before: tuple[Array, ...] = ()
         if coefficients.residual is not None and self._residual is not None:
             before = (self._residual.coefficients(coefficients.residual[i]),)
-        # A render map pulls the reference space onto an image: from drawn landmarks to those of the mean shape.
+        # A render map chi pulls the reference space onto an image: from drawn landmarks to mean landmarks.
         posed = self._at(pose[0], model.reference)
         chi = fit_map(drawn, posed, spline, model.grid, affine=pose[1], before=before, folds=folds)
         if not folds and chi.residuals.max() > spline.max_residual:

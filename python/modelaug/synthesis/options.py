@@ -26,7 +26,7 @@ class PairOptions(Checked):
     shared_probability
         Probability of a shared texture if `texture` is ``"mixed"``.
     pose
-        ``"cohort"``: each image has a pose like those of the cohort; ``"none"``: both have that of the reference space.
+        ``"cohort"``: each image has a random pose as in the cohort; ``"none"``: both are in the reference space.
     pose_limit
         Largest coefficient of a mode of the pose, in standard deviations; larger ones are clipped. None: no limit.
     weight_width

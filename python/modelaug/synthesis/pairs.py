@@ -16,7 +16,7 @@ HELD_OUT: Final = 2**40
 
 
 class PairInfo(TypedDict, total=False):
-    """Information on a pair: those of these entries that its source provides; in a batch, a list of each.
+    """Information on a pair, as far as its source provides it; in a batch, each entry is a list.
 
     Other sources may add entries. In pairs from files the values have the types of JSON.
 

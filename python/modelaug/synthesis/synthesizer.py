@@ -79,7 +79,7 @@ class PairSynthesizer(BatchedSource):
     def draw(self, index: int) -> Pair:
         """Return pair `index`.
 
-        Its ``info`` is that of its `PairGeometry` and ``shared``, see `PairInfo`.
+        Its ``info`` has the entries of its `PairGeometry` and ``shared``, see `PairInfo`.
         """
         return super().draw(index)
 
