@@ -110,7 +110,7 @@ MUTANTS: Final = (
         "synthesis/pairs.py",
         "[each[key] for each in entries]",
         "[each[key] for each in entries[:1]] * len(entries)",
-        ("baselines/test_sources.py::test_purity",),
+        ("synthesis/test_batches.py::test_info_of_a_batch_lists_that_of_each_pair",),
     ),
     Mutant(
         "label noise reuses the stream of the contrast",

@@ -10,7 +10,7 @@ import pytest
 
 from modelaug import Pair, PairOptions, PairSynthesizer
 from modelaug.synthesis import BatchSource, InPlaceSource, PairInfo, PairSource
-from modelaug.synthesis.pairs import check_source, draw_pairs
+from modelaug.synthesis.pairs import check_source, draw_pairs, stack_infos
 from tests.examples import heart_model, one_line, plane_model, same_pairs, volume_model
 
 ARRAYS = [field.name for field in fields(Pair) if field.name != "info"]
@@ -113,6 +113,13 @@ def test_sources_are_what_they_can_do() -> None:
         same_pairs(draw_pairs(source, [3, 1], 2), expected)
     with pytest.raises(TypeError, match=r"source is list, which has no draw\(index\); pass a source of pairs"):
         check_source([])
+
+
+def test_info_of_a_batch_lists_that_of_each_pair() -> None:
+    assert stack_infos([{"attempts": 1, "shrink": 0.5}, {"attempts": 2, "shrink": 1.0}]) == {
+        "attempts": [1, 2],
+        "shrink": [0.5, 1.0],
+    }
 
 
 @pytest.mark.parametrize("flow", ["composed", "direct"])
