@@ -112,12 +112,17 @@ def test_old_names_are_the_new_objects(module: str, old: str, new: str) -> None:
 def test_modules_by_their_old_paths_are_the_modules() -> None:
     for old, new in _old_names.PATHS.items():
         module = importlib.import_module(f"modelaug.{new}")
-        assert getattr(modelaug, old) is module
         assert importlib.import_module(f"modelaug.{old}") is module
+        assert "." in old or getattr(modelaug, old) is module
+        assert module.__spec__ is not None
+        assert module.__spec__.name == f"modelaug.{new}"
     code = "import modelaug.scans, modelaug.data.scans as now; from modelaug import maps; from modelaug import weights"
     found = "modelaug.scans is now, now.__spec__.name, maps.__name__, weights.__name__"
     expected = "True modelaug.data.scans modelaug.transforms.diffeomorphic modelaug.synthesis.weights"
     assert _python(f"{code}; print({found})").strip() == expected
+    assert (
+        _python("import importlib.util; print(importlib.util.find_spec('modelaug.io.geometry') is None)") == "False\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,10 @@ __all__ = [
     "warp_points",
 ]
 
-_LAZY = ("baselines", "comparison", "correspondence", "evaluation", "explorer", "learning", "plots", "registration")
+_LAZY = (
+    *("baselines", "comparison", "correspondence", "estimator", "evaluation", "explorer", "learning", "plots"),
+    "registration",
+)
 
 _old_names.keep_old_paths()
 

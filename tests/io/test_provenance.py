@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from modelaug import ModelFileError
+from modelaug import ModelFileError, __version__
+from modelaug.io.files import provenance
 from modelaug.io.files.provenance import claim_folder, file_digest
 from tests.examples import one_line
 
@@ -22,6 +23,21 @@ def test_folder_is_claimed_once(tmp_path: Path) -> None:
         claim_folder(tmp_path / "a", {"seed": 1})
     with pytest.raises(ValueError, match="results of more none, not 1"):
         claim_folder(tmp_path / "a", {"seed": 1, "size": [2, 3], "more": 1})
+
+
+def test_versions_of_the_same_results_continue_each_other(tmp_path: Path) -> None:
+    claim_folder(tmp_path, {"modelaug": "0.1.0", "seed": 1})
+    claim_folder(tmp_path, {"modelaug": "0.2.0", "seed": 1})
+    with pytest.raises(ValueError, match="results of seed 1, not 2"):
+        claim_folder(tmp_path, {"modelaug": "0.2.0", "seed": 2})
+    for other in ("0.0.9", None, ["0.1.0"]):
+        with pytest.raises(ValueError, match="results of modelaug"):
+            claim_folder(tmp_path, {"modelaug": other, "seed": 1})
+
+
+def test_this_version_continues_what_the_last_one_began() -> None:
+    # A release whose results differ from those of the one before it leaves that one out, and says so in the changelog.
+    assert __version__ in provenance._SAME_RESULTS
 
 
 def test_broken_note_is_refused(tmp_path: Path) -> None:
