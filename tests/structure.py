@@ -73,7 +73,11 @@ def imports(source: str, known: Mapping[str, object], package: str = "modelaug")
     """Yield the line and the module of each import of the package's own, wherever in the source it stands."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            named = [alias.name for alias in node.names]
+            # Without `as`, what is bound is the package, by which all of it could be reached.
+            own = [alias for alias in node.names if alias.name.split(".")[0] == package]
+            named = [alias.name if alias.asname else package for alias in own]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            named = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             # What is imported may be a module itself, or a name in one.
             named = [f"{node.module}.{alias.name}" for alias in node.names]

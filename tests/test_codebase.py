@@ -71,7 +71,9 @@ def test_faults_of_the_structure_are_found(tmp_path: Path) -> None:
         "attic.py": "",
         "data/__init__.py": "",
         "data/cohort.py": "from modelaug import _checks\ndef load():\n    from modelaug.io.files import read",
-        "io/__init__.py": "import modelaug.data.cohort",
+        "io/__init__.py": "import modelaug.data.cohort as cohort",
+        "data/late.py": "import importlib\nimportlib.import_module('modelaug.io.more')",
+        "data/whole.py": "import modelaug.data\nimport modelaug.data as kept",
         "io/files.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from modelaug.io.more import x",
         "io/more.py": "from modelaug.io import files",
     }.items():
@@ -81,7 +83,9 @@ def test_faults_of_the_structure_are_found(tmp_path: Path) -> None:
     assert edges["data.cohort"] == {"_checks": 1, "io.files": 3}
     assert structure.faults(edges)[0] == "attic: room 'attic' is on no floor"
     (package / "attic.py").unlink()
-    up, circle = structure.faults(structure.graph(package))
+    up, late, whole, circle = structure.faults(structure.graph(package))
+    assert late == "data.late, line 2: imports io.more, which is on a higher floor"
+    assert whole == "data.whole, line 1: imports modelaug, which is on a higher floor"
     assert up == "data.cohort, line 3: imports io.files, which is on a higher floor"
     assert circle.startswith("a circle: ")
     assert {"io.files", "io.more"} <= set(circle.removeprefix("a circle: ").split(" <- "))

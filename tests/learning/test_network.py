@@ -165,3 +165,11 @@ def test_a_card_without_images_is_read(tmp_path: Path) -> None:
 def test_bad_notes_of_images(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SeenImages(**arguments)
+
+
+@pytest.mark.parametrize("spacing", [np.array([1.0, 2.0]), (1, 2), [1.0, np.float32(2)]])
+def test_spacing_of_seen_images_is_any_sequence(spacing: Any) -> None:
+    assert SeenImages((6, 5), spacing).spacing == (1.0, 2.0)
+    assert SeenImages((6, 5), 1.5).spacing == (1.5, 1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^spacing\[0\] is nan"):
+        SeenImages((6, 5), (np.nan, 1.0))

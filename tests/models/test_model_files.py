@@ -67,6 +67,11 @@ def test_options_are_objects_that_are_read_by_name_as_well(tmp_path: Path) -> No
     assert options["shape"]["levels"] == options.shape.levels
     with pytest.raises(KeyError, match="pose"):
         options["pose"]
+    assert (list(options), len(options), "shape" in options) == (["shape", "texture", "spline"], 3, True)
+    assert dict(options.items()) == {**options}
+    with pytest.raises(TypeError, match=r"^options is \{.*zzz.*; pass ModelOptions") as caught:
+        replace(plane_model(), options={**options, "zzz": 1})  # type: ignore[arg-type]
+    one_line(caught.value)
     # As options were once kept, and may have been replaced.
     changed = replace(plane_model(), options={**options, "shape": {"levels": 2}})  # type: ignore[arg-type]
     assert changed.options == replace(options, shape=ShapeOptions(levels=2))

@@ -43,7 +43,7 @@ class SeenImages(Checked):
     """
 
     grid: Annotated[tuple[int, ...], _checks.grid_shape]
-    spacing: tuple[float, ...] | None = None
+    spacing: Annotated[tuple[float, ...] | None, lambda name, value: value] = None  # checked below, where d is known
 
     def _check(self) -> None:
         if self.spacing is not None:

@@ -7,7 +7,7 @@ data augmentation. MICCAI 2017, section 2.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,8 +93,8 @@ class TextureOptions(Checked):
 
 
 @dataclass(frozen=True)
-class ModelOptions(Checked):
-    """The options of a fitted model, also accessible by name: ``options["shape"]["levels"]``.
+class ModelOptions(Checked, Mapping[str, dict[str, Any]]):
+    """The options of a fitted model, also as a mapping of names to values: ``options["shape"]["levels"]``.
 
     Parameters
     ----------
@@ -106,13 +106,15 @@ class ModelOptions(Checked):
     texture: TextureOptions
     spline: SplineOptions
 
-    def keys(self) -> tuple[str, ...]:
-        """Return the names of the groups of options."""
-        return ("shape", "texture", "spline")
+    def __iter__(self) -> Iterator[str]:
+        return iter(("shape", "texture", "spline"))
+
+    def __len__(self) -> int:
+        return 3
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         """Return the options of a group, by name."""
-        if name not in self.keys():
+        if name not in list(self):
             raise KeyError(name)
         group: dict[str, Any] = asdict(getattr(self, name))
         return group
@@ -168,13 +170,19 @@ class AppearanceModel:
     grid: tuple[int, ...]
     spacing: Array
     objects: tuple[LandmarkObject, ...]
-    options: ModelOptions
+    options: ModelOptions = field(
+        default_factory=lambda: ModelOptions(ShapeOptions(), TextureOptions(), SplineOptions())
+    )
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         options: Any = self.options
-        if isinstance(options, Mapping):  # as which they were kept once
+        if isinstance(options, ModelOptions):
+            return
+        try:  # a mapping, as which they were kept once
             object.__setattr__(self, "options", ModelOptions.from_json(options))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise TypeError(f"options is {options!r} ({error}); pass ModelOptions(shape, texture, spline)") from error
 
     @property
     def channels(self) -> int:
