@@ -94,11 +94,6 @@ def _direction_matrix(direction: npt.ArrayLike | None, d: int) -> npt.NDArray[np
     return matrix
 
 
-def is_single_plane(image: npt.NDArray[Any], geometry: Geometry | None) -> bool:
-    """Return whether an image is a volume of a single plane, without channels."""
-    return geometry is not None and len(geometry.spacing) == 3 and image.ndim == 3 and image.shape[0] == 1
-
-
 def in_plane(geometry: Geometry) -> Geometry:
     """Return the geometry of the planes across a volume's first array axis, or of a plane itself.
 

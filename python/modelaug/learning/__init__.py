@@ -6,14 +6,13 @@ Needs torch, safetensors and tqdm, installed by ``pip install modelaug[train]``.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
 
 if absent := [name for name in ("torch", "safetensors", "tqdm") if find_spec(name) is None]:
     raise ModuleNotFoundError(
         f"modelaug.learning needs {', '.join(absent)}; run: pip install 'modelaug[train]'", name=absent[0]
     )
 
-from modelaug.learning import augmentation
+from modelaug._old_names import names_elsewhere
 from modelaug.learning.augmentation import AffineRanges, AugmentOptions, transform_pairs
 from modelaug.learning.data import PairDataset, PairStream
 from modelaug.learning.flownet import FlowNetS, from_flownet, multiscale_epe, to_flownet
@@ -77,8 +76,6 @@ __all__ = [
     "transform_pairs",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("draw_maps", "vary_intensity"):  # public in version 0.1
-        return getattr(augmentation, name)
-    raise AttributeError(f"module 'modelaug.learning' has no attribute {name!r}")
+__getattr__ = names_elsewhere(  # public in version 0.1
+    __name__, draw_maps="augmentation.draw_maps", vary_intensity="augmentation.vary_intensity"
+)

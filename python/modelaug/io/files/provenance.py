@@ -20,6 +20,9 @@ SOURCE: Final = "source.json"
 _FORMAT: Final = "modelaug provenance"
 _VERSION: Final = 1
 
+_SAME_RESULTS: Final = ("0.1.0", "0.2.0")
+"""Versions whose pairs and results are the same, so that one goes on with what another began."""
+
 
 def file_digest(path: str | Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
@@ -36,10 +39,6 @@ def array_digest(*arrays: npt.NDArray[Any]) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-_SAME_RESULTS: Final = ("0.1.0", "0.2.0")
-"""Versions whose pairs and results are the same, so that one goes on with what another began."""
 
 
 def as_json(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
